@@ -1,0 +1,118 @@
+"""Floor 1: decode, resample, pad and augment one clip."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+import warnings
+from collections.abc import Iterable
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+AUGMENTATIONS = ("noise", "pitch", "speed", "vtlp")
+
+
+class AudioError(ValueError):
+    """A clip that cannot be used, with its file and the reason."""
+
+
+def load(path: str | Path, sample_rate: int) -> np.ndarray:
+    """Decode a clip of any rate, container and number of channels to mono (channels averaged) at one rate.
+
+    The same as `librosa.load(path, sr=sample_rate)`, with errors that name the file.
+
+    Args:
+        path: Any file that libsndfile reads.
+        sample_rate: In Hz.
+
+    Returns:
+        Samples, shape (n,), float32, full scale at 1.
+
+    Raises:
+        AudioError: The file cannot be decoded, or holds no or non-finite samples.
+    """
+    import librosa
+    import soundfile
+
+    try:
+        signal, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise AudioError(f"{path}: cannot be decoded ({error}). `sernb check` lists every such clip.") from error
+    if not signal.size or not np.isfinite(signal).all():
+        raise AudioError(f"{path}: holds {'NaN or infinity' if signal.size else 'no samples'}; replace or remove it.")
+    return librosa.resample(librosa.to_mono(signal.T), orig_sr=rate, target_sr=sample_rate)
+
+
+def lengths(paths: Iterable[str | Path], sample_rate: int) -> np.ndarray:
+    """Samples each clip will have at a rate, read from the headers alone; shape (n,)."""
+    import soundfile
+
+    def length(path: str | Path) -> int:
+        try:
+            info = soundfile.info(path)
+        except (OSError, soundfile.LibsndfileError) as error:
+            raise AudioError(f"{path}: cannot be decoded ({error}). `sernb check` lists every such clip.") from error
+        # librosa rounds up, and leaves a clip that has the rate already as it is.
+        return math.ceil(info.frames * sample_rate / info.samplerate)
+
+    with ThreadPoolExecutor() as pool:
+        return np.array(list(pool.map(length, paths)), dtype=int)
+
+
+def pad(signal: np.ndarray, length: int) -> np.ndarray:
+    """Zero-pad a signal of shape (n,) at its end to `length` samples; a longer one is left as it is."""
+    return np.pad(signal, (0, max(0, length - len(signal))))
+
+
+def clip_seed(sha256: str, copy: int, seed: int) -> int:
+    """A seed from a clip's content, the number of its copy and the run's seed, so that workers do not matter."""
+    return int.from_bytes(hashlib.sha256(f"{sha256}:{copy}:{seed}".encode()).digest()[:4])
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the global generators that nlpaug draws from, and put them back afterwards."""
+    before = np.random.get_state(), random.getstate()
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(before[0])
+        random.setstate(before[1])
+
+
+def augment(signal: np.ndarray, sample_rate: int, kind: str, *, seed: int) -> np.ndarray:
+    """Augment a clip with nlpaug at its defaults, over the middle 60 % of the clip.
+
+    Args:
+        signal: Samples, shape (n,).
+        sample_rate: In Hz.
+        kind: `noise` (NoiseAug: white, standard deviation 1/sqrt(samples), whatever the clip's level), `pitch`
+            (PitchAug: up to 10 semitones either way), `speed` (SpeedAug: 0.5 to 2 times) or `vtlp` (VtlpAug: vocal
+            tract length, factor 0.9 to 1.1, over the whole middle instead of nlpaug's tenth of it).
+        seed: The same seed gives the same samples.
+
+    Returns:
+        Samples, float32; `speed` changes their number.
+    """
+    import nlpaug.augmenter.audio as naa
+
+    if kind not in AUGMENTATIONS:
+        raise ValueError(f"no augmentation is called {kind!r}; there are {', '.join(AUGMENTATIONS)}.")
+    with seeded(seed), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        make = {
+            "noise": naa.NoiseAug,
+            "pitch": lambda: naa.PitchAug(sampling_rate=sample_rate),
+            "speed": naa.SpeedAug,
+            "vtlp": lambda: naa.VtlpAug(sampling_rate=sample_rate, coverage=1.0),
+        }[kind]
+        augmented = make().augment(signal.astype(np.float32))
+    # A list since nlpaug 1.1.11, an array before.
+    return np.asarray(augmented[0] if isinstance(augmented, list) else augmented, dtype=np.float32)

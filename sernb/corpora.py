@@ -1,0 +1,460 @@
+"""Floor 0: a corpus folder becomes a table, one row a clip.
+
+Names decide the labels, in whatever folders the clips lie; a local corpus says in `manifest.csv` what its names do not.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import re
+import warnings
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sernb import demo
+
+EMOTIONS = ("angry", "calm", "disgust", "fear", "happy", "neutral", "sad", "surprise", "unknown")
+COLUMNS = [
+    "clip",
+    "path",
+    "corpus",
+    "speaker",
+    "sex",
+    "emotion",
+    "intensity",
+    "statement",
+    "channel",
+    "condition",
+    "sha256",
+]
+SUFFIXES = {
+    ".wav",
+    ".flac",
+    ".ogg",
+    ".opus",
+    ".mp3",
+    ".aif",
+    ".aiff",
+    ".aifc",
+    ".au",
+    ".caf",
+    ".w64",
+    ".rf64",
+}
+
+CREMA_NAME = re.compile(r"(?P<speaker>\d{4})_(?P<statement>[A-Z]{3})_(?P<emotion>[A-Z]{3})_(?P<level>[A-Z]{1,2})")
+CREMA_EMOTIONS = {
+    "ANG": "angry",
+    "DIS": "disgust",
+    "FEA": "fear",
+    "HAP": "happy",
+    "NEU": "neutral",
+    "SAD": "sad",
+}
+CREMA_LEVELS = {"LO": "low", "MD": "medium", "HI": "high"}
+
+RAVDESS_FIELDS = ("modality", "channel", "emotion", "intensity", "statement", "repetition", "actor")
+RAVDESS_NAME = re.compile("-".join(rf"(?P<{field}>\d\d)" for field in RAVDESS_FIELDS))
+RAVDESS_CODES = {
+    "modality": {"01": "audio-video", "02": "video", "03": "audio"},
+    "channel": {"01": "speech", "02": "song"},
+    "emotion": dict(
+        zip(
+            ("01", "02", "03", "04", "05", "06", "07", "08"),
+            ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise"),
+            strict=True,
+        )
+    ),
+    "intensity": {"01": "normal", "02": "strong"},
+    "statement": {"01": "kids", "02": "dogs"},
+}
+
+
+class CorpusError(ValueError):
+    """A corpus that cannot be read, with the file or value at fault and the remedy."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What is known of a corpus before any of it is read."""
+
+    name: str
+    title: str
+    licence: str
+    source: str
+    pattern: str
+    read: Callable[[Path], list[dict]]
+
+
+# from a file's name to its labels
+
+
+def crema_fields(name: str) -> dict | None:
+    """Decode a CREMA-D name such as `1001_IEO_ANG_HI.wav`; None if it is not one.
+
+    An emotion code outside the six of the corpus becomes `unknown`.
+    """
+    match = CREMA_NAME.fullmatch(Path(name).stem)
+    return match and {
+        "speaker": match["speaker"],
+        "emotion": CREMA_EMOTIONS.get(match["emotion"], "unknown"),
+        "intensity": CREMA_LEVELS.get(match["level"], ""),
+        "statement": match["statement"],
+        "channel": "speech",
+    }
+
+
+def ravdess_fields(name: str) -> dict | None:
+    """Decode the seven fields of a RAVDESS name such as `03-01-05-02-01-02-16.wav`; None if it is not one.
+
+    Besides the columns of the clip table this gives `modality`, `repetition` and `actor`. Codes outside the
+    published ones become `unknown`. Odd actors are male, even ones female.
+    """
+    match = RAVDESS_NAME.fullmatch(Path(name).stem)
+    if not match:
+        return None
+    fields = {field: RAVDESS_CODES.get(field, {}).get(code, code) for field, code in match.groupdict().items()}
+    fields["emotion"] = RAVDESS_CODES["emotion"].get(match["emotion"], "unknown")
+    fields["speaker"] = match["actor"]
+    fields["sex"] = "male" if int(match["actor"]) % 2 else "female"
+    # Neutral was recorded at one intensity only; its names say "normal" all the same.
+    fields["intensity"] = "" if fields["emotion"] == "neutral" else fields["intensity"]
+    return fields
+
+
+# from a folder to rows
+
+
+def walk(root: Path) -> Iterator[Path]:
+    """Audio files under a folder in the order in which the file system lists them (it differs between machines)."""
+    for folder, _, names in os.walk(root):
+        yield from (Path(folder, name) for name in names if _is_audio(name))
+
+
+def _is_audio(name: str) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+
+
+def _named(fields_of: Callable[[str], dict | None], pattern: str) -> Callable[[Path], list[dict]]:
+    def read(root: Path) -> list[dict]:
+        files = sorted(walk(root))
+        rows = [{"path": file, **fields} for file in files if (fields := fields_of(file.name))]
+        if not rows:
+            raise CorpusError(_nothing_found(root, files, pattern))
+        return rows
+
+    return read
+
+
+def _nothing_found(root: Path, files: list[Path], pattern: str) -> str:
+    seen = files[:2] or sorted(root.iterdir())[:2]
+    found = " and ".join(repr(file.name) for file in seen) or "nothing at all"
+    return f"{root}: no recognisable clip. Found for example {found}; expected names like {pattern}."
+
+
+def _read_crema(root: Path) -> list[dict]:
+    rows = _named(crema_fields, CREMA_PATTERN)(root)
+    sexes = demographics(root).set_index("speaker")["sex"]
+    return [{**row, "sex": sexes.get(row["speaker"], "")} for row in rows]
+
+
+def demographics(root: Path) -> pd.DataFrame:
+    """Speaker, sex and age (years) from CREMA-D's `VideoDemographics.csv` in a corpus folder or the one above it.
+
+    The table is empty where the file does not lie there.
+    """
+    for file in (root / "VideoDemographics.csv", root.parent / "VideoDemographics.csv"):
+        if file.is_file():
+            found = pd.read_csv(file, dtype={"ActorID": str})
+            found = found.rename(columns={"ActorID": "speaker", "Sex": "sex", "Age": "age"})
+            return found[["speaker", "sex", "age"]].assign(sex=found["sex"].str.lower())
+    return pd.DataFrame(columns=["speaker", "sex", "age"])
+
+
+def _read_manifest(root: Path) -> list[dict]:
+    file = root / "manifest.csv"
+    if not file.is_file():
+        raise CorpusError(f"{file} is missing. A local corpus needs it, with the columns {MANIFEST_PATTERN}.")
+    try:
+        rows = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise CorpusError(f"{file} cannot be read as CSV in UTF-8: {error}") from error
+    missing = [column for column in ("file", "emotion", "speaker") if column not in rows]
+    if missing:
+        raise CorpusError(
+            f"{file}, line 1: no column {', '.join(missing)}. Found {', '.join(rows)}; expected {MANIFEST_PATTERN}."
+        )
+    problems = list(_manifest_problems(root, rows))
+    if problems or rows.empty:
+        shown = "\n".join(problems[:5] or ["no row below the header: add one line for each clip."])
+        more = f"\n... and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise CorpusError(f"{file}:\n{shown}{more}")
+    columns = [column for column in COLUMNS if column in rows and column not in ("clip", "path", "corpus", "sha256")]
+    return [{"path": root / row["file"], **{c: row[c].strip() for c in columns}} for row in rows.to_dict("records")]
+
+
+def _manifest_problems(root: Path, rows: pd.DataFrame) -> Iterator[str]:
+    first_line: dict[str, int] = {}
+    for line, row in enumerate(rows.to_dict("records"), start=2):
+        name, emotion = row["file"], row["emotion"].strip()
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            yield f"line {line}: {name!r} leaves the corpus folder; give a path inside {root}."
+        elif not name or not (root / name).is_file():
+            yield f"line {line}: there is no file {name!r} in {root}."
+        elif Path(name).as_posix() in first_line:
+            yield f"line {line}: {name!r} stands already in line {first_line[Path(name).as_posix()]}; remove one."
+        first_line.setdefault(Path(name).as_posix(), line)
+        if emotion not in EMOTIONS:
+            near = difflib.get_close_matches(emotion.lower(), EMOTIONS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(EMOTIONS)} is right."
+            yield f"line {line}: unknown emotion {emotion!r}; {hint}"
+        if not row["speaker"].strip():
+            yield f"line {line}: no speaker; give a pseudonym, the same for all clips of one person."
+
+
+# the corpora
+
+CREMA_PATTERN = "1001_IEO_ANG_HI.wav (ACTOR_SENTENCE_EMOTION_LEVEL)"
+RAVDESS_PATTERN = "03-01-05-01-02-01-16.wav (modality-channel-emotion-intensity-statement-repetition-actor)"
+MANIFEST_PATTERN = "file,emotion,speaker and optionally sex,condition,statement,intensity"
+_CREMA_HOME = "github.com/CheyneyComputerScience/CREMA-D, folder AudioWAV"
+_RAVDESS_HOME = "zenodo.org/records/1188976, the two Audio_ archives"
+_OURS = "MIT, like this package"
+_BUILT_IN = "built in"
+
+CORPORA = {
+    corpus.name: corpus
+    for corpus in (
+        Corpus("crema", "CREMA-D", "ODbL 1.0", _CREMA_HOME, CREMA_PATTERN, _read_crema),
+        Corpus(
+            "ravdess",
+            "RAVDESS",
+            "CC BY-NC-SA 4.0",
+            _RAVDESS_HOME,
+            RAVDESS_PATTERN,
+            _named(ravdess_fields, RAVDESS_PATTERN),
+        ),
+        Corpus("local", "Local corpus", "yours", "your recordings", MANIFEST_PATTERN, _read_manifest),
+        Corpus("demo-crema", "Synthetic CREMA-D", _OURS, _BUILT_IN, CREMA_PATTERN, _read_crema),
+        Corpus(
+            "demo-ravdess",
+            "Synthetic RAVDESS",
+            _OURS,
+            _BUILT_IN,
+            RAVDESS_PATTERN,
+            _named(ravdess_fields, RAVDESS_PATTERN),
+        ),
+        Corpus("demo-local", "Synthetic local corpus", _OURS, _BUILT_IN, MANIFEST_PATTERN, _read_manifest),
+    )
+}
+
+
+def known(corpus: str) -> Corpus:
+    """The corpus of that name.
+
+    Raises:
+        CorpusError: No corpus has that name.
+    """
+    if corpus not in CORPORA:
+        raise CorpusError(f"no corpus is called {corpus!r}; there are {', '.join(CORPORA)}.")
+    return CORPORA[corpus]
+
+
+def locate(corpus: str, data_dir: str | Path = "") -> Path:
+    """The folder of a corpus: `data_dir`, or the built-in demo, or `$SERNB_DATA/<corpus>`.
+
+    Raises:
+        CorpusError: The corpus is unknown or its folder is not there.
+    """
+    wanted = known(corpus)
+    if data_dir:
+        folder = Path(data_dir).expanduser()
+    elif corpus in demo.NAMES:
+        return demo.folder(corpus)
+    elif os.environ.get("SERNB_DATA"):
+        folder = Path(os.environ["SERNB_DATA"]).expanduser() / corpus
+    else:
+        raise CorpusError(
+            f"where is {wanted.title}? Give its folder as DATA_DIR, or set SERNB_DATA to the folder that holds "
+            f"{corpus}/. It comes from: {wanted.source}."
+        )
+    if not folder.is_dir():
+        raise CorpusError(f"{folder}: no such folder. {wanted.title} comes from: {wanted.source}.")
+    return folder.resolve()
+
+
+def notice(corpus: str) -> str:
+    """What every page on a demo corpus says; empty for real corpora."""
+    if known(corpus).name not in demo.NAMES:
+        return ""
+    return "Synthetic speech: it shows that the tools run and says nothing about people."
+
+
+# the clip table
+
+
+def load(
+    corpus: str,
+    data_dir: str | Path = "",
+    *,
+    channel: str = "all",
+    emotions: Sequence[str] = (),
+    max_clips: int = 0,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Read a corpus into the clip table, sorted by clip, the same on every machine.
+
+    Args:
+        corpus: One of `CORPORA`.
+        data_dir: Its folder; empty to look it up (see `locate`).
+        channel: `all`, `speech` or `song`.
+        emotions: The emotions to keep; empty for all, `unknown` among them.
+        max_clips: At most so many clips, balanced over the emotions; 0 for all.
+        seed: Of the choice of clips under `max_clips`.
+
+    Returns:
+        One row a clip with the columns of `COLUMNS`, all of them strings.
+
+    Raises:
+        CorpusError: Nothing to read, or a manifest with errors.
+    """
+    root = locate(corpus, data_dir)
+    table = pd.DataFrame(known(corpus).read(root)).assign(corpus=corpus)
+    table["clip"] = [path.relative_to(root).as_posix() for path in table["path"]]
+    table["sha256"] = digests(table["path"])
+    table["path"] = table["path"].map(str)
+    table = table.reindex(columns=COLUMNS).fillna("").sort_values("clip", ignore_index=True)
+    return select(_without_twins(table), channel=channel, emotions=emotions, max_clips=max_clips, seed=seed)
+
+
+def digests(paths: Sequence[str | Path]) -> list[str]:
+    """SHA-256 of each file's bytes; empty for a file that cannot be read (`check` tells why)."""
+
+    def digest(path: str | Path) -> str:
+        try:
+            with open(path, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return ""
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(digest, paths))
+
+
+def _without_twins(table: pd.DataFrame) -> pd.DataFrame:
+    """Drop copies of one file under one name: common downloads hold the whole corpus twice, in nested folders."""
+    names = table["clip"].str.rsplit("/", n=1).str[-1]
+    twin = pd.DataFrame({"name": names, "sha256": table["sha256"]}).duplicated() & (table["sha256"] != "")
+    if twin.any():
+        warnings.warn(f"{twin.sum()} clips lie here twice under one name; the first of each is kept.", stacklevel=3)
+    return table[~twin].reset_index(drop=True)
+
+
+def select(
+    table: pd.DataFrame,
+    *,
+    channel: str = "all",
+    emotions: Sequence[str] = (),
+    max_clips: int = 0,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Narrow a clip table to a channel, to some emotions and to a balanced number of clips.
+
+    Raises:
+        CorpusError: Nothing is left, or a channel or emotion does not exist.
+    """
+    if channel not in ("all", "speech", "song"):
+        raise CorpusError(f"no channel is called {channel!r}; there are all, speech and song.")
+    if strangers := [emotion for emotion in emotions if emotion not in EMOTIONS]:
+        raise CorpusError(f"no emotion is called {strangers[0]!r}; there are {', '.join(EMOTIONS)}.")
+    if max_clips < 0:
+        raise CorpusError(f"max_clips is {max_clips}; give a number of clips, or 0 for all.")
+    # Local corpora need not name a channel: theirs counts as speech.
+    chosen = table if channel == "all" else table[table["channel"].replace("", "speech") == channel]
+    chosen = chosen[chosen["emotion"].isin(emotions)] if emotions else chosen
+    if chosen.empty:
+        raise CorpusError(f"no clip is left with channel {channel!r} and emotions {list(emotions) or 'all'}.")
+    return _balanced(chosen, max_clips, seed) if max_clips else chosen.reset_index(drop=True)
+
+
+def _balanced(table: pd.DataFrame, max_clips: int, seed: int) -> pd.DataFrame:
+    """The first `max_clips` rows when every emotion, shuffled, gives one clip in turn."""
+    shuffled = table.iloc[np.random.default_rng(seed).permutation(len(table))]
+    turn = shuffled.groupby("emotion").cumcount()
+    chosen = shuffled.assign(turn=turn).sort_values(["turn", "emotion"]).head(max_clips)
+    return chosen.drop(columns="turn").sort_values("clip", ignore_index=True)
+
+
+def in_directory_order(table: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """The table as the file system happens to list it: the fault `unsorted-listing`."""
+    place = {str(path): i for i, path in enumerate(walk(root))}
+    return table.sort_values("path", key=lambda paths: paths.map(place), ignore_index=True)
+
+
+def labels(table: pd.DataFrame) -> list[str]:
+    """The emotions of a table in alphabetical order without `unknown`: the one label list of a run."""
+    return sorted(set(table["emotion"]) - {"unknown"})
+
+
+def trainable(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose emotion is known; how many are left out is for the caller to show."""
+    return table[table["emotion"] != "unknown"].reset_index(drop=True)
+
+
+def counts(table: pd.DataFrame) -> pd.DataFrame:
+    """Clips and speakers for each emotion (`unknown` included), with the total below."""
+    grouped = table.groupby("emotion").agg(clips=("clip", "size"), speakers=("speaker", "nunique"))
+    grouped.loc["all"] = [len(table), table["speaker"].nunique()]
+    return grouped
+
+
+def fingerprint(table: pd.DataFrame) -> str:
+    """16 hexadecimal digits that change when a clip, a label, a speaker or a clip's audio does."""
+    rows = table.sort_values("clip")[["clip", "speaker", "emotion", "sha256"]]
+    return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()[:16]
+
+
+def check(table: pd.DataFrame) -> pd.DataFrame:
+    """Open every clip and say what is wrong with it.
+
+    Returns:
+        One row a clip: `clip`, `emotion`, `seconds`, `sample_rate` (Hz), `channels` and `problem`, which is empty
+        for a usable clip.
+    """
+    with ThreadPoolExecutor() as pool:
+        found = pd.DataFrame(pool.map(_look, table["path"]))
+    return pd.concat([table[["clip", "emotion"]].reset_index(drop=True), found], axis=1)
+
+
+def _look(path: str) -> dict:
+    import soundfile
+
+    try:
+        info = soundfile.info(path)
+        signal, _ = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, soundfile.LibsndfileError) as error:
+        return {"seconds": 0.0, "sample_rate": 0, "channels": 0, "problem": f"cannot be decoded: {error}"}
+    problem = _problem(signal)
+    return {
+        "seconds": info.duration,
+        "sample_rate": info.samplerate,
+        "channels": info.channels,
+        "problem": problem,
+    }
+
+
+def _problem(signal: np.ndarray) -> str:
+    if not signal.size:
+        return "holds no samples"
+    if not np.isfinite(signal).all():
+        return "holds NaN or infinite samples"
+    return "" if signal.any() else "is silent throughout"

@@ -1,0 +1,230 @@
+"""Floor 1: a row becomes a feature, extracted once and kept in the feature store.
+
+A picture (mel, MFCC) is kept with a tail of silence after its clip: padding a clip at its end only repeats the last,
+silent frame, so one stored picture serves every padded length, and a longer clip added later spoils nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import zlib
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import closing
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import platformdirs
+
+from sernb import audio
+from sernb.progress import progress
+
+HOP_LENGTH = 512
+N_FFT = 2048
+# Raise it when stored features would no longer be what this module computes.
+STORE_VERSION = 1
+
+
+def zcr_rms(signal: np.ndarray, sample_rate: int, *, length: int = 0) -> np.ndarray:
+    """Mean zero-crossing rate and mean RMS energy over frames of 2048 samples, 512 apart.
+
+    Args:
+        signal: Samples, shape (n,).
+        sample_rate: In Hz; neither number depends on it.
+        length: Zero-pad the clip to so many samples first, as study A does: both means then encode how long the
+            clip is. 0 leaves the clip as it is.
+
+    Returns:
+        Crossings per sample and RMS amplitude, shape (2,).
+    """
+    import librosa
+
+    padded = audio.pad(signal, length)
+    rate = librosa.feature.zero_crossing_rate(padded, frame_length=N_FFT, hop_length=HOP_LENGTH)
+    energy = librosa.feature.rms(y=padded, frame_length=N_FFT, hop_length=HOP_LENGTH)
+    return np.array([rate.mean(), energy.mean()], dtype=np.float32)
+
+
+def mel(signal: np.ndarray, sample_rate: int, *, n_mels: int = 128) -> np.ndarray:
+    """Librosa's mel spectrogram as power (Slaney's mel scale, n_fft 2048, hop 512); shape (n_mels, frames)."""
+    import librosa
+
+    return librosa.feature.melspectrogram(
+        y=signal, sr=sample_rate, n_fft=N_FFT, hop_length=HOP_LENGTH, n_mels=n_mels
+    ).astype(np.float32)
+
+
+def mfcc(signal: np.ndarray, sample_rate: int, *, n_mfcc: int = 100) -> np.ndarray:
+    """Librosa's mel-frequency cepstral coefficients (128 mel bands, n_fft 2048, hop 512); shape (n_mfcc, frames)."""
+    import librosa
+
+    return librosa.feature.mfcc(y=signal, sr=sample_rate, n_mfcc=n_mfcc).astype(np.float32)
+
+
+FEATURES: dict[str, Callable[..., np.ndarray]] = {"zcr_rms": zcr_rms, "mel": mel, "mfcc": mfcc}
+
+
+def extract(
+    rows: pd.DataFrame,
+    feature: str,
+    *,
+    sample_rate: int,
+    augmentation: str = "noise",
+    seed: int = 0,
+    n_jobs: int = -1,
+    **parameters: int,
+) -> np.ndarray:
+    """The feature of every row, padded at its end to the longest clip; what is in the store is not extracted again.
+
+    Args:
+        rows: `path` and `sha256` of each clip, and `copy`, if there: 0 for the recording, 1 and up for augmented
+            copies of it.
+        feature: One of `FEATURES`.
+        sample_rate: Clips are resampled to it, in Hz.
+        augmentation: What was done to the copies, see `audio.augment`.
+        seed: Of the augmentation; each clip derives its own from it.
+        n_jobs: Processes; -1 for one a core.
+        **parameters: Of the feature.
+
+    Returns:
+        float32, row by row: shape (n, 2) for `zcr_rms`, (n, bands, frames) for the pictures, `frames` being those of
+        the longest clip.
+
+    Raises:
+        AudioError: A clip cannot be decoded.
+    """
+    recipe = {"feature": feature, "sample_rate": sample_rate, **parameters}
+    keys = [_key(row, augmentation, seed) for row in rows.to_dict("records")]
+    with closing(_open_store(recipe)) as store:
+        missing = _missing(store, keys)
+        todo = {key: row for key, row in zip(keys, rows.to_dict("records"), strict=True) if key in missing}
+        jobs = ((row, recipe, augmentation, seed) for row in todo.values())
+        results = _in_parallel(jobs, len(todo), n_jobs)
+        done = zip(todo, progress(results, total=len(todo), desc=feature), strict=True)
+        for i, (key, (frames, array)) in enumerate(done):
+            _put(store, key, frames, array)
+            if i % 256 == 255:  # a killed run keeps what it had
+                store.commit()
+        store.commit()
+        return _assemble(store, keys)
+
+
+def _in_parallel(jobs: Iterator[tuple], count: int, n_jobs: int) -> Iterator[tuple[int, np.ndarray]]:
+    # Starting processes costs seconds: a handful of clips is quicker without.
+    if n_jobs == 1 or count < 24:
+        return (compute(*job) for job in jobs)
+    from joblib import Parallel
+    from joblib import delayed
+
+    # A clip at a time comes back: only as many clips are in memory as there are processes.
+    return Parallel(n_jobs=n_jobs, return_as="generator", batch_size=8)(delayed(compute)(*job) for job in jobs)
+
+
+def compute(row: dict, recipe: dict, augmentation: str, seed: int) -> tuple[int, np.ndarray]:
+    """Decode one clip, augment it if the row is a copy, and extract its feature.
+
+    Returns:
+        The frames of the clip itself (0 for a feature without frames), and the array to keep.
+    """
+    settings = dict(recipe)
+    function, sample_rate = FEATURES[settings.pop("feature")], settings.pop("sample_rate")
+    signal = audio.load(row["path"], sample_rate)
+    if copy := row.get("copy", 0):
+        signal = audio.augment(signal, sample_rate, augmentation, seed=audio.clip_seed(row["sha256"], copy, seed))
+    if function is zcr_rms:
+        return 0, function(signal, sample_rate, **settings)
+    # The last frame of this tail is centred more than half a window behind the clip: it hears silence alone.
+    tail = N_FFT // 2 + HOP_LENGTH
+    return 1 + len(signal) // HOP_LENGTH, function(audio.pad(signal, len(signal) + tail), sample_rate, **settings)
+
+
+def to_db(power: np.ndarray) -> np.ndarray:
+    """Power spectrograms, shape (n, bands, frames), in dB below each clip's own maximum, at most 80 of them."""
+    import librosa
+
+    return np.stack([librosa.power_to_db(clip, ref=np.max) for clip in power])
+
+
+def max_minus(pictures: np.ndarray) -> np.ndarray:
+    """Each clip's maximum minus each of its values: one reading of the paper's normalisation, shape unchanged."""
+    return pictures.max(axis=(1, 2), keepdims=True) - pictures
+
+
+def standardise(x: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Zero mean and unit deviation for each band (or number), learnt from the training rows alone.
+
+    Args:
+        x: Shape (n, bands, frames) or (n, numbers).
+        train: Boolean, shape (n,): the rows to learn from.
+    """
+    axes = tuple(axis for axis in range(x.ndim) if axis != 1)
+    mean = x[train].mean(axis=axes, keepdims=True, dtype=np.float64)
+    deviation = x[train].std(axis=axes, keepdims=True, dtype=np.float64)
+    return ((x - mean) / np.where(deviation > 0, deviation, 1)).astype(np.float32)
+
+
+# The store: one SQLite file for each feature and its parameters, one row a clip. SQLite's transactions keep it whole
+# when a run is killed and when several run at once.
+
+
+def store_folder() -> Path:
+    """Where features are kept: `$SERNB_CACHE`, or the user's cache folder."""
+    return Path(os.environ.get("SERNB_CACHE") or platformdirs.user_cache_path("sernb")) / "features"
+
+
+def _key(row: dict, augmentation: str, seed: int) -> str:
+    if not row.get("copy", 0):
+        return row["sha256"]
+    return f"{row['sha256']}:{augmentation}:{row['copy']}:{seed}:nlpaug-{version('nlpaug')}"
+
+
+def _open_store(recipe: dict) -> sqlite3.Connection:
+    described = json.dumps({**recipe, "librosa": version("librosa"), "store": STORE_VERSION}, sort_keys=True)
+    name = f"{recipe['feature']}-{hashlib.sha256(described.encode()).hexdigest()[:12]}.sqlite"
+    try:
+        store_folder().mkdir(parents=True, exist_ok=True)
+        store = sqlite3.connect(store_folder() / name, timeout=600)
+        store.execute("PRAGMA journal_mode=WAL")
+        store.execute("PRAGMA synchronous=NORMAL")
+        store.execute(
+            "CREATE TABLE IF NOT EXISTS features"
+            "(key TEXT PRIMARY KEY, frames INTEGER, shape TEXT, crc INTEGER, data BLOB)"
+        )
+    except (OSError, sqlite3.OperationalError) as error:
+        raise OSError(f"the feature store {store_folder()} cannot be written ({error}); set SERNB_CACHE.") from error
+    return store
+
+
+def _missing(store: sqlite3.Connection, keys: list[str]) -> set[str]:
+    there = {key for (key,) in store.execute("SELECT key FROM features")}
+    return set(keys) - there
+
+
+def _put(store: sqlite3.Connection, key: str, frames: int, array: np.ndarray) -> None:
+    data = array.astype("<f4").tobytes()
+    row = (key, frames, json.dumps(array.shape), zlib.crc32(data), data)
+    store.execute("INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?, ?)", row)
+
+
+def _get(store: sqlite3.Connection, key: str) -> np.ndarray:
+    shape, crc, data = store.execute("SELECT shape, crc, data FROM features WHERE key = ?", (key,)).fetchone()
+    if zlib.crc32(data) != crc:
+        raise OSError(f"the feature store {store_folder()} is damaged; remove it, it will be made again.")
+    return np.frombuffer(data, "<f4").reshape(json.loads(shape))
+
+
+def _assemble(store: sqlite3.Connection, keys: list[str]) -> np.ndarray:
+    all_frames = dict(store.execute("SELECT key, frames FROM features"))
+    frames = max(all_frames[key] for key in keys)
+    first = _get(store, keys[0])
+    out = np.empty((len(keys), *first.shape[:-1], frames or first.shape[-1]), dtype=np.float32)
+    for i, key in enumerate(keys):
+        array = _get(store, key)[..., :frames] if frames else _get(store, key)
+        out[i, ..., : array.shape[-1]] = array
+        out[i, ..., array.shape[-1] :] = array[..., -1:]
+    return out

@@ -1,0 +1,100 @@
+"""Floor 3: the architectures of both studies, written against `keras` alone."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
+@dataclass(frozen=True)
+class StudyA:
+    """One of study A's networks: what SPEC's table says of it."""
+
+    feature: str
+    filters: tuple[int, ...]
+    kernel: int
+    dense: int
+    epochs: int
+
+
+STUDY_A = {
+    "conv1d-a": StudyA("zcr_rms", (32, 64, 128), 7, 256, 40),
+    "conv1d-b": StudyA("zcr_rms", (64, 128), 3, 128, 50),
+    "conv2d-a": StudyA("mel", (32, 64), 3, 128, 20),
+    "conv1d-as-2d": StudyA("zcr_rms", (32, 64), 3, 128, 20),
+    "conv2d-as-1d": StudyA("mel", (64, 128), 3, 128, 20),
+}
+OUTPUT_ACTIVATIONS = ("relu", "sigmoid", "softmax", "softplus")
+
+
+def study_a(name: str, input_shape: tuple[int, ...], classes: int) -> keras.Model:
+    """A network of study A: convolutions each followed by max-pooling, one dense layer, softmax; Adam.
+
+    Args:
+        name: One of `STUDY_A`.
+        input_shape: (2, 1) for the 1-D networks, (128, frames, 1) for the 2-D ones.
+        classes: Number of emotions.
+
+    Returns:
+        A compiled model.
+    """
+    import keras
+    from keras import layers
+
+    spec = STUDY_A[name]
+    flat = spec.feature == "zcr_rms"
+    convolution, pooling = (layers.Conv1D, layers.MaxPooling1D) if flat else (layers.Conv2D, layers.MaxPooling2D)
+    model = keras.Sequential([keras.Input(input_shape)], name=name)
+    for filters in spec.filters:
+        model.add(convolution(filters, spec.kernel, padding="same", activation="relu"))
+        model.add(pooling(2, strides=2, padding="same"))
+    model.add(layers.Flatten())
+    model.add(layers.Dense(spec.dense, activation="relu"))
+    model.add(layers.Dense(classes, activation="softmax"))
+    return compiled(model)
+
+
+def paper_cnn(input_shape: tuple[int, ...], classes: int, *, output_activation: str = "softmax") -> keras.Model:
+    """The network of Zisad, Hossain and Andersson (2020): four blocks of Conv2D, max-pooling and dropout.
+
+    Args:
+        input_shape: (coefficients, frames, 1).
+        classes: Number of emotions.
+        output_activation: One of `OUTPUT_ACTIVATIONS`. All but softmax are numerical accidents: the loss divides
+            each row by its sum.
+
+    Returns:
+        A compiled model; 44,344 weights for eight classes.
+    """
+    import keras
+    from keras import layers
+
+    if output_activation not in OUTPUT_ACTIVATIONS:
+        raise ValueError(f"output_activation is {output_activation!r}; give one of {', '.join(OUTPUT_ACTIVATIONS)}.")
+    model = keras.Sequential([keras.Input(input_shape)], name="paper-cnn")
+    for filters in (16, 32, 64, 128):
+        model.add(layers.Conv2D(filters, 2, activation="relu"))
+        model.add(layers.MaxPooling2D(2))
+        model.add(layers.Dropout(0.2))
+    model.add(layers.GlobalAveragePooling2D())
+    model.add(layers.Dense(classes, activation=output_activation))
+    return compiled(model)
+
+
+def compiled(model: keras.Model) -> keras.Model:
+    """The model with what both studies train by: Adam at its default rate, categorical cross-entropy, accuracy."""
+    model.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def summary(model: keras.Model) -> str:
+    """The table of a model's layers, output shapes and weights as plain text."""
+    lines: list[str] = []
+    model.summary(print_fn=lambda line, **_: lines.append(line), line_length=78)
+    return "\n".join(lines)

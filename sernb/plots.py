@@ -1,0 +1,218 @@
+"""Floor 4: the report's figures, one house style. Each function draws on `ax` if given and returns what it drew on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from sernb import features
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Study A's colours; calm, which it lacks, is a teal that keeps clear of neutral's green and sad's blue.
+COLOURS = {
+    "angry": "#C00808",
+    "calm": "#2FA39A",
+    "disgust": "#804E2D",
+    "fear": "#7D55AA",
+    "happy": "#F19C0E",
+    "neutral": "#4CB847",
+    "sad": "#478FB8",
+    "surprise": "#EE00FF",
+    "unknown": "#777777",
+}
+# Blue and orange: told apart by the colour-blind, and by their lines in greyscale.
+TRAIN, VALIDATION, CLAIM = "#1B4F72", "#D35400", "#777777"
+
+
+def style() -> None:
+    """Set the house style once in a notebook: quiet grid, readable type, pictures sharp in print and on a phone."""
+    import seaborn as sns
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+    sns.set_theme(style="whitegrid", font_scale=0.9, rc={"axes.titleweight": "bold", "figure.dpi": 96})
+    set_matplotlib_formats("retina")
+
+
+def _axes(ax: Axes | None, width: float = 6.4, height: float = 3.2) -> Axes:
+    import matplotlib.pyplot as plt
+
+    return ax if ax is not None else plt.subplots(figsize=(width, height), layout="constrained")[1]
+
+
+# one clip
+
+
+def waveform(signal: np.ndarray, sample_rate: int, emotion: str, *, ax: Axes | None = None) -> Axes:
+    """Amplitude against seconds in the emotion's colour, titled with the emotion."""
+    ax = _axes(ax, height=2.2)
+    ax.plot(np.arange(len(signal)) / sample_rate, signal, color=COLOURS[emotion], linewidth=0.5, rasterized=True)
+    ax.set(title=emotion, xlabel="time (s)", ylabel="amplitude")
+    return ax
+
+
+def mel(signal: np.ndarray, sample_rate: int, emotion: str, *, ax: Axes | None = None) -> Axes:
+    """Mel spectrogram in dB below its maximum: seconds on x, frequency on y, logarithmic, with a colour bar.
+
+    Each band is drawn at its own centre frequency: `specshow(mel, y_axis="log")`, seen in many notebooks, takes mel
+    bands for FFT bins and labels them with the wrong frequencies.
+    """
+    import librosa
+
+    ax = _axes(ax)
+    db = librosa.power_to_db(features.mel(signal, sample_rate), ref=np.max)
+    hertz = librosa.mel_frequencies(n_mels=db.shape[0] + 1, fmax=sample_rate / 2)
+    seconds = np.arange(db.shape[1] + 1) * features.HOP_LENGTH / sample_rate
+    picture = ax.pcolormesh(seconds, hertz, db, cmap="magma", shading="flat", rasterized=True)
+    ax.set(title=emotion, xlabel="time (s)", ylabel="frequency (Hz)", yscale="log", ylim=(64, sample_rate / 2))
+    ax.set_yticks([125, 250, 500, 1000, 2000, 4000], ["125", "250", "500", "1k", "2k", "4k"])
+    ax.minorticks_off()
+    ax.grid(visible=False)
+    ax.figure.colorbar(picture, ax=ax, format="%+.0f dB")
+    return ax
+
+
+def heat(picture: np.ndarray, *, title: str, ylabel: str, ax: Axes | None = None, unit: str = "") -> Axes:
+    """A picture as a network sees it, shape (bands, frames)."""
+    ax = _axes(ax)
+    image = ax.imshow(picture, origin="lower", aspect="auto", cmap="magma", interpolation="nearest")
+    ax.set(title=title, xlabel="frame", ylabel=ylabel)
+    ax.grid(visible=False)
+    ax.figure.colorbar(image, ax=ax, label=unit)
+    return ax
+
+
+def clip(signal: np.ndarray, sample_rate: int, emotion: str) -> Figure:
+    """Waveform and mel spectrogram of one clip side by side."""
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 2.5), layout="constrained")
+    waveform(signal, sample_rate, emotion, ax=left)
+    mel(signal, sample_rate, emotion, ax=right)
+    return figure
+
+
+# a corpus
+
+
+def counts(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Clips of each emotion, with the number at each bar."""
+    ax = _axes(ax)
+    sizes = table["emotion"].value_counts().sort_index()
+    bars = ax.bar(sizes.index, sizes, color=[COLOURS[e] for e in sizes.index], edgecolor="black", linewidth=0.5)
+    ax.bar_label(bars)
+    ax.set(title="Clips by emotion", ylabel="clips")
+    ax.grid(visible=False, axis="x")
+    return ax
+
+
+def by_emotion(table: pd.DataFrame, column: str, label: str, *, ax: Axes | None = None) -> Axes:
+    """How a number of each clip is spread within each emotion: quartiles, whiskers from 5 to 95 %."""
+    import seaborn as sns
+
+    ax = _axes(ax)
+    names = sorted(table["emotion"].unique())
+    sns.boxplot(
+        table, x="emotion", y=column, hue="emotion", order=names, hue_order=names, whis=(5, 95), ax=ax,
+        palette=COLOURS, legend=False, fliersize=1.5, linewidth=0.8,
+    )  # fmt: skip
+    ax.set(title=label.split(" (")[0].capitalize(), xlabel="", ylabel=label)
+    return ax
+
+
+def two_numbers(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Each clip's mean RMS energy against its mean zero-crossing rate: all that study A's 1-D networks see."""
+    import seaborn as sns
+
+    ax = _axes(ax, height=4)
+    names = sorted(table["emotion"].unique())
+    sns.scatterplot(
+        table, x="zcr", y="rms", hue="emotion", style="emotion", hue_order=names, style_order=names, palette=COLOURS,
+        s=16, linewidth=0, alpha=0.75, ax=ax,
+    )  # fmt: skip
+    ax.set(title="Two numbers a clip", xlabel="zero-crossing rate (crossings per sample)", ylabel="RMS amplitude")
+    ax.set_yscale("log")
+    ax.legend(title="", bbox_to_anchor=(1.01, 1), loc="upper left", frameon=False)
+    return ax
+
+
+# a model
+
+
+def curves(history: pd.DataFrame, *, title: str = "") -> Figure:
+    """Accuracy and loss against epoch, train and validation, for one model's rows of `history.csv`."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 2.8), layout="constrained")
+    for ax, what in zip(axes, ("accuracy", "loss"), strict=True):
+        for side, name, colour, line in (("train", "train", TRAIN, "-"), ("val", "validation", VALIDATION, "--")):
+            ax.plot(history["epoch"], history[f"{side}_{what}"], line, color=colour, label=name)
+        ax.set(title=f"{title} {what}".strip(), xlabel="epoch", ylabel=what)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    axes[0].set_ylim(0, 1)
+    axes[0].legend(frameon=False)
+    return figure
+
+
+def confusion(
+    matrix: np.ndarray,
+    labels: Sequence[str],
+    *,
+    title: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Annotated confusion heat map: rows the truth, columns the prediction, both in the order of `labels`.
+
+    The number is the clips, the shade the share of the row, so that rare emotions can be read too.
+    """
+    import seaborn as sns
+
+    ax = _axes(ax, 5.6, 4.6)
+    matrix = np.asarray(matrix)
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    sns.heatmap(
+        share, annot=matrix, fmt="d", cmap="Blues", vmin=0, vmax=1, square=True, ax=ax,
+        xticklabels=labels, yticklabels=labels, cbar_kws={"label": "share of the row", "shrink": 0.8},
+    )  # fmt: skip
+    ax.set(title=title, xlabel="predicted", ylabel="true")
+    ax.tick_params(axis="x", rotation=45)
+    ax.tick_params(axis="y", rotation=0)
+    return ax
+
+
+def intervals(
+    scores: pd.DataFrame,
+    *,
+    label: str,
+    chance: float = 0.0,
+    claims: Mapping[str, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Scores with their intervals, one row each, against chance and against what was claimed.
+
+    Args:
+        scores: Indexed by name, with the columns `score`, `low` and `high`; NaN bounds are not drawn.
+        label: Of the x axis.
+        chance: Drawn as a dotted line if above 0.
+        claims: Claimed score by name of a row, drawn as a diamond.
+        ax: Where to draw.
+    """
+    ax = _axes(ax, height=0.9 + 0.38 * len(scores))
+    places = np.arange(len(scores))[::-1]
+    error = np.abs(scores[["low", "high"]].to_numpy().T - scores["score"].to_numpy())
+    ax.errorbar(scores["score"], places, xerr=np.nan_to_num(error), fmt="o", color=TRAIN, capsize=3, label="measured")
+    for place, name in zip(places, scores.index, strict=True):
+        if claims and name in claims:
+            first = "claimed" if name == next(iter(claims)) else None
+            ax.plot(claims[name], place, "D", color=VALIDATION, markerfacecolor="none", label=first)
+    if chance:
+        ax.axvline(chance, color=CLAIM, linestyle=":", label=f"chance {chance:.2f}")
+    ax.set(yticks=places, yticklabels=scores.index, xlim=(0, 1), xlabel=label, ylim=(-0.6, len(scores) - 0.4))
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    return ax

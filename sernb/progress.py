@@ -1,0 +1,24 @@
+"""Floor 0: progress bars that are alive in JupyterLab and a terminal, and quiet in a headless run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+
+def headless() -> bool:
+    """Whether nobody watches: no terminal, or a kernel that may not ask its user anything, as under papermill."""
+    if "ipykernel" not in sys.modules:
+        return not sys.stderr.isatty()
+    from IPython import get_ipython
+
+    kernel = getattr(get_ipython(), "kernel", None)
+    return kernel is None or not getattr(kernel, "_allow_stdin", False)
+
+
+def progress(steps: Iterable | None = None, **options: Any) -> Any:
+    """A tqdm bar over some steps, switched off when the run is headless; the options are tqdm's."""
+    from tqdm.auto import tqdm
+
+    return tqdm(steps, disable=headless(), leave=False, **options)

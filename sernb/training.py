@@ -1,0 +1,300 @@
+"""Floor 3: fit a model, score it, and leave the run's files."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sernb import corpora
+from sernb import metrics
+from sernb import splits
+from sernb.progress import progress
+
+if TYPE_CHECKING:
+    import keras
+
+SCHEMA = 1
+RECIPES = ("plain", "quick")
+HISTORY = ["model", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
+
+
+@dataclass
+class Trained:
+    """What came of fitting one model."""
+
+    model: keras.Model
+    history: pd.DataFrame
+    predictions: pd.DataFrame
+    seconds: float
+    losses: dict[str, float] = field(default_factory=dict)
+    failed_epoch: int = 0
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and the Keras backend, and ask TensorFlow for repeatable operations."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
+def one_hot(emotions: pd.Series, labels: list[str]) -> np.ndarray:
+    """Labels as rows of zeros and a one, in the order of `labels`; shape (n, k), float32."""
+    place = {label: i for i, label in enumerate(labels)}
+    return np.eye(len(labels), dtype=np.float32)[emotions.map(place).to_numpy()]
+
+
+def fit(
+    model: keras.Model,
+    x: np.ndarray,
+    rows: pd.DataFrame,
+    labels: list[str],
+    *,
+    epochs: int,
+    fitted: tuple[str, ...] = ("train",),
+    val_x: np.ndarray | None = None,
+    batch_size: int = 32,
+    recipe: str = "plain",
+) -> Trained:
+    """Fit a compiled model on the training rows and predict every row with it.
+
+    Args:
+        model: Compiled; its name is the model's name in every file.
+        x: Inputs, one for each row, without the channel axis: shape (n, ...).
+        rows: What `splits.prepare` returns.
+        labels: The run's label list.
+        epochs: Passes over the training rows.
+        fitted: The sides fitted on; `validation-in-train` fits on train and val.
+        val_x: Inputs of the validation rows where a fault replaces them.
+        batch_size: Rows a step.
+        recipe: `plain` (Adam at its default rate) or `quick` (3 epochs of warm-up to 0.004, then cosine decay to 0).
+
+    Returns:
+        The fitted model, its history and the predictions of every row. A loss of NaN ends the fit and sets
+        `failed_epoch`; nothing is raised, so that the other models of a run go on.
+    """
+    x, y = x[..., None], one_hot(rows["emotion"], labels)
+    train, val = rows["split"].isin(fitted).to_numpy(), (rows["split"] == "val").to_numpy()
+    callbacks = [_bar(model.name, epochs), *_schedule(recipe, model, epochs, -(-train.sum() // batch_size))]
+    start = time.perf_counter()
+    history = model.fit(
+        x[train],
+        y[train],
+        validation_data=(x[val] if val_x is None else val_x[..., None], y[val]),
+        epochs=epochs,
+        batch_size=batch_size,
+        verbose=0,
+        callbacks=callbacks,
+    )
+    seconds = time.perf_counter() - start
+    curves = _curves(model.name, history.history)
+    failed = curves.loc[~np.isfinite(curves["train_loss"]), "epoch"]
+    predictions, losses = predict(model, x, y, rows, labels)
+    return Trained(model, curves, predictions, seconds, losses, int(failed.iloc[0]) if len(failed) else 0)
+
+
+def _bar(name: str, epochs: int) -> keras.callbacks.Callback:
+    import keras
+
+    bar = progress(total=epochs, desc=name, unit="epoch")
+
+    def step(epoch: int, logs: dict) -> None:
+        bar.set_postfix(val=f"{logs['val_accuracy']:.3f}")
+        bar.update()
+        if not np.isfinite(logs["loss"]):
+            callback.model.stop_training = True
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=step, on_train_end=lambda logs: bar.close())
+    return callback
+
+
+def _schedule(recipe: str, model: keras.Model, epochs: int, steps: int) -> list:
+    if recipe == "plain":
+        return []
+    if recipe != "quick":
+        raise ValueError(f"RECIPE is {recipe!r}; give one of {', '.join(RECIPES)}.")
+    import keras
+
+    warmup = min(3, epochs / 2)
+
+    def rate(step: int) -> float:
+        epoch = step / steps
+        if epoch < warmup:
+            return 4e-3 * (epoch + 1 / steps) / warmup
+        return 4e-3 * 0.5 * (1 + np.cos(np.pi * (epoch - warmup) / (epochs - warmup)))
+
+    done = iter(range(epochs * steps))
+    set_rate = lambda batch, logs=None: setattr(model.optimizer, "learning_rate", rate(next(done)))  # noqa: E731
+    return [keras.callbacks.LambdaCallback(on_train_batch_begin=set_rate)]
+
+
+def _curves(name: str, history: Mapping[str, list[float]]) -> pd.DataFrame:
+    names = {"loss": "train_loss", "accuracy": "train_accuracy"}
+    curves = pd.DataFrame(history).rename(columns=names)
+    return curves.assign(model=name, epoch=np.arange(1, len(curves) + 1))[HISTORY]
+
+
+def predict(
+    model: keras.Model, x: np.ndarray, y: np.ndarray, rows: pd.DataFrame, labels: list[str]
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Predict every row, and the loss of each side.
+
+    Returns:
+        `predictions.csv`'s table (probabilities are the outputs divided by their sum, NaN where all are zero), and
+        the mean categorical cross-entropy of train, val and test.
+    """
+    import keras
+
+    outputs = np.concatenate([np.asarray(model(x[i : i + 64], training=False)) for i in range(0, len(x), 64)])
+    loss = np.asarray(keras.losses.categorical_crossentropy(y, outputs))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        probabilities = outputs / outputs.sum(axis=1, keepdims=True)
+    table = rows[["clip", "copy", "speaker", "split"]].assign(
+        truth=rows["emotion"], prediction=np.array(labels)[outputs.argmax(axis=1)]
+    )
+    table.insert(0, "model", model.name)
+    table[labels] = probabilities.round(6)
+    return table, {side: float(loss[(rows["split"] == side).to_numpy()].mean()) for side in splits.SIDES}
+
+
+def evaluate(trained: Trained, labels: list[str]) -> dict[str, Any]:
+    """One model's entry in `metrics.json`: weights, epochs, seconds, scores of each side, interval, confusion.
+
+    A run that failed has no scores, but `failed` with the epoch.
+    """
+    entry: dict[str, Any] = {
+        "weights": trained.model.count_params(),
+        "epochs": len(trained.history),
+        "seconds": round(trained.seconds, 1),
+    }
+    if trained.failed_epoch:
+        return {**entry, "failed": f"loss became NaN in epoch {trained.failed_epoch}"}
+    for side in splits.SIDES:
+        part = trained.predictions[trained.predictions["split"] == side]
+        matrix = metrics.confusion(part["truth"].to_numpy(), part["prediction"].to_numpy(), labels)
+        entry[side] = {"loss": trained.losses[side], **metrics.scores(matrix)}
+    # The loop ends with test: its rows carry the interval and the confusion.
+    return {**entry, "ci95": metrics.interval(part, labels), "confusion": matrix.tolist()}
+
+
+def save(
+    output_dir: str | Path,
+    trained: Mapping[str, Trained],
+    *,
+    notebook: str,
+    parameters: Mapping[str, Any],
+    table: pd.DataFrame,
+    rows: pd.DataFrame,
+    labels: list[str],
+    protocol: str,
+    fitted: tuple[str, ...] = ("train",),
+) -> dict[str, Any]:
+    """Write `metrics.json`, `predictions.csv`, `history.csv` and the models, and return what `metrics.json` holds.
+
+    Args:
+        output_dir: Made where it is missing.
+        trained: By model name.
+        notebook: Its file's name.
+        parameters: As the notebook ran with them.
+        table: The clip table trained from.
+        rows: What `splits.prepare` returned.
+        labels: The run's label list.
+        protocol: The protocol in force, faults considered.
+        fitted: The sides fitted on.
+    """
+    folder = Path(output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    result = {
+        "schema": SCHEMA,
+        "notebook": notebook,
+        "parameters": dict(parameters),
+        "corpus": {
+            "name": table["corpus"].iloc[0],
+            "clips": len(table),
+            "speakers": int(table["speaker"].nunique()),
+            "fingerprint": corpora.fingerprint(table),
+        },
+        "split": {
+            "protocol": protocol,
+            **{side: int((rows["split"] == side).sum()) for side in splits.SIDES},
+            "leaks": splits.leaks(rows, fitted),
+        },
+        "labels": labels,
+        "models": {name: evaluate(one, labels) for name, one in trained.items()},
+        "environment": environment(parameters.get("SEED")),
+    }
+    pd.concat([one.predictions for one in trained.values()]).to_csv(folder / "predictions.csv", index=False)
+    pd.concat([one.history for one in trained.values()]).to_csv(folder / "history.csv", index=False)
+    for name, one in trained.items():
+        one.model.save(folder / f"{name}.keras")
+    # Last, because its presence says that the run is whole. NaN is no JSON: a missing interval is null.
+    (folder / "metrics.json").write_text(json.dumps(_no_nan(result), indent=1) + "\n")
+    return result
+
+
+def _no_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _no_nan(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_no_nan(one) for one in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def environment(seed: int | None) -> dict[str, Any]:
+    """Versions, git revision and seed: what one needs to know to run it again."""
+    import keras
+
+    packages = ("sernb", "numpy", "librosa", "keras", "tensorflow", "nlpaug", "scikit-learn")
+    return {
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "versions": {package: _version(package) for package in packages},
+        "backend": keras.backend.backend(),
+        "revision": revision(),
+        "seed": seed,
+    }
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def revision() -> str:
+    """The git revision of the code, with `+` if it was changed since; empty outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip()
+
+
+def predictions(folder: str | Path) -> pd.DataFrame:
+    """A run's `predictions.csv`; speakers stay text (`01`)."""
+    return pd.read_csv(Path(folder) / "predictions.csv", dtype={"speaker": str, "clip": str})
+
+
+def failures(result: Mapping[str, Any]) -> list[str]:
+    """The models of a `metrics.json` that failed, each with its epoch."""
+    return [f"{name}: {entry['failed']}" for name, entry in result["models"].items() if "failed" in entry]

@@ -1,0 +1,168 @@
+"""Floor 6: the `sernb` command, a thin skin over the floors below."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from typer.core import TyperCommand
+
+from sernb import corpora
+from sernb import demo
+from sernb import report as reports
+from sernb import runs
+
+REFUSALS = (
+    corpora.CorpusError,
+    demo.DemoError,
+    runs.ParameterError,
+    runs.RunError,
+    reports.ReportError,
+)
+
+app = typer.Typer(
+    help="Reproducible reports on speech emotion recognition.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_show_locals=False,
+)
+
+
+class PairsCommand(TyperCommand):
+    """A command whose `-p` takes two words, as papermill's does; Typer knows no repeated option of two."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        """Join `-p NAME VALUE` into `-p NAME=VALUE` and leave the rest to Typer."""
+        joined, rest = [], list(args)
+        while rest:
+            word = rest.pop(0)
+            joined.append(word)
+            if word in ("-p", "--parameter") and len(rest) > 1:
+                joined.append(f"{rest.pop(0)}={rest.pop(0)}")
+        return super().parse_args(ctx, joined)
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """Errors that a user can mend are said in a line or a few, and the exit status is 1."""
+    try:
+        yield
+    except REFUSALS as error:
+        typer.echo(f"sernb: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _print(table: pd.DataFrame) -> None:
+    """A table for the terminal; as wide as it needs to be where the output goes to a file."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for column in table.columns:
+        shown.add_column(column, overflow="fold")
+    for row in table.itertuples(index=False):
+        shown.add_row(*(f"{value:.1f}" if isinstance(value, float) else str(value) for value in row))
+    console.print(shown)
+
+
+@app.command("corpora")
+def list_corpora() -> None:
+    """What can be loaded, where it lies, its licence."""
+    rows = [
+        {"name": name, "title": corpus.title, "licence": corpus.licence, "lies at": _place(name)}
+        for name, corpus in corpora.CORPORA.items()
+    ]
+    _print(pd.DataFrame(rows))
+
+
+def _place(name: str) -> str:
+    try:
+        return str(corpora.locate(name))
+    except (corpora.CorpusError, demo.DemoError):
+        return f"not found; from {corpora.CORPORA[name].source}, then set SERNB_DATA"
+
+
+@app.command()
+def check(
+    corpus: Annotated[str, typer.Argument(help="A name that `sernb corpora` lists.")],
+    data_dir: Annotated[str, typer.Option(help="The corpus's folder; looked up if not given.")] = "",
+) -> None:
+    """Open every clip of a corpus: an audit table; exit status 1 if any clip is unusable."""
+    with _refusals():
+        table = corpora.load(corpus, data_dir)
+        found = corpora.check(table)
+        fingerprint = corpora.fingerprint(table)
+    _print(_audit(found))
+    unusable = found[found["problem"] != ""]
+    typer.echo(f"\n{len(found)} clips, {len(unusable)} unusable; fingerprint {fingerprint}")
+    for row in unusable.itertuples():
+        typer.echo(f"  {row.clip}: {row.problem}")
+    raise typer.Exit(1 if len(unusable) else 0)
+
+
+def _audit(found: pd.DataFrame) -> pd.DataFrame:
+    """Per emotion and for all: clips, their lengths, sample rates and channels, and how many are unusable."""
+
+    def row(name: str, clips: pd.DataFrame) -> dict:
+        return {
+            "emotion": name,
+            "clips": len(clips),
+            "shortest s": clips["seconds"].min(),
+            "median s": clips["seconds"].median(),
+            "longest s": clips["seconds"].max(),
+            "Hz": ", ".join(map(str, sorted(clips["sample_rate"].unique()))),
+            "channels": ", ".join(map(str, sorted(clips["channels"].unique()))),
+            "unusable": int((clips["problem"] != "").sum()),
+        }
+
+    emotions = [row(emotion, clips) for emotion, clips in found.groupby("emotion")]
+    return pd.DataFrame([*emotions, row("all", found)])
+
+
+@app.command(cls=PairsCommand)
+def run(
+    notebook: Annotated[Path, typer.Argument(help="A notebook with a cell tagged `parameters`.")],
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--parameter", "-p", metavar="NAME VALUE", help="A parameter and its value (YAML); may be repeated."
+        ),
+    ] = None,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option("--output-dir", "-o", help="The run's folder [default: runs/<notebook>/<parameters>]."),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Run even if the same run lies there, finished.")] = False,
+) -> None:
+    """Run a notebook with papermill into a folder of its own; print the executed notebook's path."""
+    with _refusals():
+        parameters = runs.parse(notebook, dict(_pair(text) for text in parameter or []))
+        output_dir = output_dir or Path("runs", notebook.stem, runs.slug(parameters))
+        if not again and runs.fresh(runs.Job(notebook, output_dir, parameters)):
+            typer.echo("this very run is there already, finished (--again makes it once more):", err=True)
+        typer.echo(runs.run(notebook, parameters, output_dir, again=again))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"-p takes a NAME and a VALUE; {name!r} has no value")
+    return name, value
+
+
+@app.command()
+def report(
+    runs_file: Annotated[Path, typer.Option("--runs", help="The list of runs.")] = Path("book/runs.yml"),
+    output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Where runs and book go.")] = Path("_build"),
+    workers: Annotated[int, typer.Option(help="Runs at a time; 0: one to every two cores.")] = 0,
+) -> None:
+    """Make the listed runs that are not fresh, build the HTML book and print its path."""
+    with _refusals():
+        typer.echo(reports.build(runs_file, output_dir, workers=workers))

@@ -1,0 +1,526 @@
+"""Floor 5: a notebook and its parameters become a folder of results.
+
+`run` makes one run, `run_all` many at once. A run's folder holds the executed notebook, whatever the notebook wrote to
+its `OUTPUT_DIR`, and `run.json`, by which a finished run is known again and not made twice.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import difflib
+import functools
+import hashlib
+import json
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from dataclasses import field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from sernb import corpora
+from sernb import demo
+
+RECORD = "run.json"
+SCORES = ("accuracy", "uar", "macro_f1", "weighted_f1")
+INTERVALS = ("accuracy", "uar")
+# What can change a number or a figure; a new release of one of these makes a finished run stale.
+PACKAGES = (
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "librosa",
+    "soundfile",
+    "nlpaug",
+    "keras",
+    "tensorflow",
+    "matplotlib",
+)
+# Modules above this floor: no notebook's result depends on them.
+ABOVE = ("cli.py", "report.py")
+QUIET = {
+    "TQDM_DISABLE": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+}
+
+
+class ParameterError(ValueError):
+    """A parameter that the notebook does not have, or of another type than its default."""
+
+
+class RunError(RuntimeError):
+    """A notebook that failed, and where to read how."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to be made: a notebook, what it is given, and the folder that it fills."""
+
+    notebook: Path
+    output_dir: Path
+    parameters: dict[str, Any] = field(default_factory=dict)
+    cwd: Path | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: `finished`, `kept` (finished earlier and still fresh) or `failed`, then with the error."""
+
+    job: Job
+    status: str
+    seconds: float = 0.0
+    error: str = ""
+
+
+# parameters
+
+
+def read_notebook(path: Path) -> Any:
+    """Read a notebook.
+
+    Raises:
+        RunError: There is none at this path.
+    """
+    import nbformat
+
+    if not path.is_file():
+        raise RunError(f"{path}: there is no such notebook")
+    try:
+        return nbformat.read(path, as_version=4)
+    except (ValueError, nbformat.reader.NotJSONError) as error:
+        raise RunError(f"{path} is not a notebook: {str(error).splitlines()[0][:200]}") from error
+
+
+def tags(cell: Any) -> list[str]:
+    """The tags of a notebook's cell."""
+    return cell.metadata.get("tags", [])
+
+
+def assignments(source: str) -> dict[str, ast.expr]:
+    """Name and value of each plain assignment in a cell's source."""
+    found = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found[node.targets[0].id] = node.value
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+            found[node.target.id] = node.value
+    return found
+
+
+def defaults(notebook: Path) -> dict[str, Any]:
+    """What a notebook's cell tagged `parameters` assigns, in its order; empty where there is no such cell."""
+    cells = [cell for cell in read_notebook(notebook).cells if "parameters" in tags(cell)]
+    try:
+        values = {name: value for cell in cells for name, value in assignments(cell.source).items()}
+        return {name: ast.literal_eval(value) for name, value in values.items()}
+    except (SyntaxError, ValueError) as error:
+        raise ParameterError(f"{notebook}: the cell tagged `parameters` may hold literals only ({error})") from error
+
+
+def parse(notebook: Path, texts: dict[str, str]) -> dict[str, Any]:
+    """Turn parameters typed as text into values: YAML, but plain text where the default is text (`75:15:10`)."""
+    known = defaults(notebook)
+    return {name: _parse(text, known.get(name)) for name, text in texts.items()}
+
+
+def _parse(text: str, default: Any) -> Any:
+    if isinstance(default, str):
+        return text
+    if isinstance(default, float):
+        with contextlib.suppress(ValueError):
+            return float(text)  # YAML 1.1 takes 1e-3 for text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def validate(notebook: Path, parameters: dict[str, Any]) -> None:
+    """Refuse parameters that a notebook does not have, or whose type is not their default's.
+
+    Raises:
+        ParameterError: Naming the parameter and what would be right.
+    """
+    known = defaults(notebook)
+    for name, value in parameters.items():
+        if name not in known:
+            raise ParameterError(_unknown(notebook, name, list(known)))
+        if name == "OUTPUT_DIR":
+            raise ParameterError("OUTPUT_DIR is where the run's folder is: name it by -o (or output_dir)")
+        if not _same_type(value, known[name]):
+            raise ParameterError(
+                f"{notebook}: {name} takes a value like {known[name]!r} ({type(known[name]).__name__}), "
+                f"not {value!r} ({type(value).__name__}). In YAML, text with a colon needs quotes."
+            )
+
+
+def _unknown(notebook: Path, name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name.upper(), known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    has = f"It has {', '.join(known)}." if known else "It has no cell tagged `parameters`."
+    return f"{notebook} has no parameter {name}: {hint}{has}"
+
+
+def _same_type(value: Any, default: Any) -> bool:
+    if default is None:
+        return True
+    if isinstance(default, list | tuple) and isinstance(value, list | tuple):
+        return all(_same_type(item, default[0]) for item in value) if default else True
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is type(default)
+
+
+def slug(parameters: dict[str, Any]) -> str:
+    """A readable folder name: `corpus-demo-crema_max-clips-240`."""
+    parts = [f"{name}-{_plain(value)}" for name, value in parameters.items()]
+    text = "_".join(re.sub(r"[^a-z0-9.+]+", "-", part.lower()).strip("-") for part in parts) or "defaults"
+    return text if len(text) <= 120 else f"{text[:110]}-{_digest(text)[:8]}"
+
+
+def _plain(value: Any) -> str:
+    return "+".join(map(str, value)) or "none" if isinstance(value, list | tuple) else str(value)
+
+
+# what a run depends on
+
+
+def fresh(job: Job) -> bool:
+    """Whether the job's folder holds this very run, finished: same notebook, `sernb`, parameters, data and versions."""
+    record = read_record(job.output_dir)
+    done = record.get("status") == "finished" and (job.output_dir / job.notebook.name).is_file()
+    return done and record.get("key") == run_key(job)
+
+
+def read_record(output_dir: Path) -> dict[str, Any]:
+    """What `run.json` says of a run's folder; empty where there is none."""
+    try:
+        return json.loads((output_dir / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def run_key(job: Job) -> str:
+    """A digest of all that a run's results depend on."""
+    given = defaults(job.notebook) | _absolute(job.parameters, job.cwd or Path.cwd())
+    given.pop("OUTPUT_DIR", None)
+    cells = [(cell.cell_type, cell.source, tags(cell)) for cell in read_notebook(job.notebook).cells]
+    facts = {
+        "cells": cells,
+        "parameters": given,
+        "data": _data_digest(given, job.cwd or Path.cwd()),
+        "sernb": _package_digest(),
+        "versions": versions(),
+    }
+    return _digest(json.dumps(facts, sort_keys=True, default=str))
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that results depend on, with their versions."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def _digest(text: str | bytes) -> str:
+    return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()
+
+
+def _package_digest() -> str:
+    return _files_digest(Path(__file__).parent, without=ABOVE)
+
+
+def _data_digest(parameters: dict[str, Any], cwd: Path) -> str:
+    """Of the corpus by its fingerprint, of any other folder that the notebook reads by its files."""
+    folders = [value for name, value in parameters.items() if _is_folder(name) and name != "DATA_DIR" and value]
+    found = [_files_digest(Path(cwd, folder)) for folder in folders]
+    if "CORPUS" in parameters:
+        with contextlib.suppress(corpora.CorpusError, demo.DemoError):  # the notebook will say what is wrong with it
+            root = corpora.locate(parameters["CORPUS"], parameters.get("DATA_DIR", ""))
+            found.append(_corpus_digest(parameters["CORPUS"], root, _stamp(root)))
+    return " ".join(found)
+
+
+@functools.cache
+def _corpus_digest(corpus: str, root: Path, stamp: str) -> str:
+    """The corpus's fingerprint; the stamp is there to read the audio again only after it changed."""
+    return corpora.fingerprint(corpora.load(corpus, root))
+
+
+def _stamp(root: Path) -> str:
+    return _digest("".join(f"{path} {path.stat()}\n" for path in _files(root)))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
+
+
+def _files_digest(folder: Path, without: tuple[str, ...] = ()) -> str:
+    files = [path for path in _files(folder) if path.name not in without]
+    return _digest("".join(f"{path.relative_to(folder)} {_digest(path.read_bytes())}\n" for path in files))
+
+
+def _is_folder(name: str) -> bool:
+    return name.endswith("_DIR")
+
+
+def _absolute(parameters: dict[str, Any], cwd: Path) -> dict[str, Any]:
+    """Folders as absolute paths: the kernel need not share the caller's working directory."""
+
+    def absolute(name: str, value: Any) -> Any:
+        return str(Path(cwd, Path(value).expanduser()).absolute()) if value and _is_folder(name) else value
+
+    return {name: absolute(name, value) for name, value in parameters.items()}
+
+
+# one run
+
+
+def run(
+    notebook: Path,
+    parameters: dict[str, Any],
+    output_dir: Path,
+    *,
+    cwd: Path | None = None,
+    threads: int = 0,
+    again: bool = False,
+) -> Path:
+    """Run a notebook with papermill into a folder of its own; a run that is still fresh is not made again.
+
+    Args:
+        notebook: The notebook to run; it is not changed.
+        parameters: Values by name, each known to the notebook's cell tagged `parameters`.
+        output_dir: The run's folder; the notebook gets it as `OUTPUT_DIR`.
+        cwd: The kernel's working directory, and the base of relative folders; the caller's by default.
+        threads: How many threads its libraries may use; 0 leaves that to them.
+        again: Make the run even if a fresh one lies there.
+
+    Returns:
+        The executed notebook.
+
+    Raises:
+        ParameterError: Before anything is run or written.
+        RunError: The notebook failed; it is kept with its traceback.
+    """
+    job = Job(Path(notebook).absolute(), Path(output_dir).absolute(), parameters, cwd)
+    validate(job.notebook, parameters)
+    if again or not fresh(job):
+        _clear(job.output_dir)
+        _execute(job, threads)
+    return job.output_dir / job.notebook.name
+
+
+def _execute(job: Job, threads: int) -> None:
+    start = time.monotonic()
+    key = run_key(job)
+    before = _listing(job.output_dir)
+    _write_record(job, status="running", key=key)
+    try:
+        _papermill(job, threads)
+        status, error = "finished", ""
+    except Exception as caught:  # whatever ends a notebook is this run's failure and no other's
+        status, error = "failed", _failure(job, caught)
+    seconds = round(time.monotonic() - start, 1)
+    files = sorted(_listing(job.output_dir) - before)
+    _write_record(job, status=status, key=key, seconds=seconds, error=error, files=files)
+    if error:
+        raise RunError(error)
+
+
+def _papermill(job: Job, threads: int) -> None:
+    import nbformat
+    import papermill
+
+    target = job.output_dir / job.notebook.name
+    given = _absolute(job.parameters, job.cwd or Path.cwd())
+    if "OUTPUT_DIR" in defaults(job.notebook):
+        given["OUTPUT_DIR"] = str(job.output_dir)
+    with _environment(_kernel_environment(threads)):
+        done = papermill.execute_notebook(
+            str(job.notebook),
+            str(target),
+            given,
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            start_timeout=180,
+            extra_arguments=["--IPKernelApp.log_level=40"],  # it warns of local TCP at every start
+            cwd=job.cwd,
+        )
+    _refuse_half_run(done)
+    for cell in done.cells:
+        if "injected-parameters" in tags(cell):
+            cell.metadata["tags"] = [*tags(cell), "hide-input"]
+    nbformat.write(done, target)
+
+
+def _refuse_half_run(notebook: Any) -> None:
+    """Papermill takes `sys.exit()` in a cell for success; the cells below it have not run."""
+    for cell in notebook.cells:
+        code = cell.source.strip() if cell.cell_type == "code" else ""
+        if code and (cell.execution_count is None or any(out.output_type == "error" for out in cell.outputs)):
+            raise RuntimeError(f"it stopped before its end, at the cell that begins {code.splitlines()[0]!r}")
+
+
+def _failure(job: Job, error: Exception) -> str:
+    place = f" in cell [{error.exec_count}]" if getattr(error, "exec_count", None) else ""
+    name, text = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text).strip()
+    return f"{job.notebook} failed{place}: {name}: {text}\nits notebook: {job.output_dir / job.notebook.name}"
+
+
+def _kernel_environment(threads: int) -> dict[str, str]:
+    """Quiet, this environment's own kernel whatever kernels the user has installed, and its share of the cores."""
+    kernels = [str(Path(sys.prefix, "share", "jupyter")), os.environ.get("JUPYTER_PATH", "")]
+    found = QUIET | {"JUPYTER_PATH": os.pathsep.join(filter(None, kernels))}
+    names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "NUMBA_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
+    return found | ({name: str(threads) for name in names} if threads else {})
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+
+
+def _clear(output_dir: Path) -> None:
+    """Remove what an earlier run left, and nothing else, so that old results never lie beside a new failure."""
+    for name in read_record(output_dir).get("files", []):
+        (output_dir / name).unlink(missing_ok=True)
+
+
+def _listing(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in _files(folder)} - {RECORD}
+
+
+def _write_record(job: Job, **facts: Any) -> None:
+    job.output_dir.mkdir(parents=True, exist_ok=True)
+    record = {"notebook": job.notebook.name, "parameters": job.parameters, **facts}
+    part = job.output_dir / f".{RECORD}.part"
+    part.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+    os.replace(part, job.output_dir / RECORD)
+
+
+# many runs
+
+
+def run_all(jobs: list[Job], *, workers: int = 0) -> list[Outcome]:
+    """Make many runs, several at a time on a local Dask cluster; a run that fails does not stop the others.
+
+    Args:
+        jobs: The runs; each into a folder of its own.
+        workers: How many at a time; 0 for one to every two cores.
+
+    Returns:
+        One outcome for each job, in their order.
+
+    Raises:
+        ParameterError: A job's parameters are wrong; nothing has been run.
+        ValueError: Two jobs share a folder.
+    """
+    for job in jobs:
+        validate(job.notebook, job.parameters)
+    folders = [job.output_dir for job in jobs]
+    if shared := [folder for folder in folders if folders.count(folder) > 1]:
+        raise ValueError(f"two runs would share the folder {shared[0]}")
+    kept = {job.output_dir: Outcome(job, "kept") for job in jobs if fresh(job)}
+    todo = [job for job in jobs if job.output_dir not in kept]
+    made = {outcome.job.output_dir: outcome for outcome in _on_cluster(todo, workers)} if todo else {}
+    return [(kept | made)[folder] for folder in folders]
+
+
+def _on_cluster(jobs: list[Job], workers: int) -> Iterator[Outcome]:
+    from distributed import Client
+    from distributed import LocalCluster
+    from distributed import as_completed
+
+    cores = os.cpu_count() or 1
+    workers = min(workers or max(1, cores // 2), len(jobs))
+    # The work and its memory are in the kernels, which Dask does not see: a limit on the workers would mean nothing.
+    cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0)
+    with cluster, Client(cluster) as client, _progress(len(jobs)) as advance:
+        threads = max(1, cores // workers)
+        futures = {client.submit(_attempt, job, threads, pure=False): job for job in jobs}
+        for future in as_completed(futures):
+            error = future.exception()
+            outcome = Outcome(futures[future], "failed", error=f"{error!r}") if error else future.result()
+            advance(outcome)
+            yield outcome
+
+
+def _attempt(job: Job, threads: int) -> Outcome:
+    start = time.monotonic()
+    try:
+        run(job.notebook, job.parameters, job.output_dir, cwd=job.cwd, threads=threads, again=True)
+    except Exception as error:
+        return Outcome(job, "failed", time.monotonic() - start, str(error))
+    return Outcome(job, "finished", time.monotonic() - start)
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Any]:
+    """A bar where there is a terminal, and a line for each run that ends."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True, highlight=False)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("runs", total=total)
+
+        def advance(outcome: Outcome) -> None:
+            console.print(f"{outcome.status:>8} {outcome.seconds:6.1f} s  {outcome.job.output_dir.name}", markup=False)
+            bar.advance(task)
+
+        yield advance
+
+
+# results
+
+
+def results_table(folder: Path) -> pd.DataFrame:
+    """One row for each run and model under a folder of runs, read from their `metrics.json`.
+
+    The columns are `run`, `notebook`, `corpus` and `clips`, every parameter under its own name, then `model`, its
+    scores on the test set with their intervals, `train_accuracy`, `val_accuracy`, `epochs`, `seconds`, `status`,
+    `fingerprint` and `revision`. The table is empty where no run is.
+    """
+    files = sorted(Path(folder).glob("*/metrics.json"))
+    return pd.DataFrame([row for file in files for row in _rows(file)])
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    found = json.loads(file.read_text(encoding="utf-8"))
+    head = {"run": file.parent.name, "notebook": Path(found["notebook"]).name, "corpus": found["corpus"]["name"]}
+    head["clips"] = found["corpus"]["clips"]
+    head |= {name: value for name, value in found["parameters"].items() if not _is_folder(name)}
+    tail = {"fingerprint": found["corpus"]["fingerprint"], "revision": found["environment"].get("revision", "")}
+    for name, model in found["models"].items():
+        yield head | {"model": name} | _scores(model) | tail
+
+
+def _scores(model: dict[str, Any]) -> dict[str, Any]:
+    test, ends = model.get("test", {}), model.get("ci95", {})
+    row = {score: test.get(score) for score in SCORES}
+    for score in INTERVALS:
+        low, high = ends.get(score) or (None, None)
+        row |= {f"{score}_low": low, f"{score}_high": high}
+    row |= {f"{side}_accuracy": model.get(side, {}).get("accuracy") for side in ("train", "val")}
+    row |= {name: model.get(name) for name in ("epochs", "seconds")}
+    return row | {"status": model.get("status", "finished" if test.get("accuracy") is not None else "failed")}

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import keras
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# TensorFlow's start-up chatter about GPUs that are not there would stand on every page.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @dataclass(frozen=True)

@@ -298,3 +298,39 @@ def predictions(folder: str | Path) -> pd.DataFrame:
 def failures(result: Mapping[str, Any]) -> list[str]:
     """The models of a `metrics.json` that failed, each with its epoch."""
     return [f"{name}: {entry['failed']}" for name, entry in result["models"].items() if "failed" in entry]
+
+
+def parameter_names(namespace: Mapping[str, Any]) -> list[str]:
+    """The notebook's parameters: its UPPER_CASE names, as far as they are plain values."""
+    plain = (str, int, float, bool, list)
+    return [name for name, value in namespace.items() if name.isupper() and isinstance(value, plain)]
+
+
+def scores_table(result: Mapping[str, Any]) -> pd.DataFrame:
+    """Loss and scores of each model and side of a `metrics.json`, with the test intervals."""
+    rows = []
+    for name, entry in result["models"].items():
+        for side in (side for side in splits.SIDES if side in entry):
+            low_high = {f"{m} 95 %": entry["ci95"][m] for m in ("accuracy", "uar")} if side == "test" else {}
+            shown = {label: _range(bounds) for label, bounds in low_high.items()}
+            rows.append({"model": name, "side": side, **entry[side], **shown})
+    return pd.DataFrame(rows).set_index(["model", "side"]).fillna("") if rows else pd.DataFrame()
+
+
+def _range(bounds: list) -> str:
+    return "not to be had" if None in bounds or np.isnan(bounds).any() else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
+
+
+def against_claims(result: Mapping[str, Any]) -> pd.DataFrame:
+    """The paper's mean accuracies for this corpus beside the run's, by side; the paper's column is NaN where it is mute."""
+    claimed = metrics.claims(result["corpus"]["name"])
+    measured = next(iter(result["models"].values()))
+    rows = {
+        side: {
+            "claimed, mean of its runs": claimed.get(f"mean {side}", np.nan),
+            "claimed, best": claimed.get(f"best {side}", np.nan),
+            "this run": measured.get(side, {}).get("accuracy", np.nan),
+        }
+        for side in splits.SIDES
+    }
+    return pd.DataFrame(rows).T

@@ -417,6 +417,13 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
     return grouped
 
 
+def speakers(table: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """One row a speaker: `speaker`, `sex`, `clips`, and `age` (years) where the corpus comes with ages."""
+    found = table.groupby("speaker", as_index=False).agg(sex=("sex", "first"), clips=("clip", "size"))
+    ages = demographics(root)
+    return found if ages.empty else found.merge(ages[["speaker", "age"]], how="left", on="speaker")
+
+
 def fingerprint(table: pd.DataFrame) -> str:
     """16 hexadecimal digits that change when a clip, a label, a speaker or a clip's audio does."""
     rows = table.sort_values("clip")[["clip", "speaker", "emotion", "sha256"]]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,6 @@ if TYPE_CHECKING:
     import keras
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-# TensorFlow's start-up chatter about GPUs that are not there would stand on every page.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
@@ -33,6 +34,29 @@ STUDY_A = {
     "conv2d-as-1d": StudyA("mel", (64, 128), 3, 128, 20),
 }
 OUTPUT_ACTIVATIONS = ("relu", "sigmoid", "softmax", "softplus")
+
+
+def wake_backend() -> None:
+    """Import Keras and let its backend look for devices, without the chatter that would stand on every page.
+
+    TensorFlow writes some of it past every log level, straight to the process's standard error.
+    """
+    with _deaf_stderr():
+        import keras
+
+        keras.ops.zeros(1)
+
+
+@contextmanager
+def _deaf_stderr() -> Iterator[None]:
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def study_a(name: str, input_shape: tuple[int, ...], classes: int) -> keras.Model:

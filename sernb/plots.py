@@ -57,7 +57,7 @@ def waveform(signal: np.ndarray, sample_rate: int, emotion: str, *, ax: Axes | N
     return ax
 
 
-def mel(signal: np.ndarray, sample_rate: int, emotion: str, *, ax: Axes | None = None) -> Axes:
+def mel(signal: np.ndarray, sample_rate: int, title: str, *, ax: Axes | None = None, bar: bool = True) -> Axes:
     """Mel spectrogram in dB below its maximum: seconds on x, frequency on y, logarithmic, with a colour bar.
 
     Each band is drawn at its own centre frequency: `specshow(mel, y_axis="log")`, seen in many notebooks, takes mel
@@ -70,11 +70,12 @@ def mel(signal: np.ndarray, sample_rate: int, emotion: str, *, ax: Axes | None =
     hertz = librosa.mel_frequencies(n_mels=db.shape[0] + 1, fmax=sample_rate / 2)
     seconds = np.arange(db.shape[1] + 1) * features.HOP_LENGTH / sample_rate
     picture = ax.pcolormesh(seconds, hertz, db, cmap="magma", shading="flat", rasterized=True)
-    ax.set(title=emotion, xlabel="time (s)", ylabel="frequency (Hz)", yscale="log", ylim=(64, sample_rate / 2))
+    ax.set(title=title, xlabel="time (s)", ylabel="frequency (Hz)", yscale="log", ylim=(64, sample_rate / 2))
     ax.set_yticks([125, 250, 500, 1000, 2000, 4000], ["125", "250", "500", "1k", "2k", "4k"])
     ax.minorticks_off()
     ax.grid(visible=False)
-    ax.figure.colorbar(picture, ax=ax, format="%+.0f dB")
+    if bar:
+        ax.figure.colorbar(picture, ax=ax, format="%+.0f dB")
     return ax
 
 
@@ -95,6 +96,19 @@ def clip(signal: np.ndarray, sample_rate: int, emotion: str) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 2.5), layout="constrained")
     waveform(signal, sample_rate, emotion, ax=left)
     mel(signal, sample_rate, emotion, ax=right)
+    return figure
+
+
+def side_by_side(signals: Mapping[str, np.ndarray], sample_rate: int) -> Figure:
+    """Mel spectrograms of several versions of a clip, titled with their names, three in a row."""
+    import matplotlib.pyplot as plt
+
+    lines = -(-len(signals) // 3)
+    figure, axes = plt.subplots(lines, 3, figsize=(9.5, 2.4 * lines), layout="constrained", squeeze=False)
+    for ax, (name, signal) in zip(axes.flat, signals.items(), strict=False):
+        mel(signal, sample_rate, name, ax=ax)
+    for ax in axes.flat[len(signals) :]:
+        ax.set_axis_off()
     return figure
 
 
@@ -160,30 +174,39 @@ def curves(history: pd.DataFrame, *, title: str = "") -> Figure:
     return figure
 
 
-def confusion(
-    matrix: np.ndarray,
-    labels: Sequence[str],
-    *,
-    title: str = "",
-    ax: Axes | None = None,
-) -> Axes:
+def confusion(matrix: np.ndarray, labels: Sequence[str], *, title: str = "", ax: Axes | None = None) -> Axes:
     """Annotated confusion heat map: rows the truth, columns the prediction, both in the order of `labels`.
 
     The number is the clips, the shade the share of the row, so that rare emotions can be read too.
     """
     import seaborn as sns
 
-    ax = _axes(ax, 5.6, 4.6)
+    ax = _axes(ax, 4.6, 4.4)
     matrix = np.asarray(matrix)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     sns.heatmap(
-        share, annot=matrix, fmt="d", cmap="Blues", vmin=0, vmax=1, square=True, ax=ax,
-        xticklabels=labels, yticklabels=labels, cbar_kws={"label": "share of the row", "shrink": 0.8},
+        share, annot=matrix, fmt="d", cmap="Blues", vmin=0, vmax=1, square=True, cbar=False, ax=ax,
+        xticklabels=labels, yticklabels=labels, annot_kws={"size": 9},
     )  # fmt: skip
     ax.set(title=title, xlabel="predicted", ylabel="true")
-    ax.tick_params(axis="x", rotation=45)
+    ax.tick_params(axis="x", rotation=90)
     ax.tick_params(axis="y", rotation=0)
     return ax
+
+
+def confusions(matrices: Mapping[str, np.ndarray], labels: Sequence[str]) -> Figure:
+    """A confusion heat map for each model, titled with its name, three in a row."""
+    import matplotlib.pyplot as plt
+
+    columns = min(3, len(matrices))
+    lines = -(-len(matrices) // columns)
+    size = (3.4 * columns, 3.5 * lines)
+    figure, axes = plt.subplots(lines, columns, figsize=size, layout="constrained", squeeze=False)
+    for ax, (name, matrix) in zip(axes.flat, matrices.items(), strict=False):
+        confusion(matrix, labels, title=name, ax=ax)
+    for ax in axes.flat[len(matrices) :]:
+        ax.set_axis_off()
+    return figure
 
 
 def intervals(

@@ -20,6 +20,7 @@ import pandas as pd
 
 from sernb import corpora
 from sernb import metrics
+from sernb import models
 from sernb import splits
 from sernb.progress import progress
 
@@ -45,6 +46,7 @@ class Trained:
 
 def seed_everything(seed: int) -> None:
     """Seed Python, NumPy and the Keras backend, and ask TensorFlow for repeatable operations."""
+    models.wake_backend()
     import keras
 
     keras.utils.set_random_seed(seed)
@@ -295,9 +297,10 @@ def predictions(folder: str | Path) -> pd.DataFrame:
     return pd.read_csv(Path(folder) / "predictions.csv", dtype={"speaker": str, "clip": str})
 
 
-def failures(result: Mapping[str, Any]) -> list[str]:
-    """The models of a `metrics.json` that failed, each with its epoch."""
-    return [f"{name}: {entry['failed']}" for name, entry in result["models"].items() if "failed" in entry]
+def outcome(result: Mapping[str, Any]) -> str:
+    """One sentence for the page: that all models of a `metrics.json` were trained, or which failed in which epoch."""
+    failed = [f"{name}: {entry['failed']}" for name, entry in result["models"].items() if "failed" in entry]
+    return f"**Failed:** {'; '.join(failed)}." if failed else "Trained to the last epoch."
 
 
 def parameter_names(namespace: Mapping[str, Any]) -> list[str]:
@@ -322,7 +325,7 @@ def _range(bounds: list) -> str:
 
 
 def against_claims(result: Mapping[str, Any]) -> pd.DataFrame:
-    """The paper's mean accuracies for this corpus beside the run's, by side; the paper's column is NaN where it is mute."""
+    """The paper's accuracies for this corpus beside the run's, by side; NaN where the paper is mute."""
     claimed = metrics.claims(result["corpus"]["name"])
     measured = next(iter(result["models"].values()))
     rows = {

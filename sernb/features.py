@@ -12,6 +12,7 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import closing
 from importlib.metadata import version
@@ -99,30 +100,50 @@ def extract(
         AudioError: A clip cannot be decoded.
     """
     recipe = {"feature": feature, "sample_rate": sample_rate, **parameters}
+    jobs = {_key(row, augmentation, seed): (row, recipe, augmentation, seed) for row in rows.to_dict("records")}
     keys = [_key(row, augmentation, seed) for row in rows.to_dict("records")]
     with closing(_open_store(recipe)) as store:
-        missing = _missing(store, keys)
-        todo = {key: row for key, row in zip(keys, rows.to_dict("records"), strict=True) if key in missing}
-        jobs = ((row, recipe, augmentation, seed) for row in todo.values())
-        results = _in_parallel(jobs, len(todo), n_jobs)
-        done = zip(todo, progress(results, total=len(todo), desc=feature), strict=True)
-        for i, (key, (frames, array)) in enumerate(done):
+        _fill(store, jobs, n_jobs)
+        array, damaged = _assemble(store, keys)
+        if damaged:
+            store.executemany("DELETE FROM features WHERE key = ?", [(key,) for key in damaged])
+            _fill(store, jobs, n_jobs)
+            array, _ = _assemble(store, keys)
+        return array
+
+
+def _fill(store: sqlite3.Connection, jobs: dict[str, tuple], n_jobs: int) -> None:
+    """Compute and keep what the store lacks."""
+    there = {key for (key,) in store.execute("SELECT key FROM features")}
+    todo = {key: job for key, job in jobs.items() if key not in there}
+    results = _in_parallel(todo.values(), len(todo), n_jobs)
+    bar = progress(results, total=len(todo), desc=f"features of {len(todo)} clips")
+    try:
+        for i, (key, (frames, array)) in enumerate(zip(todo, bar, strict=True)):
             _put(store, key, frames, array)
             if i % 256 == 255:  # a killed run keeps what it had
                 store.commit()
+    finally:
         store.commit()
-        return _assemble(store, keys)
 
 
-def _in_parallel(jobs: Iterator[tuple], count: int, n_jobs: int) -> Iterator[tuple[int, np.ndarray]]:
+def _in_parallel(jobs: Iterable[tuple], count: int, n_jobs: int) -> Iterator[tuple[int, np.ndarray]]:
     # Starting processes costs seconds: a handful of clips is quicker without.
     if n_jobs == 1 or count < 24:
-        return (compute(*job) for job in jobs)
+        return _one_by_one(jobs)
     from joblib import Parallel
     from joblib import delayed
 
     # A clip at a time comes back: only as many clips are in memory as there are processes.
     return Parallel(n_jobs=n_jobs, return_as="generator", batch_size=8)(delayed(compute)(*job) for job in jobs)
+
+
+def _one_by_one(jobs: Iterable[tuple]) -> Iterator[tuple[int, np.ndarray]]:
+    from threadpoolctl import threadpool_limits
+
+    # joblib's processes have one BLAS thread each; so here, or the last digits would depend on the number of jobs.
+    with threadpool_limits(1, user_api="blas"):
+        yield from (compute(*job) for job in jobs)
 
 
 def compute(row: dict, recipe: dict, augmentation: str, seed: int) -> tuple[int, np.ndarray]:
@@ -200,31 +221,33 @@ def _open_store(recipe: dict) -> sqlite3.Connection:
     return store
 
 
-def _missing(store: sqlite3.Connection, keys: list[str]) -> set[str]:
-    there = {key for (key,) in store.execute("SELECT key FROM features")}
-    return set(keys) - there
-
-
 def _put(store: sqlite3.Connection, key: str, frames: int, array: np.ndarray) -> None:
     data = array.astype("<f4").tobytes()
     row = (key, frames, json.dumps(array.shape), zlib.crc32(data), data)
     store.execute("INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?, ?)", row)
 
 
-def _get(store: sqlite3.Connection, key: str) -> np.ndarray:
+def _get(store: sqlite3.Connection, key: str) -> np.ndarray | None:
+    """The stored array, or None if its bytes are not those that were stored."""
     shape, crc, data = store.execute("SELECT shape, crc, data FROM features WHERE key = ?", (key,)).fetchone()
-    if zlib.crc32(data) != crc:
-        raise OSError(f"the feature store {store_folder()} is damaged; remove it, it will be made again.")
-    return np.frombuffer(data, "<f4").reshape(json.loads(shape))
+    return np.frombuffer(data, "<f4").reshape(json.loads(shape)) if zlib.crc32(data) == crc else None
 
 
-def _assemble(store: sqlite3.Connection, keys: list[str]) -> np.ndarray:
-    all_frames = dict(store.execute("SELECT key, frames FROM features"))
-    frames = max(all_frames[key] for key in keys)
-    first = _get(store, keys[0])
-    out = np.empty((len(keys), *first.shape[:-1], frames or first.shape[-1]), dtype=np.float32)
+def _assemble(store: sqlite3.Connection, keys: list[str]) -> tuple[np.ndarray, list[str]]:
+    """The arrays of all keys, pictures padded to the longest clip's frames; and the keys found damaged."""
+    known = {key: (frames, json.loads(shape)) for key, frames, shape in _sizes(store)}
+    frames, shape = max(known[key][0] for key in keys), known[keys[0]][1]
+    out = np.zeros((len(keys), *shape[:-1], frames or shape[-1]), dtype=np.float32)
+    damaged = []
     for i, key in enumerate(keys):
-        array = _get(store, key)[..., :frames] if frames else _get(store, key)
+        if (array := _get(store, key)) is None:
+            damaged.append(key)
+            continue
+        array = array[..., :frames] if frames else array
         out[i, ..., : array.shape[-1]] = array
         out[i, ..., array.shape[-1] :] = array[..., -1:]
-    return out
+    return out, damaged
+
+
+def _sizes(store: sqlite3.Connection) -> sqlite3.Cursor:
+    return store.execute("SELECT key, frames, shape FROM features")

@@ -136,7 +136,21 @@ def by_emotion(table: pd.DataFrame, column: str, label: str, *, ax: Axes | None 
         table, x="emotion", y=column, hue="emotion", order=names, hue_order=names, whis=(5, 95), ax=ax,
         palette=COLOURS, legend=False, fliersize=1.5, linewidth=0.8,
     )  # fmt: skip
-    ax.set(title=label.split(" (")[0].capitalize(), xlabel="", ylabel=label)
+    name, _, unit = label.partition(" (")
+    ax.set(title=name[0].upper() + name[1:], xlabel="", ylabel=unit.rstrip(")"))
+    return ax
+
+
+def log_scale(ax: Axes) -> Axes:
+    """A logarithmic y axis labelled in plain numbers."""
+    from matplotlib.ticker import LogLocator
+    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import StrMethodFormatter
+
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
     return ax
 
 
@@ -151,7 +165,7 @@ def two_numbers(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         s=16, linewidth=0, alpha=0.75, ax=ax,
     )  # fmt: skip
     ax.set(title="Two numbers a clip", xlabel="zero-crossing rate (crossings per sample)", ylabel="RMS amplitude")
-    ax.set_yscale("log")
+    log_scale(ax)
     ax.legend(title="", bbox_to_anchor=(1.01, 1), loc="upper left", frameon=False)
     return ax
 

@@ -1,0 +1,47 @@
+"""What the tests share: a cache of their own, small corpora, and the real ones where they are at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+REAL = Path(os.environ.get("SERNB_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory):
+    """A feature store and demo folder of the tests' own, so that nothing of the user's is read or left behind."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("SERNB_CACHE")
+    os.environ["SERNB_CACHE"] = str(folder)
+    yield folder
+    os.environ.pop("SERNB_CACHE") if before is None else os.environ.update(SERNB_CACHE=before)
+
+
+@pytest.fixture(scope="session")
+def real():
+    """Folder of a real corpus by name; skips the test where it is not at hand."""
+
+    def folder(name: str) -> Path:
+        if not (REAL / name).is_dir():
+            pytest.skip(f"the real corpus {name} is not in {REAL}; set SERNB_DATA to the folder that holds it")
+        return REAL / name
+
+    return folder
+
+
+def tone(seconds: float, rate: int, hertz: float = 220.0, level: float = 0.3) -> np.ndarray:
+    """A decaying tone with a little noise: unlike a pure one it has energy in every mel band."""
+    time = np.arange(int(seconds * rate)) / rate
+    noise = np.random.default_rng(int(hertz)).normal(0, 0.01, len(time))
+    return (level * np.exp(-time) * np.sin(2 * np.pi * hertz * time) + noise).astype(np.float32)
+
+
+def write(path: Path, signal: np.ndarray, rate: int, **options) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, signal, rate, **options)
+    return path

@@ -1,0 +1,70 @@
+import librosa
+import numpy as np
+import pytest
+from conftest import tone
+from conftest import write
+
+from sernb import audio
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "subtype"), [(48000, 2, "PCM_16"), (8000, 1, "PCM_U8"), (22050, 1, "FLOAT")]
+)
+def test_load_is_librosas(tmp_path, rate, channels, subtype):
+    signal = np.stack([tone(0.5, rate, 220 * (c + 1)) for c in range(channels)], axis=1)
+    path = write(tmp_path / "clip.wav", signal, rate, subtype=subtype)
+    expected, _ = librosa.load(path, sr=22050)
+    loaded = audio.load(path, 22050)
+    np.testing.assert_allclose(loaded, expected, atol=1e-6)
+    assert loaded.dtype == np.float32
+    assert audio.lengths([path], 22050) == [len(expected)]
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF....WAVEfmt ", b"plain text"])
+def test_what_cannot_be_decoded_is_named(tmp_path, content):
+    path = tmp_path / "broken.wav"
+    path.write_bytes(content)
+    for read in (lambda: audio.load(path, 16000), lambda: audio.lengths([path], 16000)):
+        with pytest.raises(audio.AudioError, match="broken.wav"):
+            read()
+
+
+def test_non_finite_samples_are_refused(tmp_path):
+    path = write(tmp_path / "nan.wav", np.array([0.1, np.nan], dtype=np.float32), 16000, subtype="FLOAT")
+    with pytest.raises(audio.AudioError, match="NaN"):
+        audio.load(path, 16000)
+
+
+@pytest.mark.parametrize("kind", audio.AUGMENTATIONS)
+def test_augmentation_is_seeded_and_leaves_the_ends_alone(kind):
+    clean = tone(1.0, 16000)
+    first, again, other = (audio.augment(clean, 16000, kind, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert len(first) != len(other) or not np.allclose(first, other)
+    assert first.dtype == np.float32 and np.isfinite(first).all()
+    np.testing.assert_array_equal(first[:3000], clean[:3000])
+    np.testing.assert_array_equal(first[-3000:], clean[-3000:])
+
+
+def test_noise_has_the_level_that_nlpaug_gives_it():
+    silence = np.zeros(16000, dtype=np.float32)
+    noise = audio.augment(silence, 16000, "noise", seed=0)[3200:12800]
+    assert noise.std() == pytest.approx(1 / np.sqrt(9600), rel=0.1)
+
+
+def test_augmentation_leaves_the_global_generators_as_they_were():
+    np.random.seed(5)
+    expected = np.random.rand()
+    np.random.seed(5)
+    audio.augment(tone(0.5, 16000), 16000, "noise", seed=1)
+    assert np.random.rand() == expected
+
+
+def test_an_unknown_augmentation():
+    with pytest.raises(ValueError, match="noise, pitch, speed, vtlp"):
+        audio.augment(tone(0.5, 16000), 16000, "reverb", seed=1)
+
+
+def test_clip_seeds_differ_by_clip_copy_and_run():
+    seeds = {audio.clip_seed(*key) for key in (("a", 1, 0), ("b", 1, 0), ("a", 2, 0), ("a", 1, 1))}
+    assert len(seeds) == 4

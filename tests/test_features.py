@@ -1,0 +1,138 @@
+import sqlite3
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import tone
+from conftest import write
+
+from sernb import audio
+from sernb import corpora
+from sernb import features
+
+RATE = 22050
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("SERNB_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """Five clips of different lengths, the longest not first."""
+    paths = [
+        write(tmp_path / f"{i}.wav", tone(s, RATE, 200 + i), RATE) for i, s in enumerate((0.5, 0.31, 1.2, 0.9, 0.05))
+    ]
+    return pd.DataFrame({"path": map(str, paths), "sha256": corpora.digests(paths)})
+
+
+def padded(rows, rate=RATE):
+    signals = [audio.load(path, rate) for path in rows["path"]]
+    longest = max(map(len, signals))
+    return [np.pad(s, (0, longest - len(s))) for s in signals], longest
+
+
+def test_mel_is_librosas_on_the_padded_clip(rows):
+    expected = [librosa.feature.melspectrogram(y=y, sr=RATE) for y in padded(rows)[0]]
+    found = features.extract(rows, "mel", sample_rate=RATE)
+    assert found.shape == (5, 128, expected[0].shape[1])
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-9)
+
+
+def test_mfcc_is_librosas_on_the_padded_clip(rows):
+    expected = [librosa.feature.mfcc(y=y, sr=16000, n_mfcc=100) for y in padded(rows, 16000)[0]]
+    found = features.extract(rows, "mfcc", sample_rate=16000, n_mfcc=100)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_zcr_rms_is_librosas_on_the_padded_clip_and_on_the_clip_itself(rows):
+    def expected(signals):
+        return [[librosa.feature.zero_crossing_rate(y).mean(), librosa.feature.rms(y=y).mean()] for y in signals]
+
+    signals, longest = padded(rows)
+    found = features.extract(rows, "zcr_rms", sample_rate=RATE, length=longest)
+    np.testing.assert_allclose(found, expected(signals), rtol=1e-5)
+    found = features.extract(rows, "zcr_rms", sample_rate=RATE)
+    np.testing.assert_allclose(found, expected([audio.load(p, RATE) for p in rows["path"]]), rtol=1e-5)
+
+
+def test_the_second_time_nothing_is_extracted(rows, monkeypatch):
+    first = features.extract(rows, "mfcc", sample_rate=8000)
+    monkeypatch.setattr(audio, "load", lambda *_: pytest.fail("a stored clip was decoded again"))
+    np.testing.assert_array_equal(features.extract(rows, "mfcc", sample_rate=8000), first)
+
+
+def test_a_new_clip_extracts_only_itself_and_widens_the_others(rows, monkeypatch, tmp_path):
+    features.extract(rows.head(2), "mel", sample_rate=RATE)
+    decoded = []
+    load = audio.load
+    monkeypatch.setattr(audio, "load", lambda path, rate: decoded.append(path) or load(path, rate))
+    features.extract(rows.head(3), "mel", sample_rate=RATE)
+    assert decoded == [rows["path"][2]]
+
+
+def test_changed_content_parameters_or_rate_extract_again(rows):
+    one = rows.head(1)
+    base = features.extract(one, "mfcc", sample_rate=16000, n_mfcc=20)
+    assert features.extract(one, "mfcc", sample_rate=16000, n_mfcc=13).shape[1] == 13
+    assert features.extract(one, "mfcc", sample_rate=8000, n_mfcc=20).shape != base.shape
+    path = one["path"].iloc[0]
+    write(Path(path), tone(0.5, RATE, 999), RATE)
+    changed = one.assign(sha256=corpora.digests([path]))
+    assert not np.allclose(features.extract(changed, "mfcc", sample_rate=16000, n_mfcc=20), base)
+
+
+def test_the_same_noise_whatever_the_number_of_workers(rows, monkeypatch, tmp_path):
+    many = pd.concat([rows.assign(copy=copy) for copy in range(6)], ignore_index=True)
+    found = []
+    for jobs in (1, 2):
+        monkeypatch.setenv("SERNB_CACHE", str(tmp_path / f"cache-{jobs}"))
+        found.append(features.extract(many, "mfcc", sample_rate=16000, seed=3, n_jobs=jobs, n_mfcc=20))
+    np.testing.assert_array_equal(*found)
+    assert not np.allclose(found[0][5:10], found[0][10:15])
+
+
+def test_what_is_damaged_in_the_store_is_made_again(rows):
+    before = features.extract(rows, "mel", sample_rate=RATE)
+    (store,) = features.store_folder().glob("mel-*.sqlite")
+    with sqlite3.connect(store) as connection:
+        connection.execute("UPDATE features SET data = zeroblob(length(data)) WHERE rowid < 4")
+    np.testing.assert_array_equal(features.extract(rows, "mel", sample_rate=RATE), before)
+
+
+def test_an_undecodable_clip_is_named_and_the_rest_is_kept(rows, tmp_path, monkeypatch):
+    bad = tmp_path / "bad.wav"
+    bad.write_text("no audio")
+    with_bad = pd.concat([rows, pd.DataFrame({"path": [str(bad)], "sha256": ["x"]})], ignore_index=True)
+    with pytest.raises(audio.AudioError, match="bad.wav"):
+        features.extract(with_bad, "mel", sample_rate=RATE)
+    monkeypatch.setattr(audio, "load", lambda *_: pytest.fail("finished clips were lost"))
+    features.extract(rows, "mel", sample_rate=RATE)
+
+
+def test_standardise_learns_from_training_rows_alone():
+    x = np.random.default_rng(0).normal(5, 3, (10, 4, 7)).astype(np.float32)
+    train = np.arange(10) < 6
+    scaled = features.standardise(x, train)
+    np.testing.assert_allclose(scaled[train].mean(axis=(0, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(scaled[train].std(axis=(0, 2)), 1, atol=1e-5)
+    x[~train] += 100
+    np.testing.assert_array_equal(features.standardise(x, train)[train], scaled[train])
+
+
+def test_max_minus_and_db():
+    x = np.array([[[1.0, 4.0], [2.0, 0.5]]], dtype=np.float32)
+    np.testing.assert_array_equal(features.max_minus(x), [[[3, 0], [2, 3.5]]])
+    assert features.to_db(x).max() == 0
+
+
+@pytest.mark.real
+def test_real_clips_give_librosas_values(real):
+    rows = corpora.load("crema", real("crema"), max_clips=30)
+    signals = padded(rows)[0]
+    expected = np.stack([librosa.feature.melspectrogram(y=y, sr=RATE) for y in signals])
+    found = features.extract(rows, "mel", sample_rate=RATE)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-10)

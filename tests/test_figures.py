@@ -1,0 +1,74 @@
+"""Players and plots: what is drawn and heard is what was given."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from conftest import tone
+
+from sernb import players
+from sernb import plots
+
+
+def decoded(html):
+    data = re.search(r"data:audio/mpeg;base64,([^\"]+)", html)[1]
+    return soundfile.read(io.BytesIO(base64.b64decode(data)))
+
+
+@pytest.mark.parametrize("rate", [16000, 22050, 44100, 10000])
+def test_a_player_holds_the_sound(rate):
+    signal = tone(1.0, rate, 440)
+    heard, heard_rate = decoded(players.tag(signal, rate, "x"))
+    assert len(heard) / heard_rate == pytest.approx(1.0, abs=0.15)
+    spectrum = np.abs(np.fft.rfft(heard))
+    assert np.fft.rfftfreq(len(heard), 1 / heard_rate)[spectrum.argmax()] == pytest.approx(440, abs=3)
+    assert np.sqrt((heard**2).mean()) == pytest.approx(np.sqrt((signal**2).mean()), rel=0.15)
+
+
+def test_players_are_light_capped_and_never_clip():
+    assert len(players.mp3(tone(3, 22050), 22050)) < 40_000
+    heard, rate = decoded(players.tag(3 * tone(20, 16000, level=1), 16000, "x"))
+    assert len(heard) / rate < players.MAX_SECONDS + 0.2
+    assert np.abs(heard).max() < 1.05
+
+
+def test_a_table_of_players_names_each_and_escapes_text():
+    html = players.table(
+        [{"emotion": "<sad>", "clean": (tone(0.2, 16000), 16000), "noisy": (tone(0.2, 16000), 16000)}]
+    ).data
+    assert html.count("<audio") == 2 and "<sad>" not in html
+    assert 'aria-label="noisy: &lt;sad&gt;"' in html
+
+
+def test_confusion_ticks_are_the_labels_in_their_order():
+    ax = plots.confusion([[1, 2], [0, 3]], ["happy", "angry"])
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["happy", "angry"]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["happy", "angry"]
+    assert [t.get_text() for t in ax.texts] == ["1", "2", "0", "3"]
+
+
+def test_mel_bands_are_drawn_at_their_frequencies():
+    ax = plots.mel(np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32), 16000, "x")
+    mesh = ax.collections[0]
+    hertz = mesh.get_coordinates()[:, 0, 1]
+    loudest = np.asarray(mesh.get_array()).reshape(len(hertz) - 1, -1).mean(axis=1).argmax()
+    assert hertz[loudest] == pytest.approx(1000, rel=0.06)
+    assert ax.get_yscale() == "log"
+
+
+def test_curves_show_both_sides_of_both_measures():
+    history = pd.DataFrame(
+        {"epoch": [1, 2], **{f"{s}_{w}": [0.1, 0.2] for s in ("train", "val") for w in ("loss", "accuracy")}}
+    )
+    assert [len(ax.lines) for ax in plots.curves(history).axes] == [2, 2]
+
+
+def test_every_emotion_has_a_colour_of_its_own():
+    from sernb import corpora
+
+    assert set(plots.COLOURS) == set(corpora.EMOTIONS)
+    assert len(set(plots.COLOURS.values())) == len(plots.COLOURS)

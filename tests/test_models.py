@@ -1,0 +1,39 @@
+import pytest
+
+from sernb import models
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "weights"),
+    [
+        ("conv1d-a", (2, 1), 106_694),
+        ("conv1d-b", (2, 1), 42_246),
+        ("conv2d-a", (128, 216, 1), 14_175_494),
+        ("conv2d-as-1d", (128, 216, 1), 28_386_950),
+    ],
+)
+def test_study_as_networks_have_the_published_weights(name, shape, weights):
+    assert models.study_a(name, shape, 6).count_params() == weights
+
+
+def test_equal_architectures_differ_in_dimension_alone():
+    for flat, picture in (("conv1d-b", "conv2d-as-1d"), ("conv1d-as-2d", "conv2d-a")):
+        assert models.STUDY_A[flat].filters == models.STUDY_A[picture].filters
+        assert models.STUDY_A[flat].dense == models.STUDY_A[picture].dense
+
+
+@pytest.mark.parametrize("activation", models.OUTPUT_ACTIVATIONS)
+def test_the_papers_network(activation):
+    model = models.paper_cnn((100, 200, 1), 8, output_activation=activation)
+    assert model.count_params() == 44_344
+    assert model.layers[-1].activation.__name__ == activation
+
+
+def test_an_unknown_activation():
+    with pytest.raises(ValueError, match="relu, sigmoid, softmax, softplus"):
+        models.paper_cnn((100, 200, 1), 8, output_activation="tanh")
+
+
+def test_the_summary_is_text():
+    text = models.summary(models.study_a("conv1d-a", (2, 1), 6))
+    assert "106,694" in text and "conv1d" in text

@@ -1,0 +1,131 @@
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import train_test_split
+
+from sernb import corpora
+from sernb import splits
+
+
+def table(speakers=12, per_speaker=10, emotions=("angry", "happy", "sad"), corpus="local", ids=None):
+    ids = ids or [f"P{i:02}" for i in range(speakers)]
+    clips = pd.DataFrame([(s, emotions[i % len(emotions)], f"{s}-{i}") for s in ids for i in range(per_speaker)])
+    clips.columns = ["speaker", "emotion", "clip"]
+    return clips.assign(corpus=corpus, sha256=clips["clip"], sex=np.where(clips["speaker"] < "P06", "male", "female"))
+
+
+def sides(rows):
+    return {side: set(part["speaker"]) for side, part in rows.groupby("split")}
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"), [("75:15:10", (90, 18, 12)), ("70:20:10", (84, 24, 12)), ("8:1:1", (96, 12, 12))]
+)
+def test_random_keeps_ratio_and_balance(ratio, expected):
+    rows = splits.prepare(table(), "random", ratio=ratio, seed=1)
+    assert tuple((rows["split"] == side).sum() for side in splits.SIDES) == expected
+    shares = pd.crosstab(rows["split"], rows["emotion"], normalize="index")
+    assert (shares.max() - shares.min()).max() < 0.1
+
+
+def test_published_is_study_as_own_split():
+    clips = table()
+    rest, test = train_test_split(clips, test_size=0.3, stratify=clips["emotion"], random_state=42)
+    train, val = train_test_split(rest, test_size=0.05, random_state=42)
+    rows = splits.prepare(clips, "published", seed=42)
+    for side, expected in (("train", train), ("val", val), ("test", test)):
+        assert set(rows.loc[rows["split"] == side, "clip"]) == set(expected["clip"])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_speaker_puts_nobody_on_two_sides(seed):
+    rows = splits.prepare(table(), "speaker", ratio="70:15:15", augment="before-split", seed=seed)
+    on = sides(rows)
+    assert not (on["train"] & on["val"] | on["train"] & on["test"] | on["val"] & on["test"])
+    assert [len(on[side]) for side in splits.SIDES] == [8, 2, 2]
+    assert splits.leaks(rows) == {"speaker": 0, "twin": 0, "content": 0}
+
+
+def test_speaker_balances_classes_as_near_as_can_be():
+    # Half of the speakers are nearly always angry, the other half sad: a careless deal tests on one kind alone.
+    angry = table(6, emotions=("angry",) * 9 + ("sad",), ids=list("abcdef"))
+    sad = table(6, emotions=("sad",) * 9 + ("angry",), ids=list("ghijkl"))
+    rows = splits.prepare(pd.concat([angry, sad], ignore_index=True), "speaker", ratio="66:17:17", seed=0)
+    shares = pd.crosstab(rows["split"], rows["emotion"], normalize="index")
+    np.testing.assert_allclose(shares["angry"], 0.5, atol=0.01)
+
+
+def test_every_seed_of_the_speaker_split_tests_others():
+    tested = {frozenset(sides(splits.prepare(table(), "speaker", seed=seed))["test"]) for seed in range(10)}
+    assert len(tested) > 3
+
+
+def test_emobox_folds_test_every_actor_once():
+    folds = splits.folds("ravdess")
+    assert len(folds) == 6
+    assert sorted(s for fold in folds for s in fold["test"]) == [f"{i:02}" for i in range(1, 25)]
+    for fold in folds:
+        assert len({*fold["train"], *fold["val"], *fold["test"]}) == 24
+    assert folds[0]["test"] == ["01", "11", "20", "21"]
+    (crema,) = splits.folds("crema")
+    assert [len(crema[side]) for side in splits.SIDES] == [56, 18, 17]
+
+
+@pytest.mark.parametrize("corpus", ["demo-ravdess", "demo-crema"])
+def test_the_demo_corpora_have_every_fold(corpus):
+    clips = corpora.load(corpus)
+    for fold in range(1, len(splits.folds(corpus)) + 1):
+        rows = splits.prepare(clips, "folds", fold=fold)
+        assert splits.leaks(rows)["speaker"] == 0
+
+
+def test_augmentation_knows_its_side():
+    clips = table()
+    before = splits.prepare(clips, "random", augment="before-split", seed=0)
+    assert len(before) == 240 and splits.leaks(before)["twin"] > 0
+    train_only = splits.prepare(clips, "random", augment="train-only", seed=0)
+    assert set(train_only.loc[train_only["copy"] == 1, "split"]) == {"train"}
+    assert (train_only["split"] == "train").sum() == 180
+    assert splits.leaks(train_only)["twin"] == 0
+    assert (splits.prepare(clips, "random", augment="none", seed=0)["copy"] == 0).all()
+
+
+def test_leaks_are_counted_row_by_row():
+    rows = pd.DataFrame(
+        [
+            ("a", "x", 0, "train"),
+            ("a", "x", 1, "test"),
+            ("b", "y", 0, "test"),
+            ("c", "x", 0, "val"),
+            ("d", "z", 0, "val"),
+        ],
+        columns=["speaker", "sha256", "copy", "split"],
+    )
+    assert splits.leaks(rows) == {"speaker": 1, "twin": 1, "content": 1}
+    assert splits.leaks(rows, fitted=("train", "val"))["content"] == 2
+
+
+@pytest.mark.parametrize(
+    ("clips", "protocol", "options", "message"),
+    [
+        (table(2), "speaker", {}, "2 speakers; a speaker split takes at least 3"),
+        (table(1, 6, ("angry", "sad") * 3), "random", {"ratio": "80:10:10"}, "6 clips leave 0 .* at least 20 clips"),
+        (table(1, 5, ("angry",) * 4 + ("sad",)), "random", {}, "sad has 1 clips; .* at least 3"),
+        (table(), "folds", {}, "no folds were published for 'local'"),
+        (table(corpus="ravdess", ids=["01", "02"]), "folds", {"fold": 7}, "folds 1 to 6"),
+        (table(corpus="ravdess", ids=["01", "02"]), "folds", {"fold": 1}, "no clip for val: .* 04, 10, 12, 14"),
+        (table(corpus="ravdess", ids=["01", "99"]), "folds", {}, "'99' is in no published fold"),
+        (table(), "random", {"ratio": "75:25"}, "75:15:10"),
+        (table(), "random", {"ratio": "100:0:0"}, "above 0"),
+        (table(), "stratified", {}, "random, speaker, folds, published"),
+        (table(), "random", {"augment": "yes"}, "before-split, train-only, none"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_split_says_how_many_it_takes(clips, protocol, options, message):
+    with pytest.raises(splits.SplitError, match=message):
+        splits.prepare(clips, protocol, **options)
+
+
+def test_sizes_count_each_side():
+    shown = splits.sizes(splits.prepare(table(), "random", augment="before-split", seed=0))
+    assert list(shown.index) == list(splits.SIDES) and shown["rows"].sum() == 240

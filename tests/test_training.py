@@ -1,0 +1,106 @@
+import json
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from sernb import metrics
+from sernb import models
+from sernb import splits
+from sernb import training
+
+LABELS = ["angry", "happy", "sad"]
+
+
+@pytest.fixture(scope="module")
+def rows():
+    clips = pd.DataFrame(
+        [(f"{s}-{i}", s, LABELS[i % 3]) for s in "abcdefgh" for i in range(9)], columns=["clip", "speaker", "emotion"]
+    )
+    clips = clips.assign(corpus="local", sha256=clips["clip"], sex="")
+    return splits.prepare(clips, "speaker", ratio="60:20:20", seed=0)
+
+
+@pytest.fixture(scope="module")
+def numbers(rows):
+    """Two numbers a clip that tell the emotion, more or less."""
+    place = rows["emotion"].map(LABELS.index).to_numpy()[:, None]
+    return (place + np.random.default_rng(0).normal(0, 0.4, (len(rows), 2))).astype(np.float32)
+
+
+def train(numbers, rows, *, seed=1, epochs=8, **options):
+    training.seed_everything(seed)
+    return training.fit(models.study_a("conv1d-b", (2, 1), 3), numbers, rows, LABELS, epochs=epochs, **options)
+
+
+def save(folder, trained, rows):
+    return training.save(
+        folder, {"conv1d-b": trained}, notebook="x", parameters={"SEED": 1}, table=rows, rows=rows, labels=LABELS,
+        protocol="speaker",
+    )  # fmt: skip
+
+
+def test_a_run_leaves_its_files_and_they_agree(tmp_path, numbers, rows):
+    save(tmp_path, train(numbers, rows), rows)
+    result = json.loads((tmp_path / "metrics.json").read_text())
+    assert result["corpus"] | {"fingerprint": ""} == {"name": "local", "clips": 72, "speakers": 8, "fingerprint": ""}
+    assert result["split"]["leaks"] == {"speaker": 0, "twin": 0, "content": 0}
+    entry = result["models"]["conv1d-b"]
+    assert entry["test"]["accuracy"] > 0.6
+    predictions = training.predictions(tmp_path)
+    test = predictions[predictions["split"] == "test"]
+    matrix = metrics.confusion(test["truth"], test["prediction"], LABELS)
+    assert matrix.tolist() == entry["confusion"]
+    assert metrics.scores(matrix)["uar"] == entry["test"]["uar"]
+    np.testing.assert_allclose(predictions[LABELS].sum(axis=1), 1, atol=1e-5)
+    assert (predictions[LABELS].idxmax(axis=1) == predictions["prediction"]).all()
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert list(history) == training.HISTORY and len(history) == 8
+    reloaded = keras.saving.load_model(tmp_path / "conv1d-b.keras")
+    np.testing.assert_allclose(reloaded.predict(numbers[:5, :, None], verbose=0), predictions[LABELS][:5], atol=1e-5)
+
+
+def test_two_runs_with_one_seed_give_the_same_figures(numbers, rows):
+    first, again, other = (train(numbers, rows, seed=seed) for seed in (1, 1, 2))
+    pd.testing.assert_frame_equal(first.history, again.history)
+    pd.testing.assert_frame_equal(first.predictions, again.predictions)
+    assert not first.history.equals(other.history)
+
+
+def test_losses_are_what_keras_evaluates(numbers, rows):
+    trained = train(numbers, rows, epochs=2)
+    test = (rows["split"] == "test").to_numpy()
+    y = training.one_hot(rows["emotion"], LABELS)
+    loss, accuracy = trained.model.evaluate(numbers[test][..., None], y[test], verbose=0)
+    entry = training.evaluate(trained, LABELS)["test"]
+    assert entry["loss"] == pytest.approx(loss, rel=1e-4)
+    assert entry["accuracy"] == pytest.approx(accuracy, rel=1e-4)
+
+
+def test_a_loss_of_nan_is_reported_with_its_epoch(tmp_path, numbers, rows):
+    broken = numbers.copy()
+    broken[(rows["split"] == "train").to_numpy()] = np.nan
+    result = save(tmp_path, train(broken, rows), rows)
+    entry = json.loads((tmp_path / "metrics.json").read_text())["models"]["conv1d-b"]
+    assert entry["failed"] == "loss became NaN in epoch 1" and entry["epochs"] == 1
+    assert "test" not in entry
+    assert "conv1d-b: loss became NaN in epoch 1" in training.outcome(result)
+
+
+def test_fitting_on_validation_too_is_what_the_fault_does(numbers, rows):
+    honest = train(numbers, rows, epochs=3)
+    leaking = train(numbers, rows, epochs=3, fitted=("train", "val"))
+    assert not honest.history["train_loss"].equals(leaking.history["train_loss"])
+
+
+def test_the_quick_recipe_warms_up_and_decays(numbers, rows):
+    trained = train(numbers, rows, epochs=6, recipe="quick")
+    assert float(trained.model.optimizer.learning_rate) < 1e-3
+    with pytest.raises(ValueError, match="plain, quick"):
+        train(numbers, rows, recipe="fast")
+
+
+def test_one_hot_follows_the_label_list():
+    encoded = training.one_hot(pd.Series(["sad", "angry"]), LABELS)
+    assert encoded.tolist() == [[0, 0, 1], [1, 0, 0]]

@@ -68,7 +68,7 @@ EMOTIONS = {
     "sad": ((0.82, -1.5, 0.60, -5.0, -1.5, 0.12, 0.4), "."),
     "angry": ((1.12, +2.5, 1.35, +6.0, +1.6, 0.00, 0.7), "!"),
     "fear": ((1.22, +4.5, 0.60, +0.5, -0.6, 0.08, 0.9), "."),
-    "disgust": ((0.86, -2.0, 1.15, -1.0, +0.3, 0.02, 1.0), "."),
+    "disgust": ((0.86, -2.0, 1.15, -2.5, -0.8, 0.02, 1.0), "."),
     "surprise": ((1.04, +4.5, 1.70, +1.5, +0.3, 0.05, 0.1), "?"),
 }
 # Standard deviations, cue by cue: of speakers' voices, of a speaker's way with one emotion, of one clip.
@@ -150,9 +150,7 @@ def folder(name: str) -> Path:
     It lies in `$SERNB_CACHE`, or else in the user's cache folder, under a name that carries the hash of the zip. It
     gets that name only when whole: an interrupted unpacking is never believed, and several processes may try at once.
     """
-    archive = DATA / f"{name}.zip"
-    if name not in NAMES:
-        raise DemoError(f"no built-in corpus is called {name!r}; there are {', '.join(NAMES)}")
+    archive = DATA / f"{_known(name)}.zip"
     if not archive.is_file():
         raise DemoError(f"{archive} is missing: reinstall sernb, or make it with `python -m sernb.demo`")
     target = _cache() / f"{name}-{hashlib.sha256(archive.read_bytes()).hexdigest()[:8]}"
@@ -163,6 +161,12 @@ def folder(name: str) -> Path:
             message = f"cannot unpack {name} into {target.parent}: {error.strerror or error}"
             raise DemoError(f"{message}; set $SERNB_CACHE to a folder that can be written") from error
     return target
+
+
+def _known(name: str) -> str:
+    if name not in NAMES:
+        raise DemoError(f"no built-in corpus is called {name!r}; there are {', '.join(NAMES)}")
+    return name
 
 
 def _cache() -> Path:
@@ -183,7 +187,7 @@ def _unpack(archive: Path, target: Path) -> None:
         fresh = Path(temporary, "fresh")
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(fresh)
-        if target.exists():  # damaged: out of the way
+        if target.exists() and not _whole(target, archive):
             os.replace(target, Path(temporary, "damaged"))
         try:
             os.replace(fresh, target)
@@ -194,15 +198,16 @@ def _unpack(archive: Path, target: Path) -> None:
 
 def generate(name: str, to: Path) -> None:
     """Make `to`/`name`.zip with espeak-ng, with the same bytes each time."""
+    planned = plan(name)
     if not shutil.which("espeak-ng"):
         raise DemoError("making the demo corpora needs espeak-ng, which is not installed: `apt-get install espeak-ng`")
     from rich.progress import track
 
-    clips = {clip.file: clip for clip in plan(name)}
+    clips = {clip.file: clip for clip in planned}
     with ProcessPoolExecutor() as pool:
         sounds = track(pool.map(render, clips.values(), chunksize=8), description=name, total=len(clips))
         files = dict(zip(clips, sounds, strict=True))
-    files |= _side_files(name, list(clips.values()))
+    files |= _side_files(name, planned)
     to.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(to / f"{name}.zip", "w", zipfile.ZIP_STORED) as packed:
         for file in sorted(files):
@@ -211,7 +216,8 @@ def generate(name: str, to: Path) -> None:
 
 def plan(name: str) -> list[Clip]:
     """List the clips of a corpus."""
-    return list({"demo-crema": _plan_crema, "demo-ravdess": _plan_ravdess, "demo-local": _plan_local}[name]())
+    plans = {"demo-crema": _plan_crema, "demo-ravdess": _plan_ravdess, "demo-local": _plan_local}
+    return list(plans[_known(name)]())
 
 
 def _plan_crema() -> Iterator[Clip]:
@@ -239,10 +245,10 @@ def _plan_ravdess() -> Iterator[Clip]:
 
 def _plan_local() -> Iterator[Clip]:
     patients = {f"P{i + 1:02}": condition for i, condition in enumerate(PATIENTS)}
-    voices = _voices(dict(zip(patients, cycle(("female", "male")))), ("en-gb", "en-us"))
+    voices = _voices(dict(zip(patients, cycle(("female", "male")))), ("en-gb", "en-gb", "en-us", "en-us"))
     for number, (patient, emotion, take) in enumerate(product(patients, EMOTIONS, (1, 2))):
         sex, voice = voices[patient]
-        text = LOCAL_STATEMENTS[(number + number // 16) % len(LOCAL_STATEMENTS)]
+        text = LOCAL_STATEMENTS[(number // 2 + number // 16) % 4]  # both takes say the same; rotated over the rest
         file = f"audio/{patient}/{patient}_{emotion}_{take}.ogg"
         yield Clip("demo-local", file, patient, sex, voice, emotion, "normal", text, patients[patient])
 
@@ -284,10 +290,12 @@ def synthesise(clip: Clip) -> np.ndarray:
     voice = _roughen(voice, cues["irregular"], rng)
     voice = voice + cues["breath"] * _aspiration(voice, rng)
     voice = resample_poly(_tilt(voice, cues["tilt"]), SAMPLE_RATE // 50, ESPEAK_RATE // 50)
-    voice *= 10 ** ((-28 + cues["energy"]) / 20) / np.sqrt(np.mean(voice**2))
+    voice *= 10 ** ((-26 + cues["energy"]) / 20) / np.sqrt(np.mean(voice**2))
     voice = np.pad(voice, (rng.integers(2000, 2800), rng.integers(2000, 2800)))  # about 0.15 s
     voice += rng.normal(0, 10 ** (rng.uniform(-70, -62) / 20), len(voice))  # a quiet room, not digital silence
-    return voice * min(1, 0.7 / np.abs(voice).max())
+    voice[-160:] *= np.linspace(1, 0, 160)
+    voice = np.pad(voice, (0, (104 - len(voice)) % 320))  # Opus then ends on a whole frame, without a click
+    return voice * min(1, 0.8 / np.abs(voice).max())
 
 
 def _cues(clip: Clip, rng: np.random.Generator) -> dict[str, float]:
@@ -381,5 +389,8 @@ def _ogg_table() -> list[int]:
 
 
 if __name__ == "__main__":
-    for corpus in NAMES:
-        generate(corpus, Path(sys.argv[1] if len(sys.argv) > 1 else DATA))
+    try:
+        for corpus in NAMES:
+            generate(corpus, Path(sys.argv[1]) if len(sys.argv) > 1 else DATA)
+    except DemoError as error:
+        sys.exit(f"error: {error}")

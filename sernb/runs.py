@@ -12,6 +12,7 @@ import difflib
 import functools
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -33,6 +34,19 @@ from sernb import demo
 RECORD = "run.json"
 SCORES = ("accuracy", "uar", "macro_f1", "weighted_f1")
 INTERVALS = ("accuracy", "uar")
+RUN_COLUMNS = ("run", "notebook", "corpus", "clips", "protocol")
+MODEL_COLUMNS = (
+    "model",
+    *SCORES,
+    *(f"{score}_{end}" for score in INTERVALS for end in ("low", "high")),
+    "train_accuracy",
+    "val_accuracy",
+    "epochs",
+    "seconds",
+    "status",
+    "fingerprint",
+    "revision",
+)
 # What can change a number or a figure; a new release of one of these makes a finished run stale.
 PACKAGES = (
     "numpy",
@@ -97,7 +111,7 @@ def read_notebook(path: Path) -> Any:
         raise RunError(f"{path}: there is no such notebook")
     try:
         return nbformat.read(path, as_version=4)
-    except (ValueError, nbformat.reader.NotJSONError) as error:
+    except Exception as error:  # nbformat's own, jsonschema's, json's: there is no common class
         raise RunError(f"{path} is not a notebook: {str(error).splitlines()[0][:200]}") from error
 
 
@@ -497,30 +511,31 @@ def _progress(total: int) -> Iterator[Any]:
 def results_table(folder: Path) -> pd.DataFrame:
     """One row for each run and model under a folder of runs, read from their `metrics.json`.
 
-    The columns are `run`, `notebook`, `corpus` and `clips`, every parameter under its own name, then `model`, its
-    scores on the test set with their intervals, `train_accuracy`, `val_accuracy`, `epochs`, `seconds`, `status`,
-    `fingerprint` and `revision`. The table is empty where no run is.
+    The columns are those of `RUN_COLUMNS` (`protocol` is the one in force, faults considered), every parameter under
+    its own name, then those of `MODEL_COLUMNS`; the scores are of the test set. The table is empty where no run is.
     """
     files = sorted(Path(folder).glob("*/metrics.json"))
-    return pd.DataFrame([row for file in files for row in _rows(file)])
+    rows = [row for file in files for row in _rows(file)]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*RUN_COLUMNS, *MODEL_COLUMNS])
 
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
     found = json.loads(file.read_text(encoding="utf-8"))
-    head = {"run": file.parent.name, "notebook": Path(found["notebook"]).name, "corpus": found["corpus"]["name"]}
-    head["clips"] = found["corpus"]["clips"]
-    head |= {name: value for name, value in found["parameters"].items() if not _is_folder(name)}
-    tail = {"fingerprint": found["corpus"]["fingerprint"], "revision": found["environment"].get("revision", "")}
+    corpus = found["corpus"]
+    head = (file.parent.name, Path(found["notebook"]).stem, corpus["name"], corpus["clips"], found["split"]["protocol"])
+    given = {name: value for name, value in found["parameters"].items() if not _is_folder(name)}
+    tail = (corpus["fingerprint"], found["environment"].get("revision", ""))
     for name, model in found["models"].items():
-        yield head | {"model": name} | _scores(model) | tail
+        values = (name, *_scores(model), *tail)
+        yield dict(zip(RUN_COLUMNS, head, strict=True)) | given | dict(zip(MODEL_COLUMNS, values, strict=True))
 
 
-def _scores(model: dict[str, Any]) -> dict[str, Any]:
-    test, ends = model.get("test", {}), model.get("ci95", {})
-    row = {score: test.get(score) for score in SCORES}
+def _scores(model: dict[str, Any]) -> Iterator[Any]:
+    """The values of `MODEL_COLUMNS` between the model's name and the fingerprint; NaN for what there is not."""
+    yield from (model.get("test", {}).get(score, math.nan) for score in SCORES)
     for score in INTERVALS:
-        low, high = ends.get(score) or (None, None)
-        row |= {f"{score}_low": low, f"{score}_high": high}
-    row |= {f"{side}_accuracy": model.get(side, {}).get("accuracy") for side in ("train", "val")}
-    row |= {name: model.get(name) for name in ("epochs", "seconds")}
-    return row | {"status": model.get("status", "finished" if test.get("accuracy") is not None else "failed")}
+        ends = model.get("ci95", {}).get(score) or ()
+        yield from (math.nan if end is None else end for end in ends or (None, None))
+    yield from (model.get(side, {}).get("accuracy", math.nan) for side in ("train", "val"))
+    yield from (model.get(name, math.nan) for name in ("epochs", "seconds"))
+    yield model.get("failed", "finished")

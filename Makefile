@@ -1,0 +1,48 @@
+# Two commands: `make report` and `make test`. Each does the set-up it needs, in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: help report test setup lab lint bench clean
+
+help:
+	@echo "make report   run every chapter on the built-in demo corpora and build the HTML book"
+	@echo "make test     run the tests"
+	@echo "make setup    make .venv alone"
+	@echo "make lab      open the notebooks in JupyterLab"
+	@echo "make lint     check the style of code and notebooks"
+	@echo "make bench    time feature extraction"
+	@echo "make clean    remove built books and caches; runs/ and .venv stay"
+
+report: $(READY)
+	$(BIN)/sernb report
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+setup: $(READY)
+
+lab: $(READY)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab --notebook-dir=.
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(READY)
+	$(BIN)/python tests/bench.py
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path "./.venv/*" -prune -exec rm -rf {} +
+
+# Done again only when what is to be installed has changed.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
+	  echo "sernb needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+	  echo "Name one that you have, for example: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	@echo "Installing the locked packages; the first time this takes some minutes."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

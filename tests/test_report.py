@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import base64
+import io
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+import small_notebooks
+import soundfile
+import yaml
+from bs4 import BeautifulSoup
+
+from sernb import report
+from sernb import runs
+
+ROOT = Path(__file__).parents[1]
+RUNS = """\
+first: index.ipynb
+parts:
+  - caption: Hear
+    chapters:
+      - page: about.md
+      - {name: heard, notebook: notebooks/small.ipynb, title: "Heard & seen", parameters: {SEED: 7, MODELS: [b]}}
+"""
+
+
+def project(folder: Path, listed: str = RUNS) -> Path:
+    """A project of two notebooks and a page; returns its list of runs."""
+    small_notebooks.write(folder / "notebooks" / "small.ipynb", small_notebooks.WRITE, small_notebooks.PLAYER)
+    small_notebooks.write(
+        folder / "book" / "index.ipynb", "print('first')", title="First", parameters="RESULTS_DIR = ''"
+    )
+    (folder / "book" / "about.md").write_text("# About\n\nSee {cite}`cao2014`.\n\n```{bibliography}\n```\n")
+    shutil.copy(ROOT / "book" / "references.bib", folder / "book")
+    shutil.copytree(ROOT / "book" / "_static", folder / "book" / "_static")
+    shutil.copy(ROOT / "_config.yml", folder)
+    (folder / "book" / "runs.yml").write_text(listed)
+    return folder / "book" / "runs.yml"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small book's output."""
+    folder = tmp_path_factory.mktemp("book")
+    assert report.build(project(folder), folder / "_build") == folder / "_build" / "html" / "index.html"
+    return folder / "_build"
+
+
+def soup(built: Path, page: str) -> BeautifulSoup:
+    return BeautifulSoup((built / "html" / page).read_text(encoding="utf-8"), "html.parser")
+
+
+@pytest.mark.report
+def test_every_listed_page_is_there_and_in_the_contents(built: Path):
+    toc = yaml.safe_load((built / "src" / "_toc.yml").read_text())
+    assert toc["parts"] == [{"caption": "Hear", "chapters": [{"file": "about"}, {"file": "heard"}]}]
+    links = [link.get_text(strip=True) for link in soup(built, "index.html").select("nav.bd-links a.reference")]
+    assert links == ["About", "Heard & seen"]
+    for page, heading in [("index.html", "First"), ("about.html", "About"), ("heard.html", "Heard & seen")]:
+        assert soup(built, page).h1.get_text().startswith(heading)
+
+
+@pytest.mark.report
+def test_the_players_play(built: Path):
+    players = soup(built, "heard.html").select("audio source, audio[src]")
+    assert len(players) == 1
+    data = base64.b64decode(players[0]["src"].split(",", 1)[1])
+    signal, rate = soundfile.read(io.BytesIO(data))
+    assert rate == 8000 and len(signal) == 4000 and signal.any()
+
+
+@pytest.mark.report
+def test_a_page_shows_what_ran_and_how_to_run_it(built: Path):
+    text = soup(built, "heard.html").get_text()
+    assert "SEED = 7  # a comment" in text and "MODELS = ['b']" in text and "SEED = 1" not in text
+    assert "sernb run notebooks/small.ipynb -p SEED 7 -p MODELS '[\"b\"]'" in text
+    assert str(built) not in (built / "html" / "heard.html").read_text(), "no path of this machine"
+
+
+@pytest.mark.report
+def test_nothing_is_fetched_and_nothing_is_broken(built: Path):
+    for page in (built / "html").glob("*.html"):
+        for element in soup(built, page.name).select("script, link[rel=stylesheet], img, audio, source, iframe"):
+            address = element.get("src") or element.get("href") or ""
+            assert not address.startswith(("http:", "https:", "//")), f"{page.name}: {address}"
+        assert "Traceback" not in page.read_text() and "Executing" not in page.read_text()
+
+
+@pytest.mark.report
+def test_what_is_fresh_is_not_run_again(tmp_path: Path):
+    listed = project(tmp_path)
+    made = [tmp_path / "_build" / "runs" / name for name in ("index/index.ipynb", "heard/small.ipynb")]
+    times = []
+    for change in (None, None, listed.parent / "index.ipynb"):
+        if change:
+            small_notebooks.touch(change)
+        report.build(listed, tmp_path / "_build")
+        times.append([file.stat().st_mtime_ns for file in made])
+    assert times[0] == times[1]
+    assert times[2][0] != times[1][0] and times[2][1] == times[1][1]
+
+
+@pytest.mark.report
+def test_a_failing_run_means_no_book(tmp_path: Path):
+    listed = project(tmp_path)
+    (tmp_path / "_build" / "html").mkdir(parents=True)
+    (tmp_path / "_build" / "html" / "index.html").write_text("of the last report")
+    small_notebooks.write(tmp_path / "notebooks" / "small.ipynb", "1 / 0")
+    with pytest.raises(report.ReportError, match=r"1 of 2 runs failed(.|\n)*heard: (.|\n)*ZeroDivisionError"):
+        report.build(listed, tmp_path / "_build")
+    assert runs.read_record(tmp_path / "_build" / "runs" / "index")["status"] == "finished", "the others go on"
+    assert not (tmp_path / "_build" / "html").exists()
+
+
+@pytest.mark.report
+def test_a_broken_reference_means_no_book(tmp_path: Path):
+    listed = project(tmp_path)
+    (listed.parent / "about.md").write_text("# About\n\nSee [there](missing.md).\n")
+    with pytest.raises(report.ReportError, match="missing"):
+        report.build(listed, tmp_path / "_build")
+    assert not (tmp_path / "_build" / "html").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("page: about.md", "page: abuot.md", "abuot.md"),
+        ("notebook: notebooks/small.ipynb", "notebok: notebooks/small.ipynb", "notebok"),
+        ("name: heard", "name: about", "two pages are named about"),
+        ("name: heard", "name: a/b", "cannot name a page"),
+        ("SEED: 7", "SEDE: 7", "did you mean SEED"),
+        ("SEED: 7", "SEED: 7, SEED: 8", "stands twice"),
+        ("first: index.ipynb", "frist: index.ipynb", "first"),
+        ("caption: Hear", "caption: [", "cannot be read"),
+    ],
+)
+def test_a_wrong_list_is_refused_before_anything_happens(tmp_path: Path, old: str, new: str, says: str):
+    listed = project(tmp_path, RUNS.replace(old, new))
+    with pytest.raises((report.ReportError, runs.ParameterError), match=says):
+        report.build(listed, tmp_path / "_build")
+    assert not (tmp_path / "_build").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("<pre>Traceback (most recent call last)</pre>", "Traceback"),
+        ("<p>Executing: 10%</p>", "Executing"),
+        ("<audio controls></audio>", "1 audio players without sound"),
+        ("<audio controls><source type='audio/wav'></audio>", "1 audio players without sound"),
+        ("<script src='https://cdn.example/require.js'></script>", "from the network"),
+        ("<img src='//cdn.example/a.png'>", "from the network"),
+        ("<img src='missing.png'>", "missing.png is missing"),
+    ],
+)
+def test_the_check_finds_a_broken_page(tmp_path: Path, body: str, says: str):
+    page = report.Chapter("page", Path("page.md"))
+    (tmp_path / "page.html").write_text(f"<html><body>{body}</body></html>")
+    book = report.Book(tmp_path, tmp_path, page, [])
+    assert [problem for problem in report.check(tmp_path, book) if says in problem]
+    (tmp_path / "page.html").write_text(
+        "<audio><source src='data:audio/wav;base64,AA=='></audio><a href='https://x.y'>x</a>"
+    )
+    assert list(report.check(tmp_path, book)) == []
+    (tmp_path / "page.html").unlink()
+    assert list(report.check(tmp_path, book)) == ["page.html: the page is missing"]
+
+
+def test_the_projects_own_list_is_right():
+    book = report.read_runs(ROOT / "book" / "runs.yml")
+    assert book.first.source.name == "index.ipynb"
+    assert {chapter.source.name for chapter in book.chapters} >= {"01_explore.ipynb", "about-data.md", "references.md"}
+
+
+def test_the_first_page_is_an_empty_notebook_with_parameters():
+    notebook = nbformat.read(ROOT / "book" / "index.ipynb", as_version=4)
+    assert list(runs.defaults(ROOT / "book" / "index.ipynb")) == ["RESULTS_DIR"]
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells)

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import small_notebooks
+
+from sernb import runs
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> Path:
+    return small_notebooks.write(tmp_path / "notebooks" / "small.ipynb", small_notebooks.WRITE)
+
+
+def source(path: Path, tag: str) -> str:
+    cells = nbformat.read(path, as_version=4).cells
+    return "\n".join(cell.source for cell in cells if tag in cell.metadata.get("tags", []))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"SEDE": 2}, "did you mean SEED"),
+        ({"seed": 2}, "did you mean SEED"),
+        ({"LEARNING": 2}, "It has CORPUS, SPLIT, OUTPUT_DIR, SEED, RATE, LOUD, MODELS"),
+        ({"SEED": "2"}, "SEED takes a value like 1"),
+        ({"SEED": True}, "SEED takes a value like 1"),
+        ({"SEED": 1.5}, "SEED takes a value like 1"),
+        ({"SPLIT": 271_810}, "needs quotes"),
+        ({"MODELS": "a"}, "MODELS takes a value like"),
+        ({"MODELS": [1]}, "MODELS takes a value like"),
+        ({"OUTPUT_DIR": "x"}, "-o"),
+    ],
+)
+def test_wrong_parameters_are_refused_before_anything_happens(notebook: Path, tmp_path: Path, given, says):
+    with pytest.raises(runs.ParameterError, match=says):
+        runs.run(notebook, given, tmp_path / "out")
+    with pytest.raises(runs.ParameterError, match=says):
+        runs.run_all([runs.Job(notebook, tmp_path / "out", given)])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("SPLIT", "75:15:10", "75:15:10"),
+        ("SPLIT", "1", "1"),
+        ("SEED", "7", 7),
+        ("RATE", "1e-3", 0.001),
+        ("LOUD", "false", False),
+        ("MODELS", "[conv1d-a, b]", ["conv1d-a", "b"]),
+        ("MODELS", "[]", []),
+    ],
+)
+def test_typed_values_take_the_type_of_the_default(notebook: Path, name: str, text: str, value):
+    parsed = runs.parse(notebook, {name: text})
+    assert parsed == {name: value} and type(parsed[name]) is type(value)
+    runs.validate(notebook, parsed)
+
+
+def test_not_a_notebook_is_an_error_that_names_it(tmp_path: Path):
+    (tmp_path / "no.ipynb").write_text("{}")
+    for name in ("no.ipynb", "missing.ipynb"):
+        with pytest.raises(runs.RunError, match=name):
+            runs.run(tmp_path / name, {}, tmp_path / "out")
+
+
+def test_slugs_are_readable():
+    assert runs.slug({"CORPUS": "demo-crema", "MAX_CLIPS": 240}) == "corpus-demo-crema_max-clips-240"
+    assert runs.slug({"SPLIT": "75:15:10", "MODELS": ["a", "b"]}) == "split-75-15-10_models-a+b"
+    assert runs.slug({}) == "defaults"
+    long = [runs.slug({"DATA_DIR": "x" * 200 + end}) for end in "ab"]
+    assert len(long[0]) <= 120 and long[0] != long[1]
+
+
+@pytest.mark.notebook
+def test_a_run_is_a_folder_of_results(notebook: Path, tmp_path: Path):
+    made = runs.run(notebook, {"SEED": 5, "SPLIT": "8:1:1", "MODELS": []}, tmp_path / "out")
+    assert made == tmp_path / "out" / "small.ipynb"
+    assert (tmp_path / "out" / "result.txt").read_text() == "5 8:1:1 []"
+    record = runs.read_record(tmp_path / "out")
+    assert record["status"] == "finished" and record["parameters"]["SEED"] == 5
+    assert "SEED = 5" in source(made, "injected-parameters") and "SEED = 5" in source(made, "hide-input")
+    assert "SEED = 1" in source(notebook, "parameters"), "the notebook itself is left alone"
+
+
+@pytest.mark.notebook
+def test_a_finished_run_is_made_again_only_when_something_changed(notebook: Path, tmp_path: Path):
+    made = tmp_path / "out" / "small.ipynb"
+
+    def again(**given) -> bool:
+        before = made.stat().st_mtime_ns if made.exists() else 0
+        runs.run(notebook, given, tmp_path / "out")
+        return made.stat().st_mtime_ns != before
+
+    assert again(SEED=2) and not again(SEED=2)
+    assert again(SEED=3)
+    small_notebooks.touch(notebook)
+    assert again(SEED=3) and not again(SEED=3)
+    made.unlink()
+    assert again(SEED=3)
+
+
+@pytest.mark.parametrize("folder", ["DATA_DIR", "RESULTS_DIR"])
+def test_the_key_follows_the_data(tmp_path: Path, folder: str):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "a.wav").write_bytes(b"no audio")
+    (data / "manifest.csv").write_text("file,emotion,speaker\na.wav,sad,1\n")
+    parameters = 'CORPUS = "local"\nDATA_DIR = ""' if folder == "DATA_DIR" else 'RESULTS_DIR = ""'
+    notebook = small_notebooks.write(tmp_path / "a.ipynb", parameters=parameters)
+    job = runs.Job(notebook, tmp_path / "out", {folder: str(data)})
+    before = runs.run_key(job)
+    assert runs.run_key(job) == before
+    (data / "manifest.csv").write_text("file,emotion,speaker\na.wav,happy,1\n")
+    assert runs.run_key(job) != before
+
+
+@pytest.mark.notebook
+def test_a_failing_notebook_is_refused_and_keeps_its_traceback(tmp_path: Path):
+    notebook = small_notebooks.write(tmp_path / "bad.ipynb", "1 / SEED", small_notebooks.WRITE)
+    runs.run(notebook, {"SEED": 2}, tmp_path / "out")
+    assert (tmp_path / "out" / "result.txt").exists()
+    with pytest.raises(runs.RunError, match=r"bad.ipynb failed in cell \[3\]: ZeroDivisionError") as error:
+        runs.run(notebook, {"SEED": 0}, tmp_path / "out")
+    kept = tmp_path / "out" / "bad.ipynb"
+    assert str(kept) in str(error.value)
+    assert "ZeroDivisionError" in kept.read_text() and "Traceback" in kept.read_text()
+    assert runs.read_record(tmp_path / "out")["status"] == "failed"
+    assert not (tmp_path / "out" / "result.txt").exists(), "results of the earlier run do not lie beside the failure"
+    with pytest.raises(runs.RunError):  # a failed run is never taken for a finished one
+        runs.run(notebook, {"SEED": 0}, tmp_path / "out")
+
+
+@pytest.mark.notebook
+def test_a_notebook_that_leaves_early_has_failed(tmp_path: Path):
+    notebook = small_notebooks.write(tmp_path / "early.ipynb", "import sys\n\nsys.exit()", "print('the rest')")
+    with pytest.raises(runs.RunError, match="before its end"):
+        runs.run(notebook, {}, tmp_path / "out")
+
+
+@pytest.mark.notebook
+def test_the_kernel_is_this_environments_own_and_works_where_the_caller_does(tmp_path: Path, monkeypatch):
+    spec = {"argv": ["/no/such/python", "{connection_file}"], "display_name": "theirs", "language": "python"}
+    theirs = tmp_path / "home" / "kernels" / "python3"
+    theirs.mkdir(parents=True)
+    (theirs / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "home"))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    code = "import os, sys\nfrom pathlib import Path\n\nPath('where.txt').write_text(f'{sys.prefix}\\n{os.getcwd()}')"
+    runs.run(small_notebooks.write(tmp_path / "a" / "where.ipynb", code), {}, Path("out"))
+    assert (tmp_path / "where.txt").read_text().splitlines() == [sys.prefix, str(tmp_path)]
+    assert os.environ["JUPYTER_PATH"] == str(tmp_path / "home"), "the caller's environment is as before"
+
+
+@pytest.mark.notebook
+def test_relative_folders_are_the_callers(tmp_path: Path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    notebook = small_notebooks.write(
+        tmp_path / "a.ipynb", "open('data.txt', 'w').write(DATA_DIR)", parameters="DATA_DIR = ''"
+    )
+    (tmp_path / "elsewhere").mkdir()
+    runs.run(notebook, {"DATA_DIR": "data"}, Path("out"), cwd=tmp_path / "elsewhere")
+    assert (tmp_path / "elsewhere" / "data.txt").read_text() == str(tmp_path / "elsewhere" / "data")
+
+
+@pytest.mark.notebook
+def test_a_failing_run_does_not_stop_the_others(tmp_path: Path, notebook: Path):
+    bad = small_notebooks.write(tmp_path / "bad.ipynb", "1 / 0")
+    jobs = [runs.Job(bad, tmp_path / "one"), *(runs.Job(notebook, tmp_path / name) for name in ("two", "three"))]
+    outcomes = runs.run_all(jobs, workers=2)
+    assert [outcome.status for outcome in outcomes] == ["failed", "finished", "finished"]
+    assert [outcome.job for outcome in outcomes] == jobs
+    assert "ZeroDivisionError" in outcomes[0].error
+    assert [outcome.status for outcome in runs.run_all(jobs[1:])] == ["kept", "kept"]
+
+
+def test_two_runs_may_not_share_a_folder(tmp_path: Path, notebook: Path):
+    with pytest.raises(ValueError, match="share"):
+        runs.run_all([runs.Job(notebook, tmp_path / "one")] * 2)
+
+
+def test_results_become_a_table(tmp_path: Path):
+    assert list(runs.results_table(tmp_path)) == [*runs.RUN_COLUMNS, *runs.MODEL_COLUMNS]
+    test = {"loss": 1.0, "accuracy": 0.5, "uar": 0.4, "macro_f1": 0.3, "weighted_f1": 0.2}
+    good = {
+        "weights": 9,
+        "epochs": 3,
+        "seconds": 1.5,
+        "test": test,
+        "ci95": {"accuracy": [0.4, 0.6], "uar": [None, None]},
+    }
+    metrics = {
+        "notebook": "03_paper",
+        "parameters": {"SEED": 1, "DATA_DIR": "/somewhere"},
+        "corpus": {"name": "local", "clips": 7, "fingerprint": "abc"},
+        "split": {"protocol": "speaker"},
+        "models": {"good": good, "bad": {"epochs": 2, "failed": "loss became NaN in epoch 2"}},
+        "environment": {"revision": "123"},
+    }
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "metrics.json").write_text(json.dumps(metrics))
+    table = runs.results_table(tmp_path).set_index("model")
+    assert table.loc["good", ["run", "SEED", "accuracy", "accuracy_high", "status"]].tolist() == [
+        "one",
+        1,
+        0.5,
+        0.6,
+        "finished",
+    ]
+    assert table["status"]["bad"] == "loss became NaN in epoch 2"
+    assert table[["uar_low", "uar_high"]].isna().all(axis=None) and "DATA_DIR" not in table

@@ -246,11 +246,12 @@ def _plan_ravdess() -> Iterator[Clip]:
 def _plan_local() -> Iterator[Clip]:
     patients = {f"P{i + 1:02}": condition for i, condition in enumerate(PATIENTS)}
     voices = _voices(dict(zip(patients, cycle(("female", "male")))), ("en-gb", "en-gb", "en-us", "en-us"))
-    for number, (patient, emotion, take) in enumerate(product(patients, EMOTIONS, (1, 2))):
+    for patient, condition in patients.items():
         sex, voice = voices[patient]
-        text = LOCAL_STATEMENTS[(number // 2 + number // 16) % 4]  # both takes say the same; rotated over the rest
-        file = f"audio/{patient}/{patient}_{emotion}_{take}.ogg"
-        yield Clip("demo-local", file, patient, sex, voice, emotion, "normal", text, patients[patient])
+        order = _rng("demo-local", patient, "statements").permutation(8) % 4  # shuffled: no cue to the emotion
+        for (emotion, statement), take in product(zip(EMOTIONS, order, strict=True), (1, 2)):
+            file, text = f"audio/{patient}/{patient}_{emotion}_{take}.ogg", LOCAL_STATEMENTS[statement]
+            yield Clip("demo-local", file, patient, sex, voice, emotion, "normal", text, condition)
 
 
 def _voices(sexes: dict[str, str], accents: tuple[str, ...] = ("en-us",)) -> dict[str, tuple[str, str]]:

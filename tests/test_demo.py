@@ -159,6 +159,16 @@ def test_local_manifest():
     assert sorted(Counter(patients.sex).values()) == [12, 13]
 
 
+def test_local_statements_are_no_cue():
+    """Neither alone nor together with sex and accent does the sentence tell the emotion."""
+    clips = pd.DataFrame(demo.plan("demo-local"))
+    assert set(clips.groupby(["speaker", "text"]).size()) == {4}
+    assert set(clips.groupby(["speaker", "emotion"]).text.nunique()) == {1}
+    groups = [clips.sex, clips.voice.str.split("+").str[0]]
+    assert clips.groupby([*groups, "emotion"]).text.nunique().min() >= 2
+    assert clips.groupby([*groups, "text"]).emotion.nunique().min() >= 5
+
+
 # Unpacking
 
 

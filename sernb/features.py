@@ -131,11 +131,7 @@ def _in_parallel(jobs: Iterable[tuple], count: int, n_jobs: int) -> Iterator[tup
     # Starting processes costs seconds: a handful of clips is quicker without.
     if n_jobs == 1 or count < 24:
         return _one_by_one(jobs)
-    from joblib import Parallel
-    from joblib import delayed
-
-    # A clip at a time comes back: only as many clips are in memory as there are processes.
-    return Parallel(n_jobs=n_jobs, return_as="generator", batch_size=8)(delayed(compute)(*job) for job in jobs)
+    return _by_processes(jobs, n_jobs)
 
 
 def _one_by_one(jobs: Iterable[tuple]) -> Iterator[tuple[int, np.ndarray]]:
@@ -144,6 +140,20 @@ def _one_by_one(jobs: Iterable[tuple]) -> Iterator[tuple[int, np.ndarray]]:
     # joblib's processes have one BLAS thread each; so here, or the last digits would depend on the number of jobs.
     with threadpool_limits(1, user_api="blas"):
         yield from (compute(*job) for job in jobs)
+
+
+def _by_processes(jobs: Iterable[tuple], n_jobs: int) -> Iterator[tuple[int, np.ndarray]]:
+    from joblib import Parallel
+    from joblib import delayed
+    from joblib.externals.loky import get_reusable_executor
+
+    # A clip at a time comes back: only a few clips are in memory.
+    parallel = Parallel(n_jobs=n_jobs, return_as="generator", batch_size=8, max_nbytes=None)
+    try:
+        yield from parallel(delayed(compute)(*job) for job in jobs)
+    finally:
+        # Idle processes would keep their memory throughout the training that follows.
+        get_reusable_executor().shutdown(wait=True)
 
 
 def compute(row: dict, recipe: dict, augmentation: str, seed: int) -> tuple[int, np.ndarray]:

@@ -1,0 +1,142 @@
+"""Each notebook, run by plain papermill on a tiny demo subset and judged by the files that it leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import papermill
+import pytest
+
+from sernb import metrics
+from sernb import training
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+pytestmark = pytest.mark.notebook
+
+FILES = ("metrics.json", "predictions.csv", "history.csv")
+
+
+def run(name: str, folder: Path, **parameters) -> Path:
+    folder.mkdir(exist_ok=True)
+    papermill.execute_notebook(
+        NOTEBOOKS / f"{name}.ipynb",
+        folder / f"{name}.ipynb",
+        {"OUTPUT_DIR": str(folder), **parameters},
+        progress_bar=False,
+    )
+    return folder
+
+
+def outputs(folder: Path) -> str:
+    """Everything that the page of a run would show, as text."""
+    (notebook,) = folder.glob("*.ipynb")
+    cells = nbformat.read(notebook, 4).cells
+    shown = [output for cell in cells for output in cell.get("outputs", [])]
+    assert not [o for o in shown if o.get("name") == "stderr"], "something was written to standard error"
+    return json.dumps(shown)
+
+
+def check_files(folder: Path, models: list[str]) -> dict:
+    """The files agree with one another and with DESIGN's columns."""
+    result = json.loads((folder / "metrics.json").read_text())
+    predictions, history = training.predictions(folder), pd.read_csv(folder / "history.csv")
+    labels = result["labels"]
+    assert list(predictions) == ["model", "clip", "copy", "speaker", "split", "truth", "prediction", *labels]
+    assert list(history) == training.HISTORY
+    assert list(result["models"]) == models == list(predictions["model"].unique()) == list(history["model"].unique())
+    for name, entry in result["models"].items():
+        assert (folder / f"{name}.keras").is_file()
+        for side in ("train", "val", "test"):
+            part = predictions[(predictions["model"] == name) & (predictions["split"] == side)]
+            assert len(part) == result["split"][side]
+            matrix = metrics.confusion(part["truth"], part["prediction"], labels)
+            assert metrics.scores(matrix)["accuracy"] == pytest.approx(entry[side]["accuracy"])
+        assert np.array(entry["confusion"]).tolist() == matrix.tolist()
+    return result
+
+
+@pytest.mark.parametrize("corpus", ["demo-crema", "demo-local"])
+def test_01_explores_a_corpus(tmp_path, corpus):
+    run("01_explore", tmp_path, CORPUS=corpus, MAX_CLIPS=40)
+    clips = pd.read_csv(tmp_path / "clips.csv")
+    assert len(clips) == 40 and {"seconds", "zcr", "rms"} <= set(clips)
+    assert clips["rms"].between(0, 1).all() and clips["seconds"].between(0.3, 10).all()
+    page = outputs(tmp_path)
+    emotions = clips["emotion"].nunique()
+    assert page.count("<audio") == emotions + 5  # the recording and its four augmentations
+    assert page.count('"image/png": "') == emotions + 5
+    assert "Synthetic speech" in page
+
+
+@pytest.mark.parametrize("chosen", [[], ["as-published"]])
+def test_02_corrected_and_as_published(tmp_path, chosen):
+    models = ["conv1d-b", "conv2d-a"]
+    run("02_crema_1d_vs_2d", tmp_path, MAX_CLIPS=120, EPOCHS=2, MODELS=models, FAULTS=chosen)
+    result = check_files(tmp_path, models)
+    leaks = result["split"]["leaks"]
+    if chosen:
+        assert result["split"]["protocol"] == "published"
+        assert leaks["speaker"] > 0 and leaks["content"] == result["split"]["val"]
+        assert "MISLABELLED" not in outputs(tmp_path)  # it stands in the picture, not in the text
+    else:
+        assert result["split"]["protocol"] == "speaker"
+        assert leaks == {"speaker": 0, "twin": 0, "content": 0}
+
+
+def test_03_the_papers_way_and_the_honest_way_twice(tmp_path):
+    tiny = {"MAX_CLIPS": 120, "EPOCHS": 2, "SPLIT": "60:20:20"}
+    paper = check_files(run("03_paper_replication", tmp_path / "paper", **tiny), ["paper-cnn"])
+    assert paper["split"]["leaks"]["twin"] > 0 and paper["split"]["leaks"]["speaker"] > 0
+    honest = {**tiny, "AUGMENT": "train-only", "PROTOCOL": "speaker", "NORMALISE": "max-minus"}
+    results = [
+        check_files(run("03_paper_replication", tmp_path / name, **honest), ["paper-cnn"]) for name in ("a", "b")
+    ]
+    assert results[0]["split"]["leaks"] == {"speaker": 0, "twin": 0, "content": 0}
+    for result in results:  # what may differ between two equal runs
+        result["models"]["paper-cnn"].pop("seconds")
+        result["parameters"].pop("OUTPUT_DIR")
+        result["environment"].pop("revision")
+    assert results[0] == results[1]
+    assert "claimed" in outputs(tmp_path / "a")
+
+
+def test_03_reports_a_run_of_nan_as_failed(tmp_path):
+    run("03_paper_replication", tmp_path, MAX_CLIPS=80, EPOCHS=3, OUTPUT_ACTIVATION="relu", SPLIT="60:20:20")
+    entry = json.loads((tmp_path / "metrics.json").read_text())["models"]["paper-cnn"]
+    assert "test" in entry or entry["failed"] in outputs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("notebook", "parameters", "message"),
+    [
+        ("01_explore", {"CORPUS": "demo-cremad"}, "demo-crema"),
+        ("02_crema_1d_vs_2d", {"FAULTS": ["raw-powder"]}, "did you mean 'raw-power'"),
+        ("02_crema_1d_vs_2d", {"MODELS": ["conv3d"]}, "conv1d-a"),
+        ("03_paper_replication", {"NORMALISE": "none"}, "pad or max-minus"),
+        ("03_paper_replication", {"PROTOCOL": "speakers", "MAX_CLIPS": 40}, "random, speaker, folds, published"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_words(tmp_path, notebook, parameters, message):
+    with pytest.raises(papermill.PapermillExecutionError, match=message):
+        run(notebook, tmp_path, **parameters)
+    assert not (tmp_path / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_the_notebooks_keep_the_house_style(path):
+    notebook = nbformat.read(path, 4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in code), "outputs are committed"
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
+    headings = [line for c in notebook.cells if c.cell_type == "markdown" for line in c.source.split("\n")]
+    assert sum(line.startswith("# ") for line in headings) == 1
+    lines = [len([line for line in cell.source.split("\n") if line.strip()]) for cell in code]
+    assert max(lines) <= 25 and np.median(lines) <= 8
+    assert notebook.metadata.kernelspec.name == "python3"
+    (parameters,) = (cell for cell in code if "parameters" in cell.metadata.get("tags", []))
+    for line in parameters.source.split("\n"):
+        assert line.split(" = ")[0].isupper(), f"not a parameter: {line}"

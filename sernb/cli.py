@@ -161,7 +161,7 @@ def _pair(text: str) -> tuple[str, str]:
 def report(
     runs_file: Annotated[Path, typer.Option("--runs", help="The list of runs.")] = Path("book/runs.yml"),
     output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Where runs and book go.")] = Path("_build"),
-    workers: Annotated[int, typer.Option(help="Runs at a time; 0: one to every two cores.")] = 0,
+    workers: Annotated[int, typer.Option(help="Runs at a time; 0: one a core, at most four.")] = 0,
 ) -> None:
     """Make the listed runs that are not fresh, build the HTML book and print its path."""
     with _refusals():

@@ -440,7 +440,7 @@ def run_all(jobs: list[Job], *, workers: int = 0) -> list[Outcome]:
 
     Args:
         jobs: The runs; each into a folder of its own.
-        workers: How many at a time; 0 for one to every two cores.
+        workers: How many at a time; 0 for one a core, at most four. They share out the cores' threads.
 
     Returns:
         One outcome for each job, in their order.
@@ -466,7 +466,7 @@ def _on_cluster(jobs: list[Job], workers: int) -> Iterator[Outcome]:
     from distributed import as_completed
 
     cores = os.cpu_count() or 1
-    workers = min(workers or max(1, cores // 2), len(jobs))
+    workers = min(workers or min(cores, 4), len(jobs))  # a run takes a gigabyte or two, and most of its time one core
     # The work and its memory are in the kernels, which Dask does not see: a limit on the workers would mean nothing.
     cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0)
     with cluster, Client(cluster) as client, _progress(len(jobs)) as advance:

@@ -12,6 +12,7 @@ import papermill
 import pytest
 
 from sernb import metrics
+from sernb import results
 from sernb import training
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -43,7 +44,7 @@ def outputs(folder: Path) -> str:
 def check_files(folder: Path, models: list[str]) -> dict:
     """The files agree with one another and with DESIGN's columns."""
     result = json.loads((folder / "metrics.json").read_text())
-    predictions, history = training.predictions(folder), pd.read_csv(folder / "history.csv")
+    predictions, history = results.predictions(folder), pd.read_csv(folder / "history.csv")
     labels = result["labels"]
     assert list(predictions) == ["model", "clip", "copy", "speaker", "split", "truth", "prediction", *labels]
     assert list(history) == training.HISTORY
@@ -92,15 +93,13 @@ def test_03_the_papers_way_and_the_honest_way_twice(tmp_path):
     paper = check_files(run("03_paper_replication", tmp_path / "paper", **tiny), ["paper-cnn"])
     assert paper["split"]["leaks"]["twin"] > 0 and paper["split"]["leaks"]["speaker"] > 0
     honest = {**tiny, "AUGMENT": "train-only", "PROTOCOL": "speaker", "NORMALISE": "max-minus"}
-    results = [
-        check_files(run("03_paper_replication", tmp_path / name, **honest), ["paper-cnn"]) for name in ("a", "b")
-    ]
-    assert results[0]["split"]["leaks"] == {"speaker": 0, "twin": 0, "content": 0}
-    for result in results:  # what may differ between two equal runs
+    twice = [check_files(run("03_paper_replication", tmp_path / name, **honest), ["paper-cnn"]) for name in ("a", "b")]
+    assert twice[0]["split"]["leaks"] == {"speaker": 0, "twin": 0, "content": 0}
+    for result in twice:  # what may differ between two equal runs
         result["models"]["paper-cnn"].pop("seconds")
         result["parameters"].pop("OUTPUT_DIR")
         result["environment"].pop("revision")
-    assert results[0] == results[1]
+    assert twice[0] == twice[1]
     assert "claimed" in outputs(tmp_path / "a")
 
 

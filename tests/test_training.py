@@ -7,6 +7,7 @@ import pytest
 
 from sernb import metrics
 from sernb import models
+from sernb import results
 from sernb import splits
 from sernb import training
 
@@ -48,7 +49,7 @@ def test_a_run_leaves_its_files_and_they_agree(tmp_path, numbers, rows):
     assert result["split"]["leaks"] == {"speaker": 0, "twin": 0, "content": 0}
     entry = result["models"]["conv1d-b"]
     assert entry["test"]["accuracy"] > 0.6
-    predictions = training.predictions(tmp_path)
+    predictions = results.predictions(tmp_path)
     test = predictions[predictions["split"] == "test"]
     matrix = metrics.confusion(test["truth"], test["prediction"], LABELS)
     assert matrix.tolist() == entry["confusion"]
@@ -85,7 +86,7 @@ def test_a_loss_of_nan_is_reported_with_its_epoch(tmp_path, numbers, rows):
     entry = json.loads((tmp_path / "metrics.json").read_text())["models"]["conv1d-b"]
     assert entry["failed"] == "loss became NaN in epoch 1" and entry["epochs"] == 1
     assert "test" not in entry
-    assert "conv1d-b: loss became NaN in epoch 1" in training.outcome(result)
+    assert "conv1d-b: loss became NaN in epoch 1" in results.outcome(result)
 
 
 def test_fitting_on_validation_too_is_what_the_fault_does(numbers, rows):

@@ -120,7 +120,8 @@ def counts(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax = _axes(ax)
     sizes = table["emotion"].value_counts().sort_index()
     bars = ax.bar(sizes.index, sizes, color=[COLOURS[e] for e in sizes.index], edgecolor="black", linewidth=0.5)
-    ax.bar_label(bars)
+    ax.bar_label(bars, padding=2)
+    ax.margins(y=0.12)
     ax.set(title="Clips by emotion", ylabel="clips")
     ax.grid(visible=False, axis="x")
     return ax

@@ -1,7 +1,11 @@
-"""Floor 3: what the files of finished runs say."""
+"""Floor 3: what the files of finished runs say, as tables and sentences for a page."""
 
 from __future__ import annotations
 
+import json
+import math
+import shutil
+from collections.abc import Iterator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,25 @@ import pandas as pd
 
 from sernb import metrics
 from sernb import splits
+
+SCORES = ("accuracy", "uar", "macro_f1", "weighted_f1")
+INTERVALS = ("accuracy", "uar")
+RUN_COLUMNS = ("run", "notebook", "corpus", "clips", "protocol")
+MODEL_COLUMNS = (
+    "model",
+    *SCORES,
+    *(f"{score}_{end}" for score in INTERVALS for end in ("low", "high")),
+    "train_accuracy",
+    "val_accuracy",
+    "epochs",
+    "seconds",
+    "status",
+    "fingerprint",
+    "revision",
+)
+
+
+# one run
 
 
 def predictions(folder: str | Path) -> pd.DataFrame:
@@ -52,3 +75,72 @@ def against_claims(result: Mapping[str, Any]) -> pd.DataFrame:
         for side in splits.SIDES
     }
     return pd.DataFrame(rows).T
+
+
+# many runs
+
+
+def table(folder: str | Path) -> pd.DataFrame:
+    """One row for each run and model under a folder of runs, read from their `metrics.json`.
+
+    The columns are those of `RUN_COLUMNS` (`protocol` is the one in force, faults considered), every parameter under
+    its own name, then those of `MODEL_COLUMNS`; the scores are of the test set. The table is empty where no run is.
+    """
+    files = sorted(Path(folder).glob("*/metrics.json"))
+    rows = [row for file in files for row in _rows(file)]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*RUN_COLUMNS, *MODEL_COLUMNS])
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    found = json.loads(file.read_text(encoding="utf-8"))
+    corpus = found["corpus"]
+    head = (file.parent.name, Path(found["notebook"]).stem, corpus["name"], corpus["clips"], found["split"]["protocol"])
+    given = {name: value for name, value in found["parameters"].items() if not is_folder(name)}
+    tail = (corpus["fingerprint"], found["environment"].get("revision", ""))
+    for name, model in found["models"].items():
+        values = (name, *_scores(model), *tail)
+        yield dict(zip(RUN_COLUMNS, head, strict=True)) | given | dict(zip(MODEL_COLUMNS, values, strict=True))
+
+
+def _scores(model: dict[str, Any]) -> Iterator[Any]:
+    """The values of `MODEL_COLUMNS` between the model's name and the fingerprint; NaN for what there is not."""
+    yield from (model.get("test", {}).get(score, math.nan) for score in SCORES)
+    for score in INTERVALS:
+        ends = model.get("ci95", {}).get(score) or (None, None)
+        yield from (math.nan if end is None else end for end in ends)
+    yield from (model.get(side, {}).get("accuracy", math.nan) for side in ("train", "val"))
+    yield from (model.get(name, math.nan) for name in ("epochs", "seconds"))
+    yield model.get("failed", "finished")
+
+
+def is_folder(name: str) -> bool:
+    """Whether a parameter of that name holds a folder: a machine's own affair, no part of the result."""
+    return name.endswith("_DIR")
+
+
+TABLES = {"02_crema_1d_vs_2d": "crema-1d-vs-2d.csv", "03_paper_replication": "paper-replication.csv"}
+
+
+def publish(runs: str | Path, to: str | Path) -> list[Path]:
+    """Take over what may be published of finished runs: scores, curves and settings, no audio and no machine's paths.
+
+    Args:
+        runs: A folder of run folders.
+        to: Such as `book/results`: it gets a folder with `metrics.json` and `history.csv` for each run, and for each
+            notebook one table of its runs, a row a run and model.
+
+    Returns:
+        The tables written.
+    """
+    for file in sorted(Path(runs).glob("*/metrics.json")):
+        folder = Path(to) / file.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        result = json.loads(file.read_text(encoding="utf-8"))
+        kept = {name: value for name, value in result["parameters"].items() if not is_folder(name)}
+        (folder / file.name).write_text(json.dumps({**result, "parameters": kept}, indent=1) + "\n")
+        shutil.copy(file.parent / "history.csv", folder)
+    rows = table(to)
+    written = [Path(to) / TABLES[notebook] for notebook in rows["notebook"].unique()]
+    for path, (_, part) in zip(written, rows.groupby("notebook", sort=False), strict=True):
+        part.dropna(axis="columns", how="all").to_csv(path, index=False)
+    return written

@@ -12,7 +12,6 @@ import difflib
 import functools
 import hashlib
 import json
-import math
 import os
 import platform
 import re
@@ -25,28 +24,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
 from sernb import corpora
 from sernb import demo
+from sernb.results import is_folder
 
 RECORD = "run.json"
-SCORES = ("accuracy", "uar", "macro_f1", "weighted_f1")
-INTERVALS = ("accuracy", "uar")
-RUN_COLUMNS = ("run", "notebook", "corpus", "clips", "protocol")
-MODEL_COLUMNS = (
-    "model",
-    *SCORES,
-    *(f"{score}_{end}" for score in INTERVALS for end in ("low", "high")),
-    "train_accuracy",
-    "val_accuracy",
-    "epochs",
-    "seconds",
-    "status",
-    "fingerprint",
-    "revision",
-)
 # What can change a number or a figure; a new release of one of these makes a finished run stale.
 PACKAGES = (
     "numpy",
@@ -258,7 +242,7 @@ def _package_digest() -> str:
 
 def _data_digest(parameters: dict[str, Any], cwd: Path) -> str:
     """Of the corpus by its fingerprint, of any other folder that the notebook reads by its files."""
-    folders = [value for name, value in parameters.items() if _is_folder(name) and name != "DATA_DIR" and value]
+    folders = [value for name, value in parameters.items() if is_folder(name) and name != "DATA_DIR" and value]
     found = [_files_digest(Path(cwd, folder)) for folder in folders]
     if "CORPUS" in parameters:
         with contextlib.suppress(corpora.CorpusError, demo.DemoError):  # the notebook will say what is wrong with it
@@ -286,15 +270,11 @@ def _files_digest(folder: Path, without: tuple[str, ...] = ()) -> str:
     return _digest("".join(f"{path.relative_to(folder)} {_digest(path.read_bytes())}\n" for path in files))
 
 
-def _is_folder(name: str) -> bool:
-    return name.endswith("_DIR")
-
-
 def _absolute(parameters: dict[str, Any], cwd: Path) -> dict[str, Any]:
     """Folders as absolute paths: the kernel need not share the caller's working directory."""
 
     def absolute(name: str, value: Any) -> Any:
-        return str(Path(cwd, Path(value).expanduser()).absolute()) if value and _is_folder(name) else value
+        return str(Path(cwd, Path(value).expanduser()).absolute()) if value and is_folder(name) else value
 
     return {name: absolute(name, value) for name, value in parameters.items()}
 
@@ -503,39 +483,3 @@ def _progress(total: int) -> Iterator[Any]:
             bar.advance(task)
 
         yield advance
-
-
-# results
-
-
-def results_table(folder: Path) -> pd.DataFrame:
-    """One row for each run and model under a folder of runs, read from their `metrics.json`.
-
-    The columns are those of `RUN_COLUMNS` (`protocol` is the one in force, faults considered), every parameter under
-    its own name, then those of `MODEL_COLUMNS`; the scores are of the test set. The table is empty where no run is.
-    """
-    files = sorted(Path(folder).glob("*/metrics.json"))
-    rows = [row for file in files for row in _rows(file)]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*RUN_COLUMNS, *MODEL_COLUMNS])
-
-
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    found = json.loads(file.read_text(encoding="utf-8"))
-    corpus = found["corpus"]
-    head = (file.parent.name, Path(found["notebook"]).stem, corpus["name"], corpus["clips"], found["split"]["protocol"])
-    given = {name: value for name, value in found["parameters"].items() if not _is_folder(name)}
-    tail = (corpus["fingerprint"], found["environment"].get("revision", ""))
-    for name, model in found["models"].items():
-        values = (name, *_scores(model), *tail)
-        yield dict(zip(RUN_COLUMNS, head, strict=True)) | given | dict(zip(MODEL_COLUMNS, values, strict=True))
-
-
-def _scores(model: dict[str, Any]) -> Iterator[Any]:
-    """The values of `MODEL_COLUMNS` between the model's name and the fingerprint; NaN for what there is not."""
-    yield from (model.get("test", {}).get(score, math.nan) for score in SCORES)
-    for score in INTERVALS:
-        ends = model.get("ci95", {}).get(score) or ()
-        yield from (math.nan if end is None else end for end in ends or (None, None))
-    yield from (model.get(side, {}).get("accuracy", math.nan) for side in ("train", "val"))
-    yield from (model.get(name, math.nan) for name in ("epochs", "seconds"))
-    yield model.get("failed", "finished")

@@ -185,35 +185,3 @@ def test_a_failing_run_does_not_stop_the_others(tmp_path: Path, notebook: Path):
 def test_two_runs_may_not_share_a_folder(tmp_path: Path, notebook: Path):
     with pytest.raises(ValueError, match="share"):
         runs.run_all([runs.Job(notebook, tmp_path / "one")] * 2)
-
-
-def test_results_become_a_table(tmp_path: Path):
-    assert list(runs.results_table(tmp_path)) == [*runs.RUN_COLUMNS, *runs.MODEL_COLUMNS]
-    test = {"loss": 1.0, "accuracy": 0.5, "uar": 0.4, "macro_f1": 0.3, "weighted_f1": 0.2}
-    good = {
-        "weights": 9,
-        "epochs": 3,
-        "seconds": 1.5,
-        "test": test,
-        "ci95": {"accuracy": [0.4, 0.6], "uar": [None, None]},
-    }
-    metrics = {
-        "notebook": "03_paper",
-        "parameters": {"SEED": 1, "DATA_DIR": "/somewhere"},
-        "corpus": {"name": "local", "clips": 7, "fingerprint": "abc"},
-        "split": {"protocol": "speaker"},
-        "models": {"good": good, "bad": {"epochs": 2, "failed": "loss became NaN in epoch 2"}},
-        "environment": {"revision": "123"},
-    }
-    (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "metrics.json").write_text(json.dumps(metrics))
-    table = runs.results_table(tmp_path).set_index("model")
-    assert table.loc["good", ["run", "SEED", "accuracy", "accuracy_high", "status"]].tolist() == [
-        "one",
-        1,
-        0.5,
-        0.6,
-        "finished",
-    ]
-    assert table["status"]["bad"] == "loss became NaN in epoch 2"
-    assert table[["uar_low", "uar_high"]].isna().all(axis=None) and "DATA_DIR" not in table

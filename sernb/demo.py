@@ -296,7 +296,7 @@ def synthesise(clip: Clip) -> np.ndarray:
     voice += rng.normal(0, 10 ** (rng.uniform(-70, -62) / 20), len(voice))  # a quiet room, not digital silence
     voice[-160:] *= np.linspace(1, 0, 160)
     voice = np.pad(voice, (0, (104 - len(voice)) % 320))  # Opus then ends on a whole frame, without a click
-    return voice * min(1, 0.7 / np.abs(voice).max())  # Opus may overshoot by a third
+    return voice * min(1, 0.7 / np.abs(voice).max())  # Opus overshoots by up to a fifth
 
 
 def _cues(clip: Clip, rng: np.random.Generator) -> dict[str, float]:

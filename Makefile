@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help report test setup lab lint bench clean
+.PHONY: help report reference test setup lab lint bench clean
 
 help:
 	@echo "make report   run every chapter on the built-in demo corpora and build the HTML book"
@@ -12,10 +12,16 @@ help:
 	@echo "make lab      open the notebooks in JupyterLab"
 	@echo "make lint     check the style of code and notebooks"
 	@echo "make bench    time feature extraction"
+	@echo "make reference   make the figures of book/results anew from the real corpora (about two hours)"
 	@echo "make clean    remove built books and caches; runs/ and .venv stay"
 
 report: $(READY)
 	$(BIN)/sernb report
+
+# The figures of book/results, on the real corpora that SERNB_DATA names; the recordings stay out of them.
+reference: $(READY)
+	$(BIN)/sernb report --runs book/reference.yml -o _build/reference --workers 1
+	$(BIN)/python -c "from sernb import results; print(*results.publish('_build/reference/runs', 'book/results'))"
 
 test: $(READY)
 	$(BIN)/python -m pytest

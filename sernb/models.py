@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -34,6 +35,16 @@ STUDY_A = {
     "conv2d-as-1d": StudyA("mel", (64, 128), 3, 128, 20),
 }
 OUTPUT_ACTIVATIONS = ("relu", "sigmoid", "softmax", "softplus")
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse names that are none of study A's networks.
+
+    Raises:
+        ValueError: Naming the first of them and those that there are.
+    """
+    if strangers := [name for name in names if name not in STUDY_A]:
+        raise ValueError(f"MODELS: no network is called {strangers[0]!r}; there are {', '.join(STUDY_A)}.")
 
 
 def wake_backend() -> None:

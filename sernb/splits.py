@@ -250,3 +250,13 @@ def leaks(rows: pd.DataFrame, fitted: tuple[str, ...] = ("train",)) -> dict[str,
         "twin": int((same_clip & ~same_audio).sum()),
         "content": int(same_audio.sum()),
     }
+
+
+def leak_note(rows: pd.DataFrame, fitted: tuple[str, ...] = ("train",)) -> str:
+    """The counts of `leaks` as a sentence for the page."""
+    found, held_out = leaks(rows, fitted), int(rows["split"].isin(("val", "test")).sum())
+    return (
+        f"Of the {held_out} held-out rows (validation and test), **{found['speaker']}** have a speaker, "
+        f"**{found['twin']}** an augmented twin and **{found['content']}** their very own audio among the rows "
+        "that are fitted on."
+    )

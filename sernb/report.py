@@ -167,15 +167,15 @@ def build(runs_file: Path, output_dir: Path, *, workers: int = 0) -> Path:
         The book's first page.
 
     Raises:
-        ReportError: The list is wrong, runs failed or a page is broken; then there is no book at `html/`.
+        ReportError: The list is wrong, runs failed or a page is broken; the book of an earlier report stays as it was.
     """
     book, output_dir = read_runs(runs_file), Path(output_dir).absolute()
-    shutil.rmtree(output_dir / "html", ignore_errors=True)  # what lies there is always of the last report
     _make_runs(book, output_dir, workers)
     source = stage(book, output_dir)
     built = _render(source, output_dir)
     if problems := list(check(built, book)):
         raise ReportError("\n".join(["the book has broken pages:", *problems, f"(to look at: {built})"]))
+    shutil.rmtree(output_dir / "html", ignore_errors=True)
     shutil.move(built, output_dir / "html")
     return output_dir / "html" / "index.html"
 

@@ -244,7 +244,8 @@ def save(
     pd.concat([one.predictions for one in trained.values()]).to_csv(folder / "predictions.csv", index=False)
     pd.concat([one.history for one in trained.values()]).to_csv(folder / "history.csv", index=False)
     for name, one in trained.items():
-        one.model.save(folder / f"{name}.keras")
+        # Compiled anew: Adam's moments would make the file three times as large, and nobody goes on training from it.
+        models.compiled(one.model).save(folder / f"{name}.keras")
     # Last, because its presence says that the run is whole. NaN is no JSON: a missing interval is null.
     (folder / "metrics.json").write_text(json.dumps(_no_nan(result), indent=1) + "\n")
     return result

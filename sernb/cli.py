@@ -147,7 +147,7 @@ def run(
         output_dir = output_dir or Path("runs", notebook.stem, runs.slug(parameters))
         if not again and runs.fresh(runs.Job(notebook, output_dir, parameters)):
             typer.echo("this very run is there already, finished (--again makes it once more):", err=True)
-        typer.echo(runs.run(notebook, parameters, output_dir, again=again))
+        typer.echo(runs.run(notebook, parameters, output_dir, again=again, bar=sys.stderr.isatty()))
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -290,6 +290,7 @@ def run(
     cwd: Path | None = None,
     threads: int = 0,
     again: bool = False,
+    bar: bool = False,
 ) -> Path:
     """Run a notebook with papermill into a folder of its own; a run that is still fresh is not made again.
 
@@ -300,6 +301,7 @@ def run(
         cwd: The kernel's working directory, and the base of relative folders; the caller's by default.
         threads: How many threads its libraries may use; 0 leaves that to them.
         again: Make the run even if a fresh one lies there.
+        bar: Show a progress bar over the cells.
 
     Returns:
         The executed notebook.
@@ -312,17 +314,17 @@ def run(
     validate(job.notebook, parameters)
     if again or not fresh(job):
         _clear(job.output_dir)
-        _execute(job, threads)
+        _execute(job, threads, bar)
     return job.output_dir / job.notebook.name
 
 
-def _execute(job: Job, threads: int) -> None:
+def _execute(job: Job, threads: int, bar: bool) -> None:
     start = time.monotonic()
     key = run_key(job)
     before = _listing(job.output_dir)
     _write_record(job, status="running", key=key)
     try:
-        _papermill(job, threads)
+        _papermill(job, threads, bar)
         status, error = "finished", ""
     except Exception as caught:  # whatever ends a notebook is this run's failure and no other's
         status, error = "failed", _failure(job, caught)
@@ -333,7 +335,7 @@ def _execute(job: Job, threads: int) -> None:
         raise RunError(error)
 
 
-def _papermill(job: Job, threads: int) -> None:
+def _papermill(job: Job, threads: int, bar: bool) -> None:
     import nbformat
     import papermill
 
@@ -348,7 +350,7 @@ def _papermill(job: Job, threads: int) -> None:
             given,
             kernel_name="python3",
             language="python",
-            progress_bar=False,
+            progress_bar=bar,
             start_timeout=180,
             extra_arguments=["--IPKernelApp.log_level=40"],  # it warns of local TCP at every start
             cwd=job.cwd,

@@ -1,4 +1,4 @@
-"""The real book: every chapter of `book/runs.yml` on the demo corpora, as `make report` builds it and a reader gets it."""
+"""The real book: every chapter of `book/runs.yml` on the demo corpora, as a reader gets it."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_what_is_fresh_is_not_run_again(tmp_path: Path):
 
 
 @pytest.mark.report
-def test_a_failing_run_means_no_book(tmp_path: Path):
+def test_a_failing_run_leaves_the_last_book_alone(tmp_path: Path):
     listed = project(tmp_path)
     (tmp_path / "_build" / "html").mkdir(parents=True)
     (tmp_path / "_build" / "html" / "index.html").write_text("of the last report")

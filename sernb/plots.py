@@ -138,7 +138,7 @@ def by_emotion(table: pd.DataFrame, column: str, label: str, *, ax: Axes | None 
         palette=COLOURS, legend=False, fliersize=1.5, linewidth=0.8,
     )  # fmt: skip
     name, _, unit = label.partition(" (")
-    ax.set(title=name[0].upper() + name[1:], xlabel="", ylabel=unit.rstrip(")"))
+    ax.set(title=name[0].upper() + name[1:], xlabel="", ylabel=label if len(label) < 20 else unit.rstrip(")"))
     return ax
 
 

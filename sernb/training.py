@@ -106,7 +106,7 @@ def fit(
     )
     seconds = time.perf_counter() - start
     curves = _curves(model.name, history.history)
-    failed = curves.loc[~np.isfinite(curves["train_loss"]), "epoch"]
+    failed = curves.loc[~np.isfinite(curves[["train_loss", "val_loss"]]).all(axis=1), "epoch"]
     predictions, losses = predict(model, x, y, rows, labels)
     return Trained(model, curves, predictions, seconds, losses, int(failed.iloc[0]) if len(failed) else 0)
 
@@ -119,7 +119,7 @@ def _bar(name: str, epochs: int) -> keras.callbacks.Callback:
     def step(epoch: int, logs: dict) -> None:
         bar.set_postfix(val=f"{logs['val_accuracy']:.3f}")
         bar.update()
-        if not np.isfinite(logs["loss"]):
+        if not np.isfinite(logs["loss"] + logs["val_loss"]):
             callback.model.stop_training = True
 
     callback = keras.callbacks.LambdaCallback(on_epoch_end=step, on_train_end=lambda logs: bar.close())

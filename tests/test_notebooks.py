@@ -13,6 +13,7 @@ import pytest
 
 from sernb import metrics
 from sernb import results
+from sernb import runs
 from sernb import training
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -88,12 +89,14 @@ def test_02_corrected_and_as_published(tmp_path, chosen):
         assert leaks == {"speaker": 0, "twin": 0, "content": 0}
 
 
-def test_03_the_papers_way_and_the_honest_way_twice(tmp_path):
+def test_03_the_papers_way_and_the_honest_way_by_papermill_and_by_sernb(tmp_path):
     tiny = {"MAX_CLIPS": 120, "EPOCHS": 2, "SPLIT": "60:20:20"}
     paper = check_files(run("03_paper_replication", tmp_path / "paper", **tiny), ["paper-cnn"])
     assert paper["split"]["leaks"]["twin"] > 0 and paper["split"]["leaks"]["speaker"] > 0
     honest = {**tiny, "AUGMENT": "train-only", "PROTOCOL": "speaker", "NORMALISE": "max-minus"}
-    twice = [check_files(run("03_paper_replication", tmp_path / name, **honest), ["paper-cnn"]) for name in ("a", "b")]
+    by_papermill = run("03_paper_replication", tmp_path / "a", **honest)
+    by_sernb = runs.run(NOTEBOOKS / "03_paper_replication.ipynb", honest, tmp_path / "b").parent
+    twice = [check_files(folder, ["paper-cnn"]) for folder in (by_papermill, by_sernb)]
     assert twice[0]["split"]["leaks"] == {"speaker": 0, "twin": 0, "content": 0}
     for result in twice:  # what may differ between two equal runs
         result["models"]["paper-cnn"].pop("seconds")

@@ -252,8 +252,13 @@ def _corpus_facts(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _split_facts(rows: pd.DataFrame, protocol: str, fitted: tuple[str, ...]) -> dict[str, Any]:
-    sizes = {side: int((rows["split"] == side).sum()) for side in splits.SIDES}
-    return {"protocol": protocol, **sizes, "leaks": splits.leaks(rows, fitted)}
+    sides = {side: rows[rows["split"] == side] for side in splits.SIDES}
+    return {
+        "protocol": protocol,
+        **{side: len(part) for side, part in sides.items()},
+        "speakers": {side: int(part["speaker"].nunique()) for side, part in sides.items()},
+        "leaks": splits.leaks(rows, fitted),
+    }
 
 
 def _no_nan(value: Any) -> Any:

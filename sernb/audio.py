@@ -116,3 +116,8 @@ def augment(signal: np.ndarray, sample_rate: int, kind: str, *, seed: int) -> np
         augmented = make().augment(signal.astype(np.float32))
     # A list since nlpaug 1.1.11, an array before.
     return np.asarray(augmented[0] if isinstance(augmented, list) else augmented, dtype=np.float32)
+
+
+def snr(clean: np.ndarray, noisy: np.ndarray) -> float:
+    """Signal-to-noise ratio of a noisy copy, in dB, over the whole clip; both of shape (n,)."""
+    return float(10 * np.log10(np.square(clean).mean() / np.square(noisy - clean).mean()))

@@ -132,6 +132,9 @@ def compiled(model: keras.Model) -> keras.Model:
 
 def summary(model: keras.Model) -> str:
     """The table of a model's layers, output shapes and weights as plain text."""
+    from IPython.utils.capture import capture_output
+
     lines: list[str] = []
-    model.summary(print_fn=lambda line, **_: lines.append(line), line_length=78)
+    with capture_output():  # in a notebook, Keras displays an empty output beside what it prints
+        model.summary(print_fn=lambda line, **_: lines.append(line), line_length=78)
     return "\n".join(lines)

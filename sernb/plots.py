@@ -32,12 +32,13 @@ TRAIN, VALIDATION, CLAIM = "#1B4F72", "#D35400", "#777777"
 
 
 def style() -> None:
-    """Set the house style once in a notebook: quiet grid, readable type, pictures sharp in print and on a phone."""
+    """Set the house style once in a notebook: quiet grid, readable type, sharp pictures, tables with whole texts."""
     import seaborn as sns
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     sns.set_theme(style="whitegrid", font_scale=0.9, rc={"axes.titleweight": "bold", "figure.dpi": 96})
     set_matplotlib_formats("retina")
+    pd.set_option("display.max_colwidth", None)
 
 
 def _axes(ax: Axes | None, width: float = 6.4, height: float = 3.2) -> Axes:
@@ -250,7 +251,7 @@ def intervals(
             first = "claimed" if name == next(iter(claims)) else None
             ax.plot(claims[name], place, "D", color=VALIDATION, markerfacecolor="none", label=first)
     if chance:
-        ax.axvline(chance, color=CLAIM, linestyle=":", label=f"chance {chance:.2f}")
+        ax.axvline(chance, color=CLAIM, linestyle=":", label=f"chance {chance:.3g}")
     ax.set(yticks=places, yticklabels=scores.index, xlim=(0, 1), xlabel=label, ylim=(-0.6, len(scores) - 0.4))
     ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     return ax

@@ -36,6 +36,11 @@ MODEL_COLUMNS = (
 # one run
 
 
+def read(folder: str | Path) -> dict[str, Any]:
+    """A run's `metrics.json`."""
+    return json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
+
+
 def predictions(folder: str | Path) -> pd.DataFrame:
     """A run's `predictions.csv`; speakers stay text (`01`)."""
     return pd.read_csv(Path(folder) / "predictions.csv", dtype={"speaker": str, "clip": str})
@@ -92,7 +97,7 @@ def table(folder: str | Path) -> pd.DataFrame:
 
 
 def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    found = json.loads(file.read_text(encoding="utf-8"))
+    found = read(file.parent)
     corpus = found["corpus"]
     head = (file.parent.name, Path(found["notebook"]).stem, corpus["name"], corpus["clips"], found["split"]["protocol"])
     given = {name: value for name, value in found["parameters"].items() if not is_folder(name)}
@@ -143,7 +148,7 @@ def publish(runs: str | Path, to: str | Path) -> list[Path]:
     for file in sorted(Path(runs).glob("*/metrics.json")):
         folder = Path(to) / file.parent.name
         folder.mkdir(parents=True, exist_ok=True)
-        result = json.loads(file.read_text(encoding="utf-8"))
+        result = read(file.parent)
         kept = {name: value for name, value in result["parameters"].items() if not is_folder(name)}
         (folder / file.name).write_text(json.dumps({**result, "parameters": kept}, indent=1) + "\n")
         shutil.copy(file.parent / "history.csv", folder)

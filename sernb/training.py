@@ -303,7 +303,7 @@ def revision() -> str:
     return done.stdout.strip()
 
 
-def parameter_names(namespace: Mapping[str, Any]) -> list[str]:
-    """The notebook's parameters: its UPPER_CASE names, as far as they are plain values."""
+def parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """A notebook's parameters: its UPPER_CASE names, as far as they are plain values."""
     plain = (str, int, float, bool, list)
-    return [name for name, value in namespace.items() if name.isupper() and isinstance(value, plain)]
+    return {name: value for name, value in namespace.items() if name.isupper() and isinstance(value, plain)}

@@ -68,3 +68,8 @@ def test_an_unknown_augmentation():
 def test_clip_seeds_differ_by_clip_copy_and_run():
     seeds = {audio.clip_seed(*key) for key in (("a", 1, 0), ("b", 1, 0), ("a", 2, 0), ("a", 1, 1))}
     assert len(seeds) == 4
+
+
+def test_snr():
+    clean = np.ones(100, dtype=np.float32)
+    assert audio.snr(clean, clean + 0.1) == pytest.approx(20, abs=0.01)

@@ -39,6 +39,7 @@ def outputs(folder: Path) -> str:
     cells = nbformat.read(notebook, 4).cells
     shown = [output for cell in cells for output in cell.get("outputs", [])]
     assert not [o for o in shown if o.get("name") == "stderr"], "something was written to standard error"
+    assert not [o for o in shown if o.output_type == "display_data" and not any(o.data.values())], "an empty output"
     return json.dumps(shown)
 
 

@@ -43,7 +43,7 @@ class PairsCommand(TyperCommand):
         while rest:
             word = rest.pop(0)
             joined.append(word)
-            if word in ("-p", "--parameter") and len(rest) > 1:
+            if word in ("-p", "--parameter") and len(rest) > 1 and "=" not in rest[0]:
                 joined.append(f"{rest.pop(0)}={rest.pop(0)}")
         return super().parse_args(ctx, joined)
 

@@ -116,8 +116,8 @@ def crema_fields(name: str) -> dict | None:
 def ravdess_fields(name: str) -> dict | None:
     """Decode the seven fields of a RAVDESS name such as `03-01-05-02-01-02-16.wav`; None if it is not one.
 
-    Besides the columns of the clip table this gives `modality`, `repetition` and `actor`. Codes outside the
-    published ones become `unknown`. Odd actors are male, even ones female.
+    Besides the columns of the clip table this gives `modality`, `repetition` and `actor`. An emotion code outside
+    the published ones becomes `unknown`, other codes stay as they are. Odd actors are male, even ones female.
     """
     match = RAVDESS_NAME.fullmatch(Path(name).stem)
     if not match:
@@ -168,14 +168,17 @@ def _read_crema(root: Path) -> list[dict]:
 
 
 def demographics(root: Path) -> pd.DataFrame:
-    """Speaker, sex and age (years) from CREMA-D's `VideoDemographics.csv` in a corpus folder or the one above it.
+    """Speaker, sex and age (years) from CREMA-D's `VideoDemographics.csv` in a corpus folder, above or below it.
 
     The table is empty where the file does not lie there.
     """
-    for file in (root / "VideoDemographics.csv", root.parent / "VideoDemographics.csv"):
+    below = sorted(path for path in root.iterdir() if path.is_dir())
+    for file in (folder / "VideoDemographics.csv" for folder in (root, root.parent, *below)):
         if file.is_file():
             found = pd.read_csv(file, dtype={"ActorID": str})
             found = found.rename(columns={"ActorID": "speaker", "Sex": "sex", "Age": "age"})
+            if missing := {"speaker", "sex", "age"} - set(found):
+                raise CorpusError(f"{file}: no column for {', '.join(sorted(missing))}; expected ActorID, Age, Sex.")
             return found[["speaker", "sex", "age"]].assign(sex=found["sex"].str.lower())
     return pd.DataFrame(columns=["speaker", "sex", "age"])
 
@@ -185,8 +188,8 @@ def _read_manifest(root: Path) -> list[dict]:
     if not file.is_file():
         raise CorpusError(f"{file} is missing. A local corpus needs it, with the columns {MANIFEST_PATTERN}.")
     try:
-        rows = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        rows = _read_csv(file)
+    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise CorpusError(f"{file} cannot be read as CSV in UTF-8: {error}") from error
     missing = [column for column in ("file", "emotion", "speaker") if column not in rows]
     if missing:
@@ -202,9 +205,20 @@ def _read_manifest(root: Path) -> list[dict]:
     return [{"path": root / row["file"], **{c: row[c].strip() for c in columns}} for row in rows.to_dict("records")]
 
 
+def _read_csv(file: Path) -> pd.DataFrame:
+    """Every line below the header as text, blank ones dropped, indexed so that line = index + 2."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # lines longer than the header would be cut
+        rows = pd.read_csv(
+            file, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True,
+            index_col=False, skip_blank_lines=False,
+        )  # fmt: skip
+    return rows[(rows != "").any(axis=1)]
+
+
 def _manifest_problems(root: Path, rows: pd.DataFrame) -> Iterator[str]:
     first_line: dict[str, int] = {}
-    for line, row in enumerate(rows.to_dict("records"), start=2):
+    for line, row in zip(rows.index + 2, rows.to_dict("records"), strict=True):
         name, emotion = row["file"], row["emotion"].strip()
         if Path(name).is_absolute() or ".." in Path(name).parts:
             yield f"line {line}: {name!r} leaves the corpus folder; give a path inside {root}."
@@ -420,7 +434,7 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
 def speakers(table: pd.DataFrame, root: Path) -> pd.DataFrame:
     """One row a speaker: `speaker`, `sex`, `clips`, and `age` (years) where the corpus comes with ages."""
     found = table.groupby("speaker", as_index=False).agg(sex=("sex", "first"), clips=("clip", "size"))
-    ages = demographics(root)
+    ages = demographics(root) if known(table["corpus"].iloc[0]).read is _read_crema else pd.DataFrame()
     return found if ages.empty else found.merge(ages[["speaker", "age"]], how="left", on="speaker")
 
 

@@ -7,6 +7,7 @@ silent frame, so one stored picture serves every padded length, and a longer cli
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import sqlite3
@@ -99,17 +100,35 @@ def extract(
     Raises:
         AudioError: A clip cannot be decoded.
     """
-    recipe = {"feature": feature, "sample_rate": sample_rate, **parameters}
+    recipe = {"feature": feature, "sample_rate": sample_rate, **_defaults(FEATURES[feature]), **parameters}
     jobs = {_key(row, augmentation, seed): (row, recipe, augmentation, seed) for row in rows.to_dict("records")}
     keys = [_key(row, augmentation, seed) for row in rows.to_dict("records")]
-    with closing(_open_store(recipe)) as store:
+    path = _store_path(recipe)
+    try:
+        return _extracted(path, jobs, keys, n_jobs)
+    except sqlite3.OperationalError as error:  # locked for long, a full disk, no permission
+        raise OSError(f"the feature store {path}: {error}. Try again, or set SERNB_CACHE to another folder.") from error
+    except sqlite3.DatabaseError:  # no longer a database: what was in it is made again
+        path.replace(path.with_suffix(".damaged"))
+        return _extracted(path, jobs, keys, n_jobs)
+
+
+def _extracted(path: Path, jobs: dict[str, tuple], keys: list[str], n_jobs: int) -> np.ndarray:
+    with closing(_open_store(path)) as store:
         _fill(store, jobs, n_jobs)
         array, damaged = _assemble(store, keys)
         if damaged:
             store.executemany("DELETE FROM features WHERE key = ?", [(key,) for key in damaged])
+            store.commit()
             _fill(store, jobs, n_jobs)
             array, _ = _assemble(store, keys)
         return array
+
+
+def _defaults(function: Callable) -> dict[str, int]:
+    """A feature's own settings, so that a default and the same value spelt out share one store."""
+    settings = inspect.signature(function).parameters.values()
+    return {setting.name: setting.default for setting in settings if setting.kind is setting.KEYWORD_ONLY}
 
 
 def _fill(store: sqlite3.Connection, jobs: dict[str, tuple], n_jobs: int) -> None:
@@ -118,13 +137,14 @@ def _fill(store: sqlite3.Connection, jobs: dict[str, tuple], n_jobs: int) -> Non
     todo = {key: job for key, job in jobs.items() if key not in there}
     results = _in_parallel(todo.values(), len(todo), n_jobs)
     bar = progress(results, total=len(todo), desc=f"features of {len(todo)} clips")
+    computed = []
     try:
-        for i, (key, (frames, array)) in enumerate(zip(todo, bar, strict=True)):
-            _put(store, key, frames, array)
-            if i % 256 == 255:  # a killed run keeps what it had
-                store.commit()
+        for key, (frames, array) in zip(todo, bar, strict=True):
+            computed.append(_row(key, frames, array))
+            if len(computed) == 64:
+                _put(store, computed)
     finally:
-        store.commit()
+        _put(store, computed)
 
 
 def _in_parallel(jobs: Iterable[tuple], count: int, n_jobs: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -178,12 +198,27 @@ def to_db(power: np.ndarray) -> np.ndarray:
     """Power spectrograms, shape (n, bands, frames), in dB below each clip's own maximum, at most 80 of them."""
     import librosa
 
-    return np.stack([librosa.power_to_db(clip, ref=np.max) for clip in power])
+    db = np.empty_like(power)
+    for i, clip in enumerate(power):
+        db[i] = librosa.power_to_db(clip, ref=np.max)
+    return db
 
 
-def max_minus(pictures: np.ndarray) -> np.ndarray:
-    """Each clip's maximum minus each of its values: one reading of the paper's normalisation, shape unchanged."""
-    return pictures.max(axis=(1, 2), keepdims=True) - pictures
+def max_minus(pictures: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Each clip's maximum minus each of its values, then padded with zeros: one reading of the paper's normalisation.
+
+    Args:
+        pictures: Shape (n, bands, frames).
+        lengths: Samples of each clip before it was padded, at the rate of the feature; shape (n,).
+
+    Returns:
+        An array of the same shape.
+    """
+    out = np.zeros_like(pictures)
+    for i, frames in enumerate(1 + lengths // HOP_LENGTH):
+        own = pictures[i, :, :frames]
+        out[i, :, :frames] = own.max() - own
+    return out
 
 
 def standardise(x: np.ndarray, train: np.ndarray) -> np.ndarray:
@@ -194,9 +229,11 @@ def standardise(x: np.ndarray, train: np.ndarray) -> np.ndarray:
         train: Boolean, shape (n,): the rows to learn from.
     """
     axes = tuple(axis for axis in range(x.ndim) if axis != 1)
-    mean = x[train].mean(axis=axes, keepdims=True, dtype=np.float64)
-    deviation = x[train].std(axis=axes, keepdims=True, dtype=np.float64)
-    return ((x - mean) / np.where(deviation > 0, deviation, 1)).astype(np.float32)
+    mean = x[train].mean(axis=axes, keepdims=True, dtype=np.float64).astype(np.float32)
+    deviation = x[train].std(axis=axes, keepdims=True, dtype=np.float64).astype(np.float32)
+    scaled = x - mean
+    scaled /= np.where(deviation > 0, deviation, np.float32(1))
+    return scaled
 
 
 # The store: one SQLite file for each feature and its parameters, one row a clip. SQLite's transactions keep it whole
@@ -205,7 +242,7 @@ def standardise(x: np.ndarray, train: np.ndarray) -> np.ndarray:
 
 def store_folder() -> Path:
     """Where features are kept: `$SERNB_CACHE`, or the user's cache folder."""
-    return Path(os.environ.get("SERNB_CACHE") or platformdirs.user_cache_path("sernb")) / "features"
+    return Path(os.environ.get("SERNB_CACHE") or platformdirs.user_cache_path("sernb")).expanduser() / "features"
 
 
 def _key(row: dict, augmentation: str, seed: int) -> str:
@@ -214,27 +251,34 @@ def _key(row: dict, augmentation: str, seed: int) -> str:
     return f"{row['sha256']}:{augmentation}:{row['copy']}:{seed}:nlpaug-{version('nlpaug')}"
 
 
-def _open_store(recipe: dict) -> sqlite3.Connection:
+def _store_path(recipe: dict) -> Path:
     described = json.dumps({**recipe, "librosa": version("librosa"), "store": STORE_VERSION}, sort_keys=True)
-    name = f"{recipe['feature']}-{hashlib.sha256(described.encode()).hexdigest()[:12]}.sqlite"
+    return store_folder() / f"{recipe['feature']}-{hashlib.sha256(described.encode()).hexdigest()[:12]}.sqlite"
+
+
+def _open_store(path: Path) -> sqlite3.Connection:
     try:
-        store_folder().mkdir(parents=True, exist_ok=True)
-        store = sqlite3.connect(store_folder() / name, timeout=600)
-        store.execute("PRAGMA journal_mode=WAL")
-        store.execute("PRAGMA synchronous=NORMAL")
-        store.execute(
-            "CREATE TABLE IF NOT EXISTS features"
-            "(key TEXT PRIMARY KEY, frames INTEGER, shape TEXT, crc INTEGER, data BLOB)"
-        )
-    except (OSError, sqlite3.OperationalError) as error:
-        raise OSError(f"the feature store {store_folder()} cannot be written ({error}); set SERNB_CACHE.") from error
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"the feature store {path.parent} cannot be made ({error}); set SERNB_CACHE.") from error
+    # Others write for moments only; who waits this long waits for a machine that hangs.
+    store = sqlite3.connect(path, timeout=120)
+    store.execute(
+        "CREATE TABLE IF NOT EXISTS features(key TEXT PRIMARY KEY, frames INTEGER, shape TEXT, crc INTEGER, data BLOB)"
+    )
     return store
 
 
-def _put(store: sqlite3.Connection, key: str, frames: int, array: np.ndarray) -> None:
+def _row(key: str, frames: int, array: np.ndarray) -> tuple:
     data = array.astype("<f4").tobytes()
-    row = (key, frames, json.dumps(array.shape), zlib.crc32(data), data)
-    store.execute("INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?, ?)", row)
+    return key, frames, json.dumps(array.shape), zlib.crc32(data), data
+
+
+def _put(store: sqlite3.Connection, rows: list[tuple]) -> None:
+    """Write and forget the rows: a killed run keeps them, and others are locked out for no longer than this takes."""
+    store.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?, ?)", rows)
+    store.commit()
+    rows.clear()
 
 
 def _get(store: sqlite3.Connection, key: str) -> np.ndarray | None:

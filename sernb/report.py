@@ -129,7 +129,9 @@ def _chapter(entry: dict[str, Any], folder: Path, root: Path) -> Chapter:
         _check_keys(entry, PAGE_KEYS, PAGE_KEYS)
         return Chapter(Path(entry["page"]).stem, _existing(folder / entry["page"]))
     _check_keys(entry, RUN_KEYS, RUN_KEYS - {"parameters"})
-    return Chapter(entry["name"], _existing(root / entry["notebook"]), entry["title"], entry.get("parameters") or {})
+    return Chapter(
+        str(entry["name"]), _existing(root / entry["notebook"]), entry["title"], entry.get("parameters") or {}
+    )
 
 
 def _check_keys(entry: dict[str, Any], known: set[str], needed: set[str]) -> None:

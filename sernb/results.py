@@ -155,5 +155,6 @@ def publish(runs: str | Path, to: str | Path) -> list[Path]:
     rows = table(to)
     written = [Path(to) / TABLES[notebook] for notebook in rows["notebook"].unique()]
     for path, (_, part) in zip(written, rows.groupby("notebook", sort=False), strict=True):
-        part.dropna(axis="columns", how="all").to_csv(path, index=False)
+        foreign = [name for name in part if name not in MODEL_COLUMNS and part[name].isna().all()]
+        part.drop(columns=foreign).to_csv(path, index=False)
     return written

@@ -31,6 +31,7 @@ from sernb import demo
 from sernb.results import is_folder
 
 RECORD = "run.json"
+RESULT_FILES = ("metrics.json", "predictions.csv", "history.csv", "clips.csv", "check.csv", "*.keras")
 # What can change a number or a figure; a new release of one of these makes a finished run stale.
 PACKAGES = (
     "numpy",
@@ -197,7 +198,8 @@ def fresh(job: Job) -> bool:
     """Whether the job's folder holds this very run, finished: same notebook, `sernb`, parameters, data and versions."""
     record = read_record(job.output_dir)
     done = record.get("status") == "finished" and (job.output_dir / job.notebook.name).is_file()
-    return done and record.get("key") == run_key(job)
+    whole = all((job.output_dir / name).exists() for name in record.get("files", []))
+    return done and whole and record.get("key") == run_key(job)
 
 
 def read_record(output_dir: Path) -> dict[str, Any]:
@@ -253,8 +255,10 @@ def _data_digest(parameters: dict[str, Any], cwd: Path) -> str:
 
 @functools.cache
 def _corpus_digest(corpus: str, root: Path, stamp: str) -> str:
-    """The corpus's fingerprint; the stamp is there to read the audio again only after it changed."""
-    return corpora.fingerprint(corpora.load(corpus, root))
+    """Of the whole clip table and the speakers' ages; the stamp is there to read them again only after a change."""
+    table = corpora.load(corpus, root)
+    told = [table.drop(columns="path"), corpora.speakers(table, root)]
+    return _digest("".join(part.to_csv(index=False) for part in told))
 
 
 def _stamp(root: Path) -> str:
@@ -397,8 +401,12 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 
 def _clear(output_dir: Path) -> None:
-    """Remove what an earlier run left, and nothing else, so that old results never lie beside a new failure."""
-    for name in read_record(output_dir).get("files", []):
+    """Remove what an earlier run left, and nothing else, so that old results never lie beside a new failure.
+
+    A killed run had no time to record its files: the names that notebooks write are removed in any case.
+    """
+    known = [path.name for pattern in RESULT_FILES for path in output_dir.glob(pattern)]
+    for name in [*read_record(output_dir).get("files", []), *known]:
         (output_dir / name).unlink(missing_ok=True)
 
 

@@ -83,7 +83,7 @@ def parts(ratio: str) -> tuple[float, float, float]:
         train, val, test = (float(part) for part in ratio.split(":"))
     except ValueError:
         raise SplitError(f'SPLIT is {ratio!r}; give train:validation:test such as "75:15:10".') from None
-    if min(train, val, test) <= 0:
+    if not min(train, val, test) > 0 or not np.isfinite(train + val + test):
         raise SplitError(f"SPLIT is {ratio!r}; each of the three parts must be above 0.")
     total = train + val + test
     return train / total, val / total, test / total
@@ -105,9 +105,16 @@ def _cut_twice(emotions: pd.Series, test: float, val: float, seed: int, *, strat
 
     labels = emotions.to_numpy()
     _enough_clips(emotions, test, val if stratify_val else 0)
-    rest, test_at = train_test_split(np.arange(len(labels)), test_size=test, stratify=labels, random_state=seed)
-    strata = labels[rest] if stratify_val else None
-    _, val_at = train_test_split(rest, test_size=val, stratify=strata, random_state=seed)
+    try:
+        rest, test_at = train_test_split(np.arange(len(labels)), test_size=test, stratify=labels, random_state=seed)
+        strata = labels[rest] if stratify_val else None
+        _, val_at = train_test_split(rest, test_size=val, stratify=strata, random_state=seed)
+    except ValueError as error:
+        rarest = emotions.value_counts()
+        raise SplitError(
+            f"{rarest.idxmin()} has only {rarest.min()} of {len(emotions)} clips: too few for each side of this split. "
+            "Leave it out with EMOTIONS, use more clips, or other proportions."
+        ) from error
     sides = np.full(len(labels), "train", dtype=object)
     sides[test_at], sides[val_at] = "test", "val"
     return sides
@@ -151,7 +158,14 @@ def by_speaker(rows: pd.DataFrame, fractions: tuple[float, float, float], seed: 
     order = order[np.argsort(-counts.to_numpy()[order].sum(axis=1), kind="stable")]
     side_of = _deal(counts.to_numpy()[order], wanted, sizes)
     sides = dict(zip(counts.index[order], (SIDES[side] for side in side_of), strict=True))
-    return rows["speaker"].map(sides).to_numpy(dtype=object)
+    split = rows["speaker"].map(sides).to_numpy(dtype=object)
+    if untaught := sorted(set(rows["emotion"]) - set(rows["emotion"][split == "train"])):
+        voices = rows.loc[rows["emotion"] == untaught[0], "speaker"].nunique()
+        raise SplitError(
+            f"no speaker of {untaught[0]} is left for train: {voices} of {len(counts)} speakers have it. "
+            "Leave it out with EMOTIONS, or use another SEED."
+        )
+    return split
 
 
 def _side_sizes(fractions: tuple[float, float, float], speakers: int) -> np.ndarray:

@@ -106,9 +106,11 @@ def fit(
     )
     seconds = time.perf_counter() - start
     curves = _curves(model.name, history.history)
-    failed = curves.loc[~np.isfinite(curves[["train_loss", "val_loss"]]).all(axis=1), "epoch"]
+    failed = list(curves.loc[~np.isfinite(curves[["train_loss", "val_loss"]]).all(axis=1), "epoch"])
     predictions, losses = predict(model, x, y, rows, labels)
-    return Trained(model, curves, predictions, seconds, losses, int(failed.iloc[0]) if len(failed) else 0)
+    if not np.isfinite(list(losses.values())).all():  # the clips of one side may do what no batch did
+        failed.append(len(curves))
+    return Trained(model, curves, predictions, seconds, losses, int(failed[0]) if failed else 0)
 
 
 def _bar(name: str, epochs: int) -> keras.callbacks.Callback:
@@ -163,13 +165,14 @@ def predict(
     """
     import keras
 
-    outputs = np.concatenate([np.asarray(model(x[i : i + 64], training=False)) for i in range(0, len(x), 64)])
-    loss = np.asarray(keras.losses.categorical_crossentropy(y, outputs))
+    numpy = keras.ops.convert_to_numpy
+    outputs = np.concatenate([numpy(model(x[i : i + 64], training=False)) for i in range(0, len(x), 64)])
+    loss = numpy(keras.losses.categorical_crossentropy(y, outputs))
     with np.errstate(invalid="ignore", divide="ignore"):
         probabilities = outputs / outputs.sum(axis=1, keepdims=True)
-    table = rows[["clip", "copy", "speaker", "split"]].assign(
-        truth=rows["emotion"], prediction=np.array(labels)[outputs.argmax(axis=1)]
-    )
+    # Of outputs that are all zero, or NaN, no emotion is the largest.
+    answer = np.where(np.isfinite(probabilities).all(axis=1), np.array(labels)[outputs.argmax(axis=1)], "")
+    table = rows[["clip", "copy", "speaker", "split"]].assign(truth=rows["emotion"], prediction=answer)
     table.insert(0, "model", model.name)
     table[labels] = probabilities.round(6)
     return table, {side: float(loss[(rows["split"] == side).to_numpy()].mean()) for side in splits.SIDES}
@@ -235,8 +238,7 @@ def save(
     pd.concat([one.predictions for one in trained.values()]).to_csv(folder / "predictions.csv", index=False)
     pd.concat([one.history for one in trained.values()]).to_csv(folder / "history.csv", index=False)
     for name, one in trained.items():
-        # Compiled anew: Adam's moments would make the file three times as large, and nobody goes on training from it.
-        models.compiled(one.model).save(folder / f"{name}.keras")
+        models.without_optimizer(one.model).save(folder / f"{name}.keras")
     # Last, because its presence says that the run is whole. NaN is no JSON: a missing interval is null.
     (folder / "metrics.json").write_text(json.dumps(_no_nan(result), indent=1) + "\n")
     return result

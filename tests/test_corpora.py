@@ -33,11 +33,12 @@ def test_unknown_is_counted_but_not_trained_on(tmp_path):
     assert len(corpora.trainable(table)) == 1
 
 
-@pytest.mark.parametrize("beside", ["", ".."])
-def test_crema_demographics_beside_or_above_the_audio(tmp_path, beside):
-    audio = crema_folder(tmp_path / "AudioWAV", ["1001_IEO_ANG_HI", "1002_IEO_ANG_HI"])
+@pytest.mark.parametrize(("root", "beside"), [("AudioWAV", "."), ("AudioWAV", ".."), (".", "."), (".", "AudioWAV")])
+def test_crema_demographics_beside_or_above_the_audio(tmp_path, root, beside):
+    crema_folder(tmp_path / "AudioWAV", ["1001_IEO_ANG_HI", "1002_IEO_ANG_HI"])
+    audio = tmp_path / root
     sheet = '"ActorID","Age","Sex","Race","Ethnicity"\n1001,51,"Male","x","y"\n1002,21,"Female","x","y"\n'
-    (audio / beside / "VideoDemographics.csv").write_text(sheet)
+    (tmp_path / root / beside / "VideoDemographics.csv").write_text(sheet)
     table = corpora.load("crema", audio)
     assert list(table["sex"]) == ["male", "female"]
     assert list(corpora.speakers(table, audio)["age"]) == [51, 21]
@@ -124,8 +125,9 @@ def test_local_manifest(tmp_path):
         (["a.wav,sad,P1", "b.wav,sad,P1", "a.wav,sad,P1"], None, r"line 4: 'a.wav' stands already in line 2"),
         (["../a.wav,sad,P1"], None, r"line 2: '../a.wav' leaves the corpus folder"),
         (["a.wav,sad, "], None, r"line 2: no speaker"),
+        (["", "", "a.wav,sadd,P1"], None, r"line 4: unknown emotion"),
         ([], None, r"no row below the header"),
-        (["a.wav,sad,P1,x,y,z"] * 2, None, r"manifest.csv"),
+        (["a.wav,sad,P1", "b.wav,sad,P1,x,y,z"], None, r"manifest.csv cannot be read.*line 3"),
     ],
 )
 def test_a_wrong_manifest_says_which_line_and_what_is_right(tmp_path, rows, header, message):
@@ -136,6 +138,14 @@ def test_a_wrong_manifest_says_which_line_and_what_is_right(tmp_path, rows, head
 def test_a_missing_manifest(tmp_path):
     with pytest.raises(corpora.CorpusError, match="file,emotion,speaker"):
         corpora.load("local", tmp_path)
+
+
+def test_directory_order_is_the_file_systems(tmp_path, monkeypatch):
+    names = [f"10{i:02}_IEO_ANG_HI" for i in range(1, 6)]
+    table = corpora.load("crema", crema_folder(tmp_path, names))
+    listed = [f"{name}.wav" for name in (names[3], names[0], names[4], names[2], names[1])]
+    monkeypatch.setattr(os, "walk", lambda root: [(str(root), [], listed)])
+    assert list(corpora.in_directory_order(table, tmp_path.resolve())["clip"]) == listed
 
 
 def test_max_clips_keeps_the_emotions_balanced():

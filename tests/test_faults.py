@@ -22,5 +22,11 @@ def test_constant_validation_repeats_the_last_test_clip():
     assert faults.constant_validation(x, rows).tolist() == [[8, 9], [8, 9]]
 
 
+def test_a_protocol_by_clip_leaks_speakers_by_itself():
+    assert faults.table([], "speaker")["here"].eq("off").all()
+    assert faults.table([], "random")["here"].to_dict()["speaker-leak"] == "on"
+    assert faults.table(["raw-power"], "speaker")["here"].to_dict()["raw-power"] == "on"
+
+
 def test_listing_order_is_first_come_first_named():
     assert faults.listing_order(pd.Series(["sad", "angry", "sad", "fear"])) == ["sad", "angry", "fear"]

@@ -1,4 +1,6 @@
 import sqlite3
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import librosa
@@ -103,10 +105,54 @@ def test_what_is_damaged_in_the_store_is_made_again(rows):
     np.testing.assert_array_equal(features.extract(rows, "mel", sample_rate=RATE), before)
 
 
-def test_an_undecodable_clip_is_named_and_the_rest_is_kept(rows, tmp_path, monkeypatch):
+@pytest.mark.parametrize("damage", ["garbage", "truncated"])
+def test_a_store_that_is_no_database_any_more_is_made_again(rows, damage):
+    before = features.extract(rows, "mel", sample_rate=RATE)
+    (store,) = features.store_folder().glob("mel-*.sqlite")
+    data = store.read_bytes()
+    store.write_bytes(b"garbage" * 1000 if damage == "garbage" else data[: len(data) // 2])
+    np.testing.assert_array_equal(features.extract(rows, "mel", sample_rate=RATE), before)
+
+
+def test_several_processes_on_one_store_get_the_same(rows):
+    many = pd.concat([rows.assign(copy=copy) for copy in range(4)], ignore_index=True)
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+        jobs = [pool.submit(features.extract, many, "mfcc", sample_rate=16000, n_jobs=1) for _ in range(4)]
+        found = [job.result() for job in jobs]
+    for one in found[1:]:
+        np.testing.assert_array_equal(one, found[0])
+
+
+def test_a_long_extraction_does_not_lock_others_out(rows, monkeypatch):
+    """While one extraction computes, another writes."""
+    load = audio.load
+
+    def slow(path, rate):
+        if path == rows["path"][4]:
+            features.extract(rows.head(1), "mel", sample_rate=RATE)
+        return load(path, rate)
+
+    monkeypatch.setattr(audio, "load", slow)
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda path, timeout: connect(path, timeout=0.2))
+    features.extract(rows.iloc[[1, 4]], "mel", sample_rate=RATE)
+
+
+def test_a_store_that_cannot_be_made_names_the_remedy(rows, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SERNB_CACHE", str(tmp_path / "file"))
+    with pytest.raises(OSError, match="SERNB_CACHE"):
+        features.extract(rows, "mel", sample_rate=RATE)
+
+
+@pytest.mark.parametrize("copies", [1, 5])  # by itself, and by several processes
+def test_an_undecodable_clip_is_named_and_the_rest_is_kept(rows, tmp_path, monkeypatch, copies):
     bad = tmp_path / "bad.wav"
     bad.write_text("no audio")
-    with_bad = pd.concat([rows, pd.DataFrame({"path": [str(bad)], "sha256": ["x"]})], ignore_index=True)
+    all_rows = pd.concat([rows.assign(copy=copy) for copy in range(copies)], ignore_index=True)
+    with_bad = pd.concat(
+        [all_rows, pd.DataFrame({"path": [str(bad)], "sha256": ["x"], "copy": [0]})], ignore_index=True
+    )
     with pytest.raises(audio.AudioError, match="bad.wav"):
         features.extract(with_bad, "mel", sample_rate=RATE)
     monkeypatch.setattr(audio, "load", lambda *_: pytest.fail("finished clips were lost"))
@@ -123,10 +169,15 @@ def test_standardise_learns_from_training_rows_alone():
     np.testing.assert_array_equal(features.standardise(x, train)[train], scaled[train])
 
 
-def test_max_minus_and_db():
-    x = np.array([[[1.0, 4.0], [2.0, 0.5]]], dtype=np.float32)
-    np.testing.assert_array_equal(features.max_minus(x), [[[3, 0], [2, 3.5]]])
-    assert features.to_db(x).max() == 0
+def test_max_minus_is_taken_on_the_clip_and_then_padded():
+    x = np.array([[[1.0, 4.0, 9.0], [2.0, 0.5, 9.0]]], dtype=np.float32)  # two frames of clip, one of padding
+    found = features.max_minus(x, np.array([features.HOP_LENGTH]))
+    np.testing.assert_array_equal(found, [[[3, 0, 0], [2, 3.5, 0]]])
+
+
+def test_db_are_below_each_clips_own_maximum():
+    power = np.array([[[1.0, 0.1]], [[100.0, 1e-12]]], dtype=np.float32)
+    np.testing.assert_allclose(features.to_db(power), [[[0, -10]], [[0, -80]]], atol=1e-4)
 
 
 @pytest.mark.real
@@ -136,3 +187,10 @@ def test_real_clips_give_librosas_values(real):
     expected = np.stack([librosa.feature.melspectrogram(y=y, sr=RATE) for y in signals])
     found = features.extract(rows, "mel", sample_rate=RATE)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-10)
+
+
+@pytest.mark.real
+def test_real_mfcc_are_librosas(real):
+    rows = corpora.load("ravdess", real("ravdess_48k"))
+    expected = np.stack([librosa.feature.mfcc(y=y, sr=16000, n_mfcc=100) for y in padded(rows, 16000)[0]])
+    np.testing.assert_allclose(features.extract(rows, "mfcc", sample_rate=16000, n_mfcc=100), expected, atol=1e-3)

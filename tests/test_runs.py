@@ -185,3 +185,26 @@ def test_a_failing_run_does_not_stop_the_others(tmp_path: Path, notebook: Path):
 def test_two_runs_may_not_share_a_folder(tmp_path: Path, notebook: Path):
     with pytest.raises(ValueError, match="share"):
         runs.run_all([runs.Job(notebook, tmp_path / "one")] * 2)
+
+
+def test_what_a_killed_run_left_does_not_lie_beside_the_next(tmp_path: Path):
+    """A run that was killed had no time to record its files."""
+    notebook = small_notebooks.write(tmp_path / "n.ipynb", "1 / 0")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "metrics.json").write_text("{}")
+    (folder / "run.json").write_text('{"status": "running", "key": "x"}')
+    (folder / "mine.txt").write_text("a user's own")
+    with pytest.raises(runs.RunError):
+        runs.run(notebook, {}, folder)
+    assert not (folder / "metrics.json").exists() and (folder / "mine.txt").exists()
+
+
+def test_a_finished_run_without_its_files_is_made_again(tmp_path: Path):
+    source = "from pathlib import Path\nPath(OUTPUT_DIR, 'made.txt').write_text('x')"
+    notebook = small_notebooks.write(tmp_path / "n.ipynb", source)
+    job = runs.Job(notebook, tmp_path / "out")
+    runs.run(notebook, {}, job.output_dir)
+    assert runs.fresh(job)
+    (job.output_dir / "made.txt").unlink()
+    assert not runs.fresh(job)

@@ -116,6 +116,8 @@ def test_leaks_are_counted_row_by_row():
         (table(corpus="ravdess", ids=["01", "02"]), "folds", {"fold": 1}, "no clip for val: .* 04, 10, 12, 14"),
         (table(corpus="ravdess", ids=["01", "99"]), "folds", {}, "'99' is in no published fold"),
         (table(), "random", {"ratio": "75:25"}, "75:15:10"),
+        (table(), "random", {"ratio": "nan:1:1"}, "above 0"),
+        (table(1, 33, ("angry",) * 10 + ("sad",)), "random", {"ratio": "30:20:50"}, "sad has only 3 of 33 clips"),
         (table(), "random", {"ratio": "100:0:0"}, "above 0"),
         (table(), "stratified", {}, "random, speaker, folds, published"),
         (table(), "random", {"augment": "yes"}, "before-split, train-only, none"),

@@ -89,6 +89,18 @@ def test_a_loss_of_nan_is_reported_with_its_epoch(tmp_path, numbers, rows):
     assert "conv1d-b: loss became NaN in epoch 1" in results.outcome(result)
 
 
+def test_a_loss_of_nan_on_one_side_alone_is_reported_too(tmp_path, numbers, rows):
+    """A ReLU output whose every class is zero for one test clip: the loss divides zero by zero."""
+    inputs = np.abs(numbers) + 1
+    inputs[np.flatnonzero(rows["split"] == "test")[0]] = -5
+    output = keras.layers.Dense(3, activation="relu", kernel_initializer="ones")
+    model = models.compiled(keras.Sequential([keras.Input((2, 1)), keras.layers.Flatten(), output], name="conv1d-b"))
+    trained = training.fit(model, inputs, rows, LABELS, epochs=2)
+    save(tmp_path, trained, rows)
+    assert results.read(tmp_path)["models"]["conv1d-b"]["failed"] == "loss became NaN in epoch 2"
+    assert (trained.predictions["prediction"] == "").sum() == 1
+
+
 def test_fitting_on_validation_too_is_what_the_fault_does(numbers, rows):
     honest = train(numbers, rows, epochs=3)
     leaking = train(numbers, rows, epochs=3, fitted=("train", "val"))

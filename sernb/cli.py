@@ -147,6 +147,8 @@ def run(
         output_dir = output_dir or Path("runs", notebook.stem, runs.slug(parameters))
         if not again and runs.fresh(runs.Job(notebook, output_dir, parameters)):
             typer.echo("this very run is there already, finished (--again makes it once more):", err=True)
+        elif runs.read_record(output_dir):
+            typer.echo(f"{output_dir} holds another run, or this one before a change: it is replaced", err=True)
         typer.echo(runs.run(notebook, parameters, output_dir, again=again, bar=sys.stderr.isatty()))
 
 

@@ -190,7 +190,7 @@ def _read_manifest(root: Path) -> list[dict]:
     try:
         rows = _read_csv(file)
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{file} cannot be read as CSV in UTF-8: {error}") from error
+        raise CorpusError(f"{file} cannot be read: {error}. Save it as comma-separated text in UTF-8.") from error
     missing = [column for column in ("file", "emotion", "speaker") if column not in rows]
     if missing:
         raise CorpusError(
@@ -290,6 +290,11 @@ def locate(corpus: str, data_dir: str | Path = "") -> Path:
         CorpusError: The corpus is unknown or its folder is not there.
     """
     wanted = known(corpus)
+    if data_dir and corpus in demo.NAMES:
+        raise CorpusError(
+            f"{corpus} is built in, yet DATA_DIR is {str(data_dir)!r}. Name the corpus that lies there "
+            f"({', '.join(name for name in CORPORA if name not in demo.NAMES)}), or leave DATA_DIR empty."
+        )
     if data_dir:
         folder = Path(data_dir).expanduser()
     elif corpus in demo.NAMES:

@@ -54,7 +54,7 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Book:
-    """What a list of runs says: the first page, then parts, each a caption and its chapters."""
+    """What a list of runs says: the first page (if not named, the first chapter), then parts of chapters."""
 
     root: Path
     folder: Path
@@ -95,13 +95,16 @@ def read_runs(runs_file: Path) -> Book:
     listed = _load(runs_file)
     root = _root(runs_file.parent)
     try:
+        if strange := set(listed) - {"first", "parts"}:
+            raise ReportError(f"it takes `first` and `parts`, not {', '.join(sorted(strange))}")
         parts = [
             (part["caption"], [_chapter(entry, runs_file.parent, root) for entry in part["chapters"]])
             for part in listed["parts"]
         ]
-        book = Book(root, runs_file.parent, _chapter({"page": listed["first"]}, runs_file.parent, root), parts)
-    except (KeyError, TypeError) as error:
-        raise ReportError(f"{runs_file}: it takes `first` and `parts` of `caption`, `chapters`: {error!r}") from error
+        first = _chapter({"page": listed["first"]}, runs_file.parent, root) if "first" in listed else parts[0][1].pop(0)
+        book = Book(root, runs_file.parent, first, [part for part in parts if part[1]])
+    except (KeyError, TypeError, IndexError) as error:
+        raise ReportError(f"{runs_file}: it takes `parts` of `caption` and `chapters`: {error!r}") from error
     except ReportError as error:
         raise ReportError(f"{runs_file}: {error}") from error
     _check_names(runs_file, book)
@@ -203,6 +206,7 @@ def stage(book: Book, output_dir: Path) -> Path:
         _stage_page(chapter, book, output_dir, source)
     for extra in [*book.folder.glob("*.bib"), *book.folder.glob("_static")]:
         shutil.copytree(extra, source / extra.name) if extra.is_dir() else shutil.copy(extra, source)
+    (source / "references.bib").touch()  # the configuration names it, and a list of one's own may have none
     shutil.copy(book.root / CONFIG, source)
     (source / "_toc.yml").write_text(yaml.safe_dump(contents(book), sort_keys=False), encoding="utf-8")
     return source

@@ -64,7 +64,11 @@ def scores_table(result: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _range(bounds: list) -> str:
-    return "not to be had" if None in bounds or np.isnan(bounds).any() else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
+    return (
+        "one speaker: no interval"
+        if None in bounds or np.isnan(bounds).any()
+        else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
+    )
 
 
 def against_claims(result: Mapping[str, Any]) -> pd.DataFrame:

@@ -159,8 +159,14 @@ def validate(notebook: Path, parameters: dict[str, Any]) -> None:
         if not _same_type(value, known[name]):
             raise ParameterError(
                 f"{notebook}: {name} takes a value like {known[name]!r} ({type(known[name]).__name__}), "
-                f"not {value!r} ({type(value).__name__}). In YAML, text with a colon needs quotes."
+                f"not {value!r} ({type(value).__name__}).{_hint(value, known[name])}"
             )
+
+
+def _hint(value: Any, default: Any) -> str:
+    if isinstance(default, list):
+        return f" Write it as a list: [{value}]."
+    return " In YAML, text with a colon needs quotes." if isinstance(default, str) else ""
 
 
 def _unknown(notebook: Path, name: str, known: list[str]) -> str:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 RECIPES = ("plain", "quick")
+LEAST = {"EPOCHS": 0, "MAX_CLIPS": 0, "SEED": 0, "FOLD": 1, "SAMPLE_RATE": 1000, "N_MFCC": 1}
 HISTORY = ["model", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
 
 
@@ -306,6 +307,13 @@ def revision() -> str:
 
 
 def parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """A notebook's parameters: its UPPER_CASE names, as far as they are plain values."""
+    """A notebook's parameters: its UPPER_CASE names, as far as they are plain values.
+
+    Raises:
+        ValueError: A number is below what makes sense, so that no work is begun in vain.
+    """
+    for name, least in LEAST.items():
+        if namespace.get(name, least) < least:
+            raise ValueError(f"{name} is {namespace[name]}; give {least} or more.")
     plain = (str, int, float, bool, list)
     return {name: value for name, value in namespace.items() if name.isupper() and isinstance(value, plain)}

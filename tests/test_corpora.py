@@ -195,3 +195,8 @@ def test_crema_clips(real):
     assert len(table) == 314 and table["speaker"].nunique() == 88
     assert set(table["sex"]) == {"male", "female"}
     assert (corpora.check(table)["problem"] == "").all()
+
+
+def test_a_demo_corpus_does_not_lie_in_a_folder_of_the_users(tmp_path):
+    with pytest.raises(corpora.CorpusError, match="built in, yet DATA_DIR.*crema, ravdess, local"):
+        corpora.load("demo-ravdess", tmp_path)

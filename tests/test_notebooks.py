@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import papermill
 import pytest
+from conftest import tone
+from conftest import write
 
 from sernb import metrics
 from sernb import results
@@ -75,6 +77,17 @@ def test_01_explores_a_corpus(tmp_path, corpus):
     assert "Synthetic speech" in page
 
 
+def test_01_takes_a_local_corpus_with_the_least_manifest(tmp_path):
+    names = ["a.wav", "b.wav", "c.wav", "d.wav"]
+    for i, name in enumerate(names):
+        write(tmp_path / "mine" / name, tone(0.6, 16000, 200 + 40 * i), 16000)
+    lines = [f"{name},{emotion},P{i}" for i, (name, emotion) in enumerate(zip(names, ["sad", "calm"] * 2, strict=True))]
+    (tmp_path / "mine" / "manifest.csv").write_text("file,emotion,speaker\n" + "\n".join(lines) + "\n")
+    run("01_explore", tmp_path / "out", CORPUS="local", DATA_DIR=str(tmp_path / "mine"))
+    assert len(pd.read_csv(tmp_path / "out" / "clips.csv")) == 4
+    assert "Synthetic" not in outputs(tmp_path / "out")
+
+
 @pytest.mark.parametrize("chosen", [[], ["as-published"]])
 def test_02_corrected_and_as_published(tmp_path, chosen):
     models = ["conv1d-b", "conv2d-a"]
@@ -119,6 +132,7 @@ def test_03_with_relu_ends_with_scores_or_says_that_it_failed(tmp_path):
         ("02_crema_1d_vs_2d", {"FAULTS": ["raw-powder"]}, "did you mean 'raw-power'"),
         ("02_crema_1d_vs_2d", {"MODELS": ["conv3d"]}, "conv1d-a"),
         ("03_paper_replication", {"NORMALISE": "none"}, "pad or max-minus"),
+        ("03_paper_replication", {"EPOCHS": -3}, "EPOCHS is -3; give 0 or more"),
         ("03_paper_replication", {"PROTOCOL": "speakers", "MAX_CLIPS": 40}, "random, speaker, folds, published"),
     ],
 )

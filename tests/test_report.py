@@ -178,3 +178,10 @@ def test_the_first_page_is_an_empty_notebook_with_parameters():
     notebook = nbformat.read(ROOT / "book" / "index.ipynb", as_version=4)
     assert list(runs.defaults(ROOT / "book" / "index.ipynb")) == ["RESULTS_DIR"]
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells)
+
+
+@pytest.mark.report
+def test_without_a_first_page_the_first_chapter_is_it(tmp_path: Path):
+    listed = project(tmp_path, RUNS.replace("first: index.ipynb\n", ""))
+    book = report.read_runs(listed)
+    assert book.first.name == "about" and "about" not in [c.name for _, chapters in book.parts for c in chapters]

@@ -218,7 +218,8 @@ def contents(book: Book) -> dict[str, Any]:
         {"caption": caption, "chapters": [{"file": chapter.name} for chapter in chapters]}
         for caption, chapters in book.parts
     ]
-    return {"format": "jb-book", "root": book.first.name, "parts": parts}
+    # A book of one page has no parts, and Jupyter Book takes an empty list of them for an old format.
+    return {"format": "jb-book", "root": book.first.name, **({"parts": parts} if parts else {})}
 
 
 def _stage_page(chapter: Chapter, book: Book, output_dir: Path, source: Path) -> None:

@@ -185,3 +185,9 @@ def test_without_a_first_page_the_first_chapter_is_it(tmp_path: Path):
     listed = project(tmp_path, RUNS.replace("first: index.ipynb\n", ""))
     book = report.read_runs(listed)
     assert book.first.name == "about" and "about" not in [c.name for _, chapters in book.parts for c in chapters]
+
+
+@pytest.mark.parametrize("listed", ["runs.yml", "reference.yml"])
+def test_the_projects_own_lists_are_right(listed: str):
+    book = report.read_runs(ROOT / "book" / listed)
+    assert book.first.name == "index" and len(book.chapters) >= 8

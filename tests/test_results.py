@@ -73,6 +73,6 @@ def test_publishing_leaves_paths_and_clips_behind(tmp_path):
 def test_the_books_tables_are_those_of_its_runs():
     table = results.table(ROOT / "book" / "results")
     for notebook, part in table.groupby("notebook"):
-        written = pd.read_csv(ROOT / "book" / "results" / results.TABLES[notebook])
+        written = pd.read_csv(ROOT / "book" / "results" / results.TABLES[notebook], float_precision="round_trip")
         for column in ("run", "model", *results.SCORES, "fingerprint"):
             assert written[column].tolist() == part[column].tolist()

@@ -5,15 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import json
-import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import soundfile
 import yaml
 from bs4 import BeautifulSoup
+from playwright.sync_api import sync_playwright
 
 from sernb import report
 
@@ -50,7 +49,7 @@ def test_a_run_has_its_page_players_and_pictures(html, name):
         assert kind == "data:audio/mpeg;base64" and player["aria-label"]
         assert len(heard) / rate > 0.3 and 0.001 < abs(heard).max() <= 1.05
     pictures = content.select("img")
-    assert len(pictures) >= 4
+    assert len(pictures) >= 3
     assert all((html / picture["src"]).stat().st_size > 5000 and picture.get("alt") for picture in pictures)
 
 
@@ -71,18 +70,38 @@ def test_no_page_names_this_machine_or_is_heavy(html):
         assert file.stat().st_size < 3_000_000, file
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium on this machine (apt-get install chromium)")
-def test_a_browser_can_play_what_the_page_holds(html, tmp_path):
-    """Chromium itself opens a page, loads the first player's sound and says how long it is."""
-    source = (html / "explore-demo-crema.html").read_text(encoding="utf-8")
-    script = """<script>window.addEventListener("load", () => {
-      const a = document.querySelector("audio"); a.preload = "auto"; a.load();
-      a.addEventListener("canplaythrough", () => { document.title = "plays " + a.duration; });
-    });</script></body>"""
-    (tmp_path / "page.html").write_text(source.replace("</body>", script), encoding="utf-8")
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-               f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=8000", "--dump-dom",
-               (tmp_path / "page.html").as_uri()]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    seconds = float(re.search(r"<title>plays ([\d.]+)", done.stdout)[1])
-    assert 0.5 < seconds < 8
+@pytest.fixture(scope="module")
+def browser():
+    """The system's Chromium; Playwright's own download is not needed."""
+    if not (chromium := shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")):
+        pytest.skip("no Chromium on this machine (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-background-networking", "--autoplay-policy=no-user-gesture-required"]
+        started = playwright.chromium.launch(executable_path=chromium, args=flags)
+        yield started
+        started.close()
+
+
+def test_a_browser_plays_the_page_and_asks_the_network_for_nothing(html, browser):
+    page, asked, errors = browser.new_page(), [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((html / "explore-demo-crema.html").as_uri())
+    played = page.evaluate("""async () => {
+        const player = document.querySelector("audio");
+        player.muted = true;
+        await player.play();
+        await new Promise(resolve => setTimeout(resolve, 400));
+        return [player.duration, player.currentTime];
+    }""")
+    assert 0.5 < played[0] < 8 and played[1] > 0.1
+    assert not errors
+    assert not [url for url in asked if not url.startswith(("file:", "data:"))]
+
+
+def test_a_phone_does_not_have_to_scroll_sideways(html, browser):
+    page = browser.new_page(viewport={"width": 360, "height": 740})
+    for name in ("index", "explore-demo-crema", "paper-random"):
+        page.goto((html / f"{name}.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= 361, name

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -98,7 +99,7 @@ def extract(
         the longest clip.
 
     Raises:
-        AudioError: A clip cannot be decoded.
+        AudioError: A clip cannot be decoded; those that can are in the store by then.
     """
     recipe = {"feature": feature, "sample_rate": sample_rate, **_defaults(FEATURES[feature]), **parameters}
     jobs = {_key(row, augmentation, seed): (row, recipe, augmentation, seed) for row in rows.to_dict("records")}
@@ -137,32 +138,46 @@ def _fill(store: sqlite3.Connection, jobs: dict[str, tuple], n_jobs: int) -> Non
     todo = {key: job for key, job in jobs.items() if key not in there}
     results = _in_parallel(todo.values(), len(todo), n_jobs)
     bar = progress(results, total=len(todo), desc=f"features of {len(todo)} clips")
-    computed = []
+    computed, bad = [], []
     try:
-        for key, (frames, array) in zip(todo, bar, strict=True):
-            computed.append(_row(key, frames, array))
+        for key, result in zip(todo, bar, strict=True):
+            if isinstance(result, audio.AudioError):
+                bad.append(result)
+                continue
+            computed.append(_row(key, *result))
             if len(computed) == 64:
                 _put(store, computed)
     finally:
         _put(store, computed)
+    if bad:
+        more = f" And {len(bad) - 1} more clips cannot be used." if len(bad) > 1 else ""
+        raise audio.AudioError(f"{bad[0]}{more}")
 
 
-def _in_parallel(jobs: Iterable[tuple], count: int, n_jobs: int) -> Iterator[tuple[int, np.ndarray]]:
+def _in_parallel(jobs: Iterable[tuple], count: int, n_jobs: int) -> Iterator[tuple[int, np.ndarray] | Exception]:
     # Starting processes costs seconds: a handful of clips is quicker without.
     if n_jobs == 1 or count < 24:
         return _one_by_one(jobs)
     return _by_processes(jobs, n_jobs)
 
 
-def _one_by_one(jobs: Iterable[tuple]) -> Iterator[tuple[int, np.ndarray]]:
+def _attempt(*job: Any) -> tuple[int, np.ndarray] | audio.AudioError:
+    """A bad clip is an answer like others: raised, it would cost those that other processes have under way."""
+    try:
+        return compute(*job)
+    except audio.AudioError as error:
+        return error
+
+
+def _one_by_one(jobs: Iterable[tuple]) -> Iterator[tuple[int, np.ndarray] | Exception]:
     from threadpoolctl import threadpool_limits
 
     # joblib's processes have one BLAS thread each; so here, or the last digits would depend on the number of jobs.
     with threadpool_limits(1, user_api="blas"):
-        yield from (compute(*job) for job in jobs)
+        yield from (_attempt(*job) for job in jobs)
 
 
-def _by_processes(jobs: Iterable[tuple], n_jobs: int) -> Iterator[tuple[int, np.ndarray]]:
+def _by_processes(jobs: Iterable[tuple], n_jobs: int) -> Iterator[tuple[int, np.ndarray] | Exception]:
     from joblib import Parallel
     from joblib import delayed
     from joblib.externals.loky import get_reusable_executor
@@ -170,7 +185,7 @@ def _by_processes(jobs: Iterable[tuple], n_jobs: int) -> Iterator[tuple[int, np.
     # A clip at a time comes back: only a few clips are in memory.
     parallel = Parallel(n_jobs=n_jobs, return_as="generator", batch_size=8, max_nbytes=None)
     try:
-        yield from parallel(delayed(compute)(*job) for job in jobs)
+        yield from parallel(delayed(_attempt)(*job) for job in jobs)
     finally:
         # Idle processes would keep their memory throughout the training that follows.
         get_reusable_executor().shutdown(wait=True)

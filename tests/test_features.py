@@ -150,13 +150,12 @@ def test_an_undecodable_clip_is_named_and_the_rest_is_kept(rows, tmp_path, monke
     bad = tmp_path / "bad.wav"
     bad.write_text("no audio")
     all_rows = pd.concat([rows.assign(copy=copy) for copy in range(copies)], ignore_index=True)
-    with_bad = pd.concat(
-        [all_rows, pd.DataFrame({"path": [str(bad)], "sha256": ["x"], "copy": [0]})], ignore_index=True
-    )
-    with pytest.raises(audio.AudioError, match="bad.wav"):
+    bad_row = pd.DataFrame({"path": [str(bad)], "sha256": ["x"], "copy": [0]})
+    with_bad = pd.concat([bad_row, all_rows, bad_row.assign(sha256="y")], ignore_index=True)
+    with pytest.raises(audio.AudioError, match="bad.wav.*And 1 more clips"):
         features.extract(with_bad, "mel", sample_rate=RATE)
     monkeypatch.setattr(audio, "load", lambda *_: pytest.fail("finished clips were lost"))
-    features.extract(rows, "mel", sample_rate=RATE)
+    features.extract(all_rows, "mel", sample_rate=RATE)
 
 
 def test_standardise_learns_from_training_rows_alone():

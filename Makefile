@@ -12,7 +12,7 @@ help:
 	@echo "make lab      open the notebooks in JupyterLab"
 	@echo "make lint     check the style of code and notebooks"
 	@echo "make bench    time feature extraction"
-	@echo "make reference   make the figures of book/results anew from the real corpora (1.5 hours)"
+	@echo "make reference   make the figures of book/results anew from the real corpora (two hours)"
 	@echo "make clean    remove built books and caches; runs/ and .venv stay"
 
 report: $(READY)

@@ -132,9 +132,8 @@ def compiled(model: keras.Model) -> keras.Model:
 
 def without_optimizer(model: keras.Model) -> keras.Model:
     """The model to be kept: Adam's moments would make its file three times as large, and nobody trains on from it."""
-    import keras
-
-    bare = keras.models.clone_model(model)
+    # Not clone_model: it compiles the clone, optimizer and all.
+    bare = type(model).from_config(model.get_config())
     bare.set_weights(model.get_weights())
     return bare
 

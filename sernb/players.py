@@ -47,13 +47,6 @@ def tag(signal: np.ndarray, sample_rate: int, label: str, *, max_seconds: float 
     return f'<audio controls preload="metadata" aria-label="{name}" src="data:audio/mpeg;base64,{data}"></audio>'
 
 
-def player(signal: np.ndarray, sample_rate: int, label: str) -> HTML:
-    """One player, to be shown in a notebook."""
-    from IPython.display import HTML
-
-    return HTML(tag(signal, sample_rate, label))
-
-
 def table(rows: Sequence[Mapping[str, str | tuple[np.ndarray, int]]], *, caption: str = "") -> HTML:
     """A table of players.
 

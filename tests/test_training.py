@@ -59,6 +59,7 @@ def test_a_run_leaves_its_files_and_they_agree(tmp_path, numbers, rows):
     history = pd.read_csv(tmp_path / "history.csv")
     assert list(history) == training.HISTORY and len(history) == 8
     reloaded = keras.saving.load_model(tmp_path / "conv1d-b.keras")
+    assert not reloaded.compiled, "the optimizer's moments are kept with the model"
     np.testing.assert_allclose(reloaded.predict(numbers[:5, :, None], verbose=0), predictions[LABELS][:5], atol=1e-5)
 
 

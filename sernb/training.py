@@ -28,9 +28,21 @@ if TYPE_CHECKING:
     import keras
 
 SCHEMA = 1
-RECIPES = ("plain", "quick")
 LEAST = {"EPOCHS": 0, "MAX_CLIPS": 0, "SEED": 0, "FOLD": 1, "SAMPLE_RATE": 1000, "N_MFCC": 1}
 HISTORY = ["model", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is fitted: `epochs` is what the paper's network gets by default, `peak` 0 is Adam's own rate."""
+
+    epochs: int
+    batch_size: int
+    peak: float = 0.0
+    warmup: int = 0
+
+
+RECIPES = {"plain": Recipe(120, 32), "quick": Recipe(80, 16, peak=4e-3, warmup=3)}
 
 
 @dataclass
@@ -72,7 +84,6 @@ def fit(
     epochs: int,
     fitted: tuple[str, ...] = ("train",),
     val_x: np.ndarray | None = None,
-    batch_size: int = 32,
     recipe: str = "plain",
 ) -> Trained:
     """Fit a compiled model on the training rows and predict every row with it.
@@ -85,23 +96,24 @@ def fit(
         epochs: Passes over the training rows.
         fitted: The sides fitted on; `validation-in-train` fits on train and val.
         val_x: Inputs of the validation rows where a fault replaces them.
-        batch_size: Rows a step.
-        recipe: `plain` (Adam at its default rate) or `quick` (3 epochs of warm-up to 0.004, then cosine decay to 0).
+        recipe: `plain` (batches of 32, Adam at its default rate) or `quick` (batches of 16, 3 epochs of warm-up to
+            0.004, then cosine decay to 0).
 
     Returns:
         The fitted model, its history and the predictions of every row. A loss of NaN ends the fit and sets
         `failed_epoch`; nothing is raised, so that the other models of a run go on.
     """
+    how = recipe_of(recipe)
     x, y = x[..., None], one_hot(rows["emotion"], labels)
     train, val = rows["split"].isin(fitted).to_numpy(), (rows["split"] == "val").to_numpy()
-    callbacks = [_bar(model.name, epochs), *_schedule(recipe, model, epochs, -(-train.sum() // batch_size))]
+    callbacks = [_bar(model.name, epochs), *_schedule(how, model, epochs, -(-train.sum() // how.batch_size))]
     start = time.perf_counter()
     history = model.fit(
         x[train],
         y[train],
         validation_data=(x[val] if val_x is None else val_x[..., None], y[val]),
         epochs=epochs,
-        batch_size=batch_size,
+        batch_size=how.batch_size,
         verbose=0,
         callbacks=callbacks,
     )
@@ -129,20 +141,30 @@ def _bar(name: str, epochs: int) -> keras.callbacks.Callback:
     return callback
 
 
-def _schedule(recipe: str, model: keras.Model, epochs: int, steps: int) -> list:
-    if recipe == "plain":
+def recipe_of(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"RECIPE is {name!r}; give one of {', '.join(RECIPES)}.")
+    return RECIPES[name]
+
+
+def _schedule(recipe: Recipe, model: keras.Model, epochs: int, steps: int) -> list:
+    """Warm-up and cosine decay, step by step; nothing where the recipe leaves Adam its own rate."""
+    if not recipe.peak:
         return []
-    if recipe != "quick":
-        raise ValueError(f"RECIPE is {recipe!r}; give one of {', '.join(RECIPES)}.")
     import keras
 
-    warmup = min(3, epochs / 2)
+    warmup = min(recipe.warmup, epochs / 2)
 
     def rate(step: int) -> float:
         epoch = step / steps
         if epoch < warmup:
-            return 4e-3 * (epoch + 1 / steps) / warmup
-        return 4e-3 * 0.5 * (1 + np.cos(np.pi * (epoch - warmup) / (epochs - warmup)))
+            return recipe.peak * (epoch + 1 / steps) / warmup
+        return recipe.peak * 0.5 * (1 + np.cos(np.pi * (epoch - warmup) / (epochs - warmup)))
 
     done = iter(range(epochs * steps))
     set_rate = lambda batch, logs=None: setattr(model.optimizer, "learning_rate", rate(next(done)))  # noqa: E731

@@ -115,6 +115,19 @@ def test_the_quick_recipe_warms_up_and_decays(numbers, rows):
         train(numbers, rows, recipe="fast")
 
 
+def test_bfloat16_keeps_weights_and_answers_in_float32(numbers, rows):
+    models.set_precision("mixed_bfloat16")
+    try:
+        trained = train(numbers, rows)
+    finally:
+        models.set_precision("float32")
+    assert trained.model.layers[0].compute_dtype == "bfloat16"
+    assert {weight.dtype for weight in trained.model.weights} == {"float32"}
+    assert training.evaluate(trained, LABELS)["test"]["accuracy"] > 0.6
+    with pytest.raises(ValueError, match="float32, mixed_bfloat16"):
+        models.set_precision("float8")
+
+
 def test_one_hot_follows_the_label_list():
     encoded = training.one_hot(pd.Series(["sad", "angry"]), LABELS)
     assert encoded.tolist() == [[0, 0, 1], [1, 0, 0]]

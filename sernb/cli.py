@@ -14,12 +14,14 @@ from typer.core import TyperCommand
 
 from sernb import corpora
 from sernb import demo
+from sernb import prediction
 from sernb import report as reports
 from sernb import runs
 
 REFUSALS = (
     corpora.CorpusError,
     demo.DemoError,
+    prediction.PredictionError,
     runs.ParameterError,
     runs.RunError,
     reports.ReportError,
@@ -168,3 +170,27 @@ def report(
     """Make the listed runs that are not fresh, build the HTML book and print its path."""
     with _refusals():
         typer.echo(reports.build(runs_file, output_dir, workers=workers))
+
+
+@app.command()
+def predict(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Clips that libsndfile reads.")],
+    model: Annotated[str, typer.Option(help="One of the run's models [default: its first].")] = "",
+    csv: Annotated[bool, typer.Option("--csv", help="Comma-separated, all digits.")] = False,
+) -> None:
+    """Probabilities of clips by a finished run's model; exit status 1 if any file cannot be used."""
+    with _refusals():
+        found = prediction.files(prediction.load(run_dir, model), files)
+    if csv:
+        typer.echo(found.to_csv(index=False), nl=False)
+    else:
+        rounded = found.drop(columns="problem").rename(columns={"seconds": "s"}).map(_two_digits)
+        _print(rounded[found["problem"] == ""])
+    for problem in filter(None, found["problem"]):
+        typer.echo(f"sernb: {problem}", err=True)
+    raise typer.Exit(1 if found["problem"].any() else 0)
+
+
+def _two_digits(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

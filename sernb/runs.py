@@ -31,7 +31,7 @@ from sernb import demo
 from sernb.results import is_folder
 
 RECORD = "run.json"
-RESULT_FILES = ("metrics.json", "predictions.csv", "history.csv", "clips.csv", "check.csv", "*.keras")
+RESULT_FILES = ("metrics.json", "predictions.csv", "history.csv", "clips.csv", "check.csv", "inputs.json", "*.keras")
 # What can change a number or a figure; a new release of one of these makes a finished run stale.
 PACKAGES = (
     "numpy",

@@ -175,9 +175,9 @@ def keep(
         LocalError: No consent, an unknown emotion, or no sound.
     """
     _refuse(root, signal, speaker, emotion)
-    wav = _wav(signal, sample_rate)
+    data = wav(signal, sample_rate)
     with locked(root) as folder:
-        path = new_file(folder, speaker, emotion, ".wav", wav)
+        path = new_file(folder, speaker, emotion, ".wav", data)
         told = {"emotion": emotion, "speaker": speaker, "sex": sex, "condition": condition, "statement": statement}
         row = {"file": path, **told, "intensity": "", "time": _now()}
         _append(folder / MANIFEST, COLUMNS, [row])
@@ -193,7 +193,8 @@ def _refuse(root: str | Path, signal: np.ndarray, speaker: str, emotion: str) ->
         raise LocalError(f"speaker {speaker!r} has not agreed yet: tick the consent line first.")
 
 
-def _wav(signal: np.ndarray, sample_rate: int) -> bytes:
+def wav(signal: np.ndarray, sample_rate: int) -> bytes:
+    """A clip as a 16-bit WAV file; int16 samples are kept as they are, floats above full scale are clipped."""
     import soundfile
 
     buffer = io.BytesIO()

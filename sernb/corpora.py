@@ -472,7 +472,9 @@ def _look(path: str) -> dict:
         info = soundfile.info(path)
         signal, _ = soundfile.read(path, dtype="float32", always_2d=True)
     except (OSError, soundfile.LibsndfileError) as error:
-        return {"seconds": 0.0, "sample_rate": 0, "channels": 0, "problem": f"cannot be decoded: {error}"}
+        # The table names the clip; libsndfile's own message would name the machine's folders too.
+        reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
+        return {"seconds": 0.0, "sample_rate": 0, "channels": 0, "problem": f"cannot be decoded: {reason}"}
     problem = _problem(signal)
     return {
         "seconds": info.duration,

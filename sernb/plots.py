@@ -184,11 +184,10 @@ def probabilities(found: pd.Series, *, ax: Axes | None = None) -> Axes:
     ax = _axes(ax, 5.6, 0.7 + 0.28 * len(found))
     bars = ax.barh(found.index, found, color=[COLOURS[name] for name in found.index], edgecolor="black", linewidth=0.5)
     ax.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
-    ax.axvline(1 / len(found), color=CLAIM, linestyle=":", label="chance")
-    ax.set(xlim=(0, 1), xlabel="probability", title="The whole clip")
+    ax.axvline(1 / len(found), color=CLAIM, linestyle=":")
+    ax.set(xlim=(0, 1.08), xlabel=f"probability (dotted: chance, {1 / len(found):.2g})", title="The whole clip")
     ax.invert_yaxis()
     ax.grid(visible=False, axis="y")
-    ax.legend(frameon=False, loc="lower right")
     return ax
 
 
@@ -206,8 +205,8 @@ def course(found: pd.DataFrame, signal: np.ndarray, sample_rate: int) -> Figure:
     above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [1, 2.2]})
     figure.subplots_adjust(VOICE_SPAN[0], 0.26, VOICE_SPAN[1], 0.98, hspace=0.12)
     _envelope(signal, sample_rate, "unknown", above)
-    # One window is one moment: drawn as a constant, it can be seen.
-    ends = found if len(found) > 1 else pd.concat([found, found]).set_index(pd.Index([0, len(signal) / sample_rate]))
+    # The first window begins with the clip and the last one ends with it: up to there they hold.
+    ends = pd.concat([found.iloc[[0]].set_axis([0.0]), found, found.iloc[[-1]].set_axis([len(signal) / sample_rate])])
     colours = [COLOURS[name] for name in found]
     below.stackplot(ends.index, ends.to_numpy().T, labels=list(found), colors=colours, edgecolor="white", linewidth=0.4)
     below.set(xlabel="time (s), the middle of each window", ylabel="probability", ylim=(0, 1))

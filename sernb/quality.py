@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -128,17 +129,16 @@ def verdict(table: pd.DataFrame, *, ratio: str = "60:20:20", seed: int = 42) -> 
         return f"**Not yet:** {error}"
     sides = rows.groupby("split")["speaker"].nunique()
     shares = ", ".join(f"{sides[side]} for {name}" for side, name in zip(splits.SIDES, _NAMES, strict=True))
-    lacking = int(missing(known)["speakers to add"].sum())
-    more = f" For each emotion on each side it takes {lacking} more (see the table)." if lacking else ""
+    short = missing(known).query("`speakers to add` > 0")
+    lacking = ", ".join(f"{row['speakers to add']} of {emotion}" for emotion, row in short.iterrows())
+    more = f" To have each emotion on each side it takes more speakers: {lacking}." if lacking else ""
     return f"**Yes:** the {known['speaker'].nunique()} speakers can be split: {shares}.{more}"
 
 
 _NAMES = ("training", "validation", "test")
 
 
-def strays(root: str) -> list[str]:
+def strays(root: str | Path) -> list[str]:
     """Recordings in a local corpus's folder that its manifest does not name: import them, or remove them."""
-    from pathlib import Path
-
     named = set(local.manifest(root)["file"])
     return sorted(name for path in corpora.walk(Path(root)) if (name := path.relative_to(root).as_posix()) not in named)

@@ -87,6 +87,7 @@ def record(
 
 
 def _controls(root: str | Path, emotions: Sequence[str], statements: Sequence[str]) -> SimpleNamespace:
+    auto = w.Layout(width="auto")
     wide = {"style": {"description_width": "6.5em"}, "layout": w.Layout(width="21em")}
     return SimpleNamespace(
         busy=False,
@@ -96,12 +97,12 @@ def _controls(root: str | Path, emotions: Sequence[str], statements: Sequence[st
         speaker=w.Combobox(description="Speaker", continuous_update=False, ensure_option=False, **wide),
         sex=w.Dropdown(options=[(sex or "not given", sex) for sex in SEXES], description="Sex", **wide),
         condition=w.Text(description="Condition", placeholder="only if the study needs it", **wide),
-        agreed=w.Checkbox(description="The speaker has read this and agrees", indent=False),
-        publish=w.Checkbox(description="... and may be heard on published pages", indent=False),
+        agreed=w.Checkbox(description="The speaker has read this and agrees", indent=False, layout=auto),
+        publish=w.Checkbox(description="... and may be heard on published pages", indent=False, layout=auto),
         emotion=w.Dropdown(options=list(emotions), description="Emotion", **wide),
         statement=w.Combobox(options=list(statements), description="Sentence", ensure_option=False,
                              style=wide["style"], layout=w.Layout(width="32em")),
-        skip=w.Button(description="Another prompt", icon="forward"),
+        skip=w.Button(description="Another prompt", icon="forward", layout=auto),
         said=w.HTML(),
     )  # fmt: skip
 

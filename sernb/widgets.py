@@ -34,6 +34,7 @@ from sernb.recorder import JS
 
 FILTERS = ("emotion", "speaker", "sex", "channel")
 ALL = "all"
+AUTO = w.Layout(width="auto")
 
 
 def live(panel: Callable[..., w.Widget], *args: Any, **options: Any) -> Any:
@@ -73,7 +74,9 @@ class EditTable(anywidget.AnyWidget):
 
 def html_table(frame: pd.DataFrame, *, digits: int = 2) -> str:
     """A table as JupyterLab would show it, for a panel."""
-    return f'<div class="jp-RenderedHTMLCommon">{frame.round(digits).to_html(border=0)}</div>'
+    return (
+        f'<div class="jp-RenderedHTMLCommon" style="width: fit-content">{frame.round(digits).to_html(border=0)}</div>'
+    )
 
 
 def _said(text: str, *, bad: bool = False) -> str:
@@ -170,20 +173,22 @@ def browse(
 
 def _browser(corpus: str) -> SimpleNamespace:
     slim = {"style": {"description_width": "5.5em"}, "layout": w.Layout(width="15em")}
-    slide = {"style": {"description_width": "8.5em"}, "layout": w.Layout(width="26em"), "continuous_update": False}
+    slide = {"style": {"description_width": "10em"}, "layout": w.Layout(width="29em"), "continuous_update": False}
     sliders = {
         "snr": w.FloatSlider(40, min=-5, max=40, step=1, description="noise SNR (dB)", readout_format=".0f", **slide),
         "semitones": w.FloatSlider(0, min=-10, max=10, step=0.5, description="pitch (semitones)", **slide),
         "speed": w.FloatSlider(1, min=0.5, max=2, step=0.05, description="speed (times)", **slide),
         "vocal_tract": w.FloatSlider(1, min=0.85, max=1.15, step=0.01, description="vocal tract", **slide),
     }
+    for slider in sliders.values():
+        slider.rest = slider.value  # where it alters nothing
     return SimpleNamespace(
         corpus=w.Dropdown(options=_findable(corpus), value=corpus, description="corpus", **slim),
         filters={name: w.Dropdown(options=[ALL], description=name, **slim) for name in FILTERS},
         place=w.BoundedIntText(1, min=1, max=1, description="clip", **slim),
         beside=w.ToggleButtons(options=["alone", "altered", "pinned"], style={"button_width": "6em"}),
-        pin=w.Button(description="Pin this clip", icon="thumb-tack"),
-        reset=w.Button(description="Reset sliders", icon="undo"),
+        pin=w.Button(description="Pin this clip", icon="thumb-tack", layout=AUTO),
+        reset=w.Button(description="Reset sliders", icon="undo", layout=AUTO),
         sliders=sliders,
         view=ClipView(),
         said=w.HTML(),
@@ -275,17 +280,16 @@ def title(row: pd.Series) -> str:
 
 
 def alterations(ui: SimpleNamespace) -> dict[str, float]:
-    """What the sliders ask for, as arguments of `audio.alter`; the noise slider's right end is no noise."""
-    asked = {name: slider.value for name, slider in ui.sliders.items()}
-    return {**asked, "snr": None if asked["snr"] == ui.sliders["snr"].max else asked["snr"]}
+    """What the sliders ask for, as arguments of `audio.alter`."""
+    return {name: slider.value for name, slider in ui.sliders.items() if slider.value != slider.rest}
 
 
 def _altered(ui: SimpleNamespace) -> dict[str, Any]:
     asked = alterations(ui)
     changed = audio.alter(sound(ui.row["path"], ui.rate), ui.rate, **asked)
-    neutral = {"snr": None, "semitones": 0, "speed": 1, "vocal_tract": 1}
-    told = [f"{name.replace('_', ' ')} {value:g}" for name, value in asked.items() if value != neutral[name]]
-    return voice(changed, ui.rate, f"altered: {', '.join(told) or 'nothing yet, move a slider'}", ui.row["emotion"])
+    moved = [slider for slider in ui.sliders.values() if slider.value != slider.rest]
+    told = ", ".join(f"{slider.description} {slider.value:g}" for slider in moved)
+    return voice(changed, ui.rate, f"altered: {told or 'nothing yet, move a slider'}", ui.row["emotion"])
 
 
 def _pin(ui: SimpleNamespace) -> None:
@@ -297,8 +301,8 @@ def _pin(ui: SimpleNamespace) -> None:
 
 
 def _reset(ui: SimpleNamespace) -> None:
-    for name, value in {"snr": 40, "semitones": 0, "speed": 1, "vocal_tract": 1}.items():
-        ui.sliders[name].value = value
+    for slider in ui.sliders.values():
+        slider.value = slider.rest
 
 
 # import
@@ -336,10 +340,10 @@ def _importer(root: str | Path, folder: str | Path) -> SimpleNamespace:
         said=w.HTML(),
         root=w.Text(str(Path(root).expanduser().absolute()), description="Corpus", continuous_update=False,
                     style=style, layout=layout),
-        anonymous=w.Checkbox(True, description="Pseudonyms in place of what may be names", indent=False),
+        anonymous=w.Checkbox(True, description="Pseudonyms in place of what may be names", indent=False, layout=layout),
         agreed=w.Checkbox(description="Each of these speakers has agreed to this use of the recordings", indent=False,
                           layout=layout),
-        write=w.Button(description="Write to the corpus", icon="save", disabled=True),
+        write=w.Button(description="Write to the corpus", icon="save", disabled=True, layout=AUTO),
     )  # fmt: skip
 
 
@@ -394,17 +398,19 @@ def _show_guess(ui: SimpleNamespace, found: pd.DataFrame) -> None:
 
 
 def _guess_row(row: dict[str, Any], given: list[str]) -> dict[str, Any]:
-    bad, doubt = bool(row["problem"]), bool(row["note"]) or not local.PSEUDONYM.fullmatch(row["speaker"])
-    note = row["problem"] or row["note"] or ("" if not doubt else "needs a pseudonym such as S01")
-    told = {name: row[name] for name in ("file", *given)}
-    return {**told, "note": note, "locked": bad, "mark": "bad" if bad else "doubt" if doubt else ""}
+    told, kept = {name: row[name] for name in ("file", *given)}, row.get("kept", "")
+    if kept or row["problem"]:
+        note, mark = (f"kept as {kept}", "kept") if kept else (row["problem"], "bad")
+        return {**told, "note": note, "mark": mark, "locked": True}
+    note = row["note"] or ("" if local.PSEUDONYM.fullmatch(row["speaker"]) else "needs a pseudonym such as S01")
+    return {**told, "note": note, "mark": "doubt" if note else "", "locked": False}
 
 
 def _take_in(ui: SimpleNamespace) -> None:
     done = imports.take_in(guessed(ui), ui.root.value.strip())
-    ui.listed["problem"] = np.where(done["kept"] != "", "kept", done["problem"])
+    ui.listed["problem"] = done["problem"].mask(done["kept"] != "", "is in the corpus already")
     rejected = [f"{row.file}: {row.problem}" for row in done[done["kept"] == ""].itertuples()]
-    _show_guess(ui, done.assign(problem=np.where(done["kept"] != "", "kept as " + done["kept"], done["problem"])))
+    _show_guess(ui, done)
     kept = f"{(done['kept'] != '').sum()} clips written to {ui.root.value}. "
     ui.said.value = _said(kept) + _said(f"Rejected: {'; '.join(rejected)}" if rejected else "", bad=True)
     ui.write.disabled = True
@@ -527,7 +533,7 @@ def _predictor(run: str | Path, folders: tuple[str | Path, ...], browser: w.Widg
         run=w.Combobox(value=str(run), description="Run", style=style, layout=w.Layout(width="52em"),
                        continuous_update=False),
         again=w.Button(description="Look again", icon="refresh"),
-        source=w.ToggleButtons(options=SOURCES, style={"button_width": "11em"}),
+        source=w.ToggleButtons(options=SOURCES, style={"button_width": "13em"}),
         upload=w.FileUpload(accept="audio/*,.wav,.flac,.ogg,.mp3", description="Choose a file"),
         clip=w.Dropdown(options=[], layout=w.Layout(width="22em")),
         now=w.Button(description="Predict", icon="play"),
@@ -545,8 +551,8 @@ def _find(ui: SimpleNamespace) -> None:
     ui.run.options = tuple(map(str, prediction.find(*ui.folders)))
     corpora_there = [Path(folder) for folder in ui.folders if Path(folder, local.MANIFEST).is_file()]
     clips = [(file, str(root / file)) for root in corpora_there for file in local.manifest(root)["file"][::-1]]
-    if list(ui.clip.options) != clips:
-        ui.clip.options = clips
+    if clips and list(ui.clip.options) != clips:
+        ui.clip.options, ui.clip.index = clips, 0
 
 
 def _again(ui: SimpleNamespace) -> None:

@@ -39,6 +39,7 @@ function render({ model, el }) {
     const top = make("thead", "");
     top.append(head);
     table.append(top, body);
+    root.hidden = !body.children.length;
     const scrolled = root.scrollTop;
     root.replaceChildren(table);
     root.scrollTop = scrolled;

@@ -177,6 +177,7 @@ def keep(
     _refuse(root, signal, speaker, emotion)
     data = wav(signal, sample_rate)
     with locked(root) as folder:
+        manifest(folder)  # one that cannot be read is refused before there is a file that it would have to name
         path = new_file(folder, speaker, emotion, ".wav", data)
         told = {"emotion": emotion, "speaker": speaker, "sex": sex, "condition": condition, "statement": statement}
         row = {"file": path, **told, "intensity": "", "time": _now()}
@@ -259,7 +260,10 @@ def _now() -> str:
 
 
 def withdraw(root: str | Path, speaker: str) -> list[str]:
-    """Delete a speaker's clips and rows, and store that the consent was withdrawn; returns the deleted files."""
+    """Delete a speaker's clips and rows, and store that the consent was withdrawn; returns the deleted files.
+
+    Networks that were trained on them, results of those runs, and the feature store are not touched.
+    """
     with locked(root) as folder:
         table = manifest(folder)
         own = table["speaker"] == speaker

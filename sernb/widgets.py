@@ -506,8 +506,9 @@ def predict(run: str | Path, *, folders: tuple[str | Path, ...] = (), browser: w
     ui = _predictor(run, folders, browser)
     ui.finished = None
     ui.run.observe(_guarded(ui, _load_run), "value")
-    for control in (ui.source, ui.upload, ui.clip):
-        control.observe(_guarded(ui, _predict), "value")
+    ui.source.observe(_guarded(ui, _predict), "value")
+    ui.upload.observe(lambda _: _from(ui, SOURCES[1]), "value")
+    ui.clip.observe(lambda _: _from(ui, SOURCES[2]), "value")
     ui.now.on_click(_guarded(ui, _predict))
     ui.again.on_click(_guarded(ui, _again))
     _guarded(ui, _load_run)()
@@ -578,6 +579,14 @@ def _predict(ui: SimpleNamespace) -> None:
     ui.bars.value = _bars(whole)
     ui.view.show(course(signal, rate, name, moments))
     ui.said.value = _said(f"{name}: {whole.idxmax()} ({whole.max():.2f}), the largest of {len(whole)} probabilities.")
+
+
+def _from(ui: SimpleNamespace, source: str) -> None:
+    """Whoever chooses a clip wants it judged, wherever the clip before came from."""
+    if ui.source.value == source:
+        _guarded(ui, _predict)()
+    else:
+        ui.source.value = source
 
 
 def _bars(whole: pd.Series) -> bytes:

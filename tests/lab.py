@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import soundfile
+from playwright.sync_api import TimeoutError
 
 from sernb import runs
 
@@ -88,7 +90,7 @@ def _wait(address: str, server: subprocess.Popen) -> None:
             urllib.request.urlopen(address, timeout=2)
             return
         time.sleep(0.5)
-    raise TimeoutError(address)
+    raise AssertionError(f"{address} does not answer")
 
 
 def browser_flags(microphone: Path) -> list[str]:
@@ -103,8 +105,29 @@ def browser_flags(microphone: Path) -> list[str]:
 
 
 def run_all(page) -> None:
-    """Run every cell by the menu, as a user does, and wait for the last one."""
+    """Run every cell by the menu, as a user does; a click that comes before the kernel is there has no effect."""
     page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for(timeout=PATIENCE)
-    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=PATIENCE, state="attached")
-    page.locator("li.lm-MenuBar-item", has_text="Run").click()
-    page.locator("li.lm-Menu-item[data-command='runmenu:run-all']").click()
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=PATIENCE)
+    for _ in range(5):
+        page.locator("li.lm-MenuBar-item", has_text="Run").click()
+        page.locator("li.lm-Menu-item[data-command='runmenu:run-all']").click()
+        with contextlib.suppress(TimeoutError):
+            page.locator(".jp-InputPrompt", has_text=re.compile(r"\*|\d")).first.wait_for(timeout=8000)
+            return
+    raise AssertionError("no cell has run")
+
+
+def wait_until_idle(page) -> None:
+    """Until no cell is waiting or running."""
+    page.wait_for_function(
+        """() => document.querySelector(".jp-Notebook-ExecutionIndicator")?.dataset.status === "idle"
+            && ![...document.querySelectorAll(".jp-InputPrompt")].some(prompt => prompt.textContent.includes("*"))""",
+        timeout=PATIENCE,
+    )
+
+
+def to(page, locator) -> None:
+    """Scroll there; the notebook's height changes while it does."""
+    for _ in range(3):
+        locator.scroll_into_view_if_needed()
+        page.wait_for_timeout(150)

@@ -182,7 +182,10 @@ def suggest(files: Sequence[str]) -> str:
 
 
 def pseudonyms(speakers: Sequence[str], root: str | Path) -> dict[str, str]:
-    """A pseudonym for each speaker's id: itself where it cannot be a name, else the next free one of a corpus."""
+    """A pseudonym for each speaker's id: itself where it cannot be a name, else the next free one of a corpus.
+
+    The corpus does not keep who is who: whoever imports more of the same person later types the same pseudonym.
+    """
     number = int(local.next_pseudonym(root)[1:])
     found = {}
     for speaker in sorted(set(speakers)):

@@ -109,7 +109,7 @@ def card(run: Finished) -> str:
     )
     return f"""\
 **{name}**, trained by `{Path(run.result["notebook"]).stem}` on {corpora.known(corpus["name"]).title}:
-{split["train"]} rows of {split["speakers"]["train"]} speakers (protocol `{split["protocol"]}`, fingerprint
+{split["train"]} rows of {_speakers(run, "train")} (protocol `{split["protocol"]}`, fingerprint
 `{corpus["fingerprint"]}`).{synthetic}
 
 - {_scored(run)}
@@ -127,7 +127,12 @@ def _scored(run: Finished) -> str:
     told = f"**{uar:.2f}** ({interval}; chance {1 / len(run.labels):.2f}), {split['test']} rows"
     if split["leaks"]["speaker"]:
         return f"**UAR on unseen speakers: not measured.** On clips of the speakers that it was trained on: {told}."
-    return f"**UAR on unseen speakers:** {told} of {split['speakers']['test']} speakers."
+    return f"**UAR on unseen speakers:** {told} of {_speakers(run, 'test')}."
+
+
+def _speakers(run: Finished, side: str) -> str:
+    number = run.result["split"]["speakers"][side]
+    return f"{number} speaker{'s' * (number != 1)}"
 
 
 # a clip

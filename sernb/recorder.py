@@ -16,8 +16,10 @@ import traitlets
 from sernb import corpora
 from sernb import local
 from sernb import quality
+from sernb import widgets
+from sernb.widgets import AUTO
+from sernb.widgets import JS
 
-JS = Path(__file__).parent / "js"
 SEXES = ("", "female", "male", "other")
 
 
@@ -78,31 +80,29 @@ def record(
     ui.plan = {"emotions": emotions, "statements": statements, "seed": seed}
     ui.microphone = Microphone(lambda *take: _keep(ui, *take))
     for name, react in (("folder", _folder), ("speaker", _speaker), ("agreed", _agree), ("publish", _agree)):
-        getattr(ui, name).observe(lambda _, react=react: react(ui), "value")
+        getattr(ui, name).observe(widgets.guarded(ui, react), "value")
     for name in ("emotion", "statement"):
-        getattr(ui, name).observe(lambda _: _refresh(ui), "value")
+        getattr(ui, name).observe(widgets.guarded(ui, _refresh), "value")
     ui.skip.on_click(lambda _: _next_prompt(ui, skip=True))
-    _folder(ui)
+    widgets.guarded(ui, _folder)()
     return _arranged(ui)
 
 
 def _controls(root: str | Path, emotions: Sequence[str], statements: Sequence[str]) -> SimpleNamespace:
-    auto = w.Layout(width="auto")
-    wide = {"style": {"description_width": "6.5em"}, "layout": w.Layout(width="21em")}
+    wide = {"style": widgets.LABELS, "layout": w.Layout(width="21em")}
     return SimpleNamespace(
         busy=False,
         skipped=0,
-        folder=w.Text(str(Path(root).expanduser().absolute()), description="Corpus", continuous_update=False,
-                      style=wide["style"], layout=w.Layout(width="63em")),
+        folder=widgets.folder(root),
         speaker=w.Combobox(description="Speaker", continuous_update=False, ensure_option=False, **wide),
         sex=w.Dropdown(options=[(sex or "not given", sex) for sex in SEXES], description="Sex", **wide),
         condition=w.Text(description="Condition", placeholder="only if the study needs it", **wide),
-        agreed=w.Checkbox(description="The speaker has read this and agrees", indent=False, layout=auto),
-        publish=w.Checkbox(description="... and may be heard on published pages", indent=False, layout=auto),
+        agreed=w.Checkbox(description="The speaker has read this and agrees", indent=False, layout=AUTO),
+        publish=w.Checkbox(description="... and may be heard on published pages", indent=False, layout=AUTO),
         emotion=w.Dropdown(options=list(emotions), description="Emotion", **wide),
         statement=w.Combobox(options=list(statements), description="Sentence", ensure_option=False,
                              style=wide["style"], layout=w.Layout(width="32em")),
-        skip=w.Button(description="Another prompt", icon="forward", layout=auto),
+        skip=w.Button(description="Another prompt", icon="forward", layout=AUTO),
         said=w.HTML(),
     )  # fmt: skip
 
@@ -140,9 +140,9 @@ def _speaker(ui: SimpleNamespace) -> None:
     ui.busy = True
     ui.agreed.value, ui.agreed.disabled = known, known
     ui.publish.value = known and told.loc[ui.speaker.value, "publish"] == "yes"
-    if len(own):
-        ui.sex.value = own["sex"].iloc[-1] if own["sex"].iloc[-1] in SEXES else ""
-        ui.condition.value = own["condition"].iloc[-1]
+    last = own.iloc[-1] if len(own) else {"sex": "", "condition": ""}  # never those of the speaker before
+    ui.sex.value = last["sex"] if last["sex"] in SEXES else ""
+    ui.condition.value = last["condition"]
     ui.busy, ui.skipped = False, 0
     _next_prompt(ui)
 
@@ -186,11 +186,10 @@ def _refresh(ui: SimpleNamespace) -> None:
 
 
 def _keep(ui: SimpleNamespace, signal: np.ndarray, sample_rate: int, said: dict[str, str]) -> str:
-    row = local.keep(
-        ui.folder.value, signal, int(sample_rate), condition=ui.condition.value, sex=ui.sex.value, **said
-    )  # fmt: skip
+    told = {**said, "condition": ui.condition.value, "sex": ui.sex.value}
+    row = local.keep(ui.folder.value, signal, int(sample_rate), **told)
     found = quality.levels(signal / np.float32(32768), int(sample_rate))
     advice = quality.advice(found)
     _next_prompt(ui)
-    told = f"Kept as {row['file']}: {found['seconds']:.1f} s, {sample_rate:.0f} Hz, level {found['level']:.0f} dB"
-    return f"{told}; {advice}." if advice else f"{told}."
+    kept = f"Kept as {row['file']}: {found['seconds']:.1f} s, {sample_rate:.0f} Hz, level {found['level']:.0f} dB"
+    return f"{kept}; {advice}." if advice else f"{kept}."

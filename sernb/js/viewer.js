@@ -45,7 +45,6 @@ function render({ model, el }) {
     root.replaceChildren(...shown.map((one) => one.box));
     root.dataset.count = model.get("count");
     before.forEach(URL.revokeObjectURL);
-    if (model.get("autoplay") && shown.length) shown[0].player.play().catch(() => {});
   };
   const follow = () => { shown.forEach((one) => one.follow()); if (running) requestAnimationFrame(follow); };
 

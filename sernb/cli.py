@@ -177,16 +177,18 @@ def predict(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Clips that libsndfile reads.")],
     model: Annotated[str, typer.Option(help="One of the run's models [default: its first].")] = "",
-    csv: Annotated[bool, typer.Option("--csv", help="Comma-separated, all digits.")] = False,
+    course: Annotated[bool, typer.Option("--course", help="From moment to moment: a row a window of 2 s.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Comma-separated, all digits, without the model's card.")] = False,
 ) -> None:
     """Probabilities of clips by a finished run's model; exit status 1 if any file cannot be used."""
     with _refusals():
-        found = prediction.files(prediction.load(run_dir, model), files)
+        finished = prediction.load(run_dir, model)
+        found = (prediction.courses if course else prediction.files)(finished, files)
     if csv:
         typer.echo(found.to_csv(index=False), nl=False)
     else:
-        rounded = found.drop(columns="problem").rename(columns={"seconds": "s"}).map(_two_digits)
-        _print(rounded[found["problem"] == ""])
+        _print(found[found["problem"] == ""].drop(columns="problem").map(_two_digits))
+        typer.echo(f"\n{prediction.card(finished)}", nl=False)
     for problem in filter(None, found["problem"]):
         typer.echo(f"sernb: {problem}", err=True)
     raise typer.Exit(1 if found["problem"].any() else 0)

@@ -201,6 +201,31 @@ def files(run: Finished, paths: Iterable[str | Path]) -> pd.DataFrame:
     return pd.DataFrame([_row(run, path) for path in paths])
 
 
+def courses(run: Finished, paths: Iterable[str | Path]) -> pd.DataFrame:
+    """The `course` of each file.
+
+    Returns:
+        One row a window, or one for a file that cannot be decoded; the columns are those of `files`, `seconds` being
+        the window's middle.
+    """
+    return pd.concat([_course_rows(run, path) for path in paths], ignore_index=True)
+
+
+def _course_rows(run: Finished, path: str | Path) -> pd.DataFrame:
+    try:
+        found = course(run, audio.load(path, run.inputs.sample_rate))
+    except audio.AudioError:
+        return files(run, [path])
+    answers = [answer(row) for _, row in found.iterrows()]
+    head = pd.DataFrame({"file": str(path), "seconds": found.index.round(3), "prediction": answers})
+    return head.join(found.reset_index(drop=True)).assign(problem="")
+
+
+def answer(found: pd.Series) -> str:
+    """The largest probability's emotion; none where the network answers all zero."""
+    return str(found.idxmax()) if found.notna().all() else ""
+
+
 def _row(run: Finished, path: str | Path) -> dict[str, Any]:
     unknown = dict.fromkeys(run.labels, float("nan"))
     try:
@@ -209,5 +234,4 @@ def _row(run: Finished, path: str | Path) -> dict[str, Any]:
         return {"file": str(path), "seconds": 0.0, "prediction": "", **unknown, "problem": str(error)}
     found = probabilities(run, signal)
     seconds = round(len(signal) / run.inputs.sample_rate, 2)
-    answer = found.idxmax() if found.notna().all() else ""
-    return {"file": str(path), "seconds": seconds, "prediction": answer, **found, "problem": ""}
+    return {"file": str(path), "seconds": seconds, "prediction": answer(found), **found, "problem": ""}

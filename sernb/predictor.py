@@ -121,6 +121,7 @@ def _again(ui: SimpleNamespace) -> None:
 
 
 def _load_run(ui: SimpleNamespace) -> None:
+    ui.finished = None  # or the old network's answers would stand below the new one's name
     ui.finished = prediction.load(ui.run.value.strip())
     shown = {"text/markdown": prediction.card(ui.finished), "text/plain": ""}
     ui.card.outputs = ({"output_type": "display_data", "data": shown, "metadata": {}},)
@@ -128,18 +129,16 @@ def _load_run(ui: SimpleNamespace) -> None:
 
 
 def _predict(ui: SimpleNamespace) -> None:
-    found = _heard(ui)
-    if found is None or ui.finished is None:
+    if ui.finished is None or (found := _heard(ui)) is None:
         ui.view.show()
-        ui.said.value = widgets.said("Choose a clip.")
+        ui.said.value = widgets.said("Choose a clip." if ui.finished else "Choose a run.")
         return
-    name, signal, rate = found[0], found[1], ui.finished.inputs.sample_rate
+    (name, signal), rate = found, ui.finished.inputs.sample_rate
     whole, moments = prediction.probabilities(ui.finished, signal), prediction.course(ui.finished, signal)
     ui.bars.value = _bars(whole)
     ui.view.show(widgets.course(signal, rate, name, moments))
-    ui.said.value = widgets.said(
-        f"{name}: {whole.idxmax()} ({whole.max():.2f}), the largest of {len(whole)} probabilities."
-    )
+    answer = prediction.answer(whole) or "no answer: the network gives all zero"
+    ui.said.value = widgets.said(f"{name}: {answer} ({whole.max():.2f}), the largest of {len(whole)} probabilities.")
 
 
 def _from(ui: SimpleNamespace, source: str) -> None:

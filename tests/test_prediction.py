@@ -164,6 +164,10 @@ def test_predict_in_a_terminal(tmp_path, run_dir, table):
     said = sernb("predict", run_dir, table["path"][0], good)
     assert said.exit_code == 0, said.output
     assert "prediction" in said.stdout and "9.00" in said.stdout and "long ü.wav" in said.stdout
+    assert "Not a diagnosis" in said.stdout
+    course = pd.read_csv(io.StringIO(sernb("predict", "--course", "--csv", run_dir, good).stdout))
+    assert len(course) > 20 and course["seconds"].is_monotonic_increasing
+    np.testing.assert_allclose(course[["angry", "calm", "sad"]].sum(axis=1), 1, atol=1e-6)
     csv = sernb("predict", "--csv", run_dir, good, tmp_path / "bad.wav")
     rows = pd.read_csv(io.StringIO(csv.stdout))
     assert csv.exit_code == 1 and "bad.wav: cannot be decoded" in csv.stderr

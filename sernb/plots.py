@@ -104,7 +104,7 @@ def clip(signal: np.ndarray, sample_rate: int, emotion: str) -> Figure:
 VOICE_SPAN = (0.11, 0.985)  # where a picture's time axis begins and ends, as shares of its width
 
 
-def voice(signal: np.ndarray, sample_rate: int, emotion: str = "unknown", *, seconds: float = 0.0) -> Figure:
+def voice(signal: np.ndarray, sample_rate: int, emotion: str = "unknown") -> Figure:
     """Waveform, mel spectrogram, MFCC and pitch of one clip below one another, on one time axis.
 
     The axis lies at `VOICE_SPAN`, so that a player can draw a line at the moment that is heard. The figure is no
@@ -114,23 +114,29 @@ def voice(signal: np.ndarray, sample_rate: int, emotion: str = "unknown", *, sec
         signal: Shape (n,).
         sample_rate: In Hz.
         emotion: For the waveform's colour.
-        seconds: The axis's length; the clip's if 0.
     """
     from matplotlib.figure import Figure as BareFigure
 
     figure = BareFigure(figsize=(6.2, 5.4))
     axes = figure.subplots(4, 1, sharex=True, gridspec_kw={"height_ratios": [1, 1.7, 1.1, 1.1]})
     figure.subplots_adjust(VOICE_SPAN[0], 0.085, VOICE_SPAN[1], 0.99, hspace=0.12)
+    power = features.mel(signal, sample_rate)
     _envelope(signal, sample_rate, emotion, axes[0])
-    _mel_image(signal, sample_rate, axes[1])
-    _mfcc_image(signal, sample_rate, axes[2])
+    _mel_image(power, sample_rate, axes[1])
+    _mfcc_image(power, sample_rate, axes[2])
     _pitch_line(signal, sample_rate, axes[3])
-    axes[3].set(xlabel="time (s)", xlim=(0, seconds or len(signal) / sample_rate))
+    axes[3].set(xlabel="time (s)", xlim=(0, len(signal) / sample_rate))
+    for ax in axes[:3]:
+        ax.xaxis.set_visible(False)  # ticks that nobody sees take a third of the time
     for ax in axes:
-        ax.tick_params(labelsize=8, length=2, pad=2)
-        ax.yaxis.label.set_size(8)
-        ax.yaxis.set_label_coords(-0.085, 0.5)
+        _small(ax)
     return figure
+
+
+def _small(ax: Axes) -> None:
+    ax.tick_params(labelsize=8, length=2, pad=2)
+    ax.yaxis.label.set_size(8)
+    ax.yaxis.set_label_coords(-0.085, 0.5)
 
 
 def _envelope(signal: np.ndarray, sample_rate: int, emotion: str, ax: Axes) -> None:
@@ -142,19 +148,22 @@ def _envelope(signal: np.ndarray, sample_rate: int, emotion: str, ax: Axes) -> N
     ax.set(ylabel="amplitude")
 
 
-def _mel_image(signal: np.ndarray, sample_rate: int, ax: Axes) -> None:
+def _mel_image(power: np.ndarray, sample_rate: int, ax: Axes) -> None:
     import librosa
 
-    db = librosa.power_to_db(features.mel(signal, sample_rate), ref=np.max)
-    _image(db, sample_rate, ax)
+    _image(librosa.power_to_db(power, ref=np.max), sample_rate, ax)
     hertz = [hz for hz in (500, 1000, 2000, 4000, 8000) if hz < 0.9 * sample_rate / 2]
-    bands = librosa.mel_frequencies(n_mels=len(db), fmax=sample_rate / 2)
-    ax.set_yticks(np.interp(hertz, bands, np.arange(len(db))), [f"{hz / 1000:g}k" if hz > 999 else hz for hz in hertz])
+    bands = librosa.mel_frequencies(n_mels=len(power), fmax=sample_rate / 2)
+    places = np.interp(hertz, bands, np.arange(len(power)))
+    ax.set_yticks(places, [f"{hz / 1000:g}k" if hz > 999 else str(hz) for hz in hertz])
     ax.set(ylabel="mel bands (Hz)")
 
 
-def _mfcc_image(signal: np.ndarray, sample_rate: int, ax: Axes) -> None:
-    coefficients = features.mfcc(signal, sample_rate, n_mfcc=20)[1:]  # the first is the level, and would drown the rest
+def _mfcc_image(power: np.ndarray, sample_rate: int, ax: Axes) -> None:
+    import librosa
+
+    # As `features.mfcc`; without the first, the level, which would drown the rest.
+    coefficients = librosa.feature.mfcc(S=librosa.power_to_db(power), n_mfcc=20)[1:]
     _image(coefficients, sample_rate, ax)
     ax.set_yticks([0, 9, 18], ["1", "10", "19"])
     ax.set(ylabel="MFCC")
@@ -168,15 +177,12 @@ def _image(picture: np.ndarray, sample_rate: int, ax: Axes) -> None:
 
 
 def _pitch_line(signal: np.ndarray, sample_rate: int, ax: Axes) -> None:
-    from matplotlib.ticker import NullFormatter
-    from matplotlib.ticker import NullLocator
-
     f0 = features.pitch(signal, sample_rate)
-    ax.plot(np.arange(len(f0)) * features.HOP_LENGTH / sample_rate, f0, ".-", color=TRAIN, markersize=3, linewidth=0.8)
-    ax.set(ylabel="pitch (Hz)", yscale="log", ylim=(65, 600))
-    ax.set_yticks([100, 200, 400], ["100", "200", "400"])
-    ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_minor_formatter(NullFormatter())
+    time = np.arange(len(f0)) * features.HOP_LENGTH / sample_rate
+    # In octaves on a plain axis: matplotlib's logarithmic one makes dozens of ticks first.
+    ax.plot(time, np.log2(f0), ".-", color=TRAIN, markersize=3, linewidth=0.8)
+    ax.set_yticks(np.log2([100, 200, 400]), ["100", "200", "400"])
+    ax.set(ylabel="pitch (Hz)", ylim=np.log2([65, 600]))
 
 
 def probabilities(found: pd.Series, *, ax: Axes | None = None) -> Axes:
@@ -213,9 +219,7 @@ def course(found: pd.DataFrame, signal: np.ndarray, sample_rate: int) -> Figure:
     below.set_xlim(0, len(signal) / sample_rate)
     below.legend(loc="upper center", bbox_to_anchor=(0.46, -0.24), ncols=4, frameon=False, fontsize=8)
     for ax in (above, below):
-        ax.tick_params(labelsize=8, length=2)
-        ax.yaxis.label.set_size(8)
-        ax.yaxis.set_label_coords(-0.085, 0.5)
+        _small(ax)
     return figure
 
 

@@ -114,7 +114,7 @@ def _arranged(ui: SimpleNamespace) -> w.Widget:
             ui.folder,
             w.HBox([ui.speaker, ui.sex, ui.condition]),
             consent,
-            w.HBox([ui.agreed, ui.publish]),
+            w.HBox([ui.agreed, w.HTML("&emsp;"), ui.publish]),
             w.HBox([ui.emotion, ui.statement, ui.skip]),
             ui.microphone,
             ui.said,

@@ -76,7 +76,9 @@ def folder(path: str | Path, description: str = "Corpus", **options: Any) -> w.T
 
 def said(text: str, *, bad: bool = False) -> str:
     """A line of a panel."""
-    return f'<span style="color: #b3261e">{html.escape(text)}</span>' if bad else html.escape(text)
+    return (
+        f'<span style="color: var(--jp-error-color1, #b3261e)">{html.escape(text)}</span>' if bad else html.escape(text)
+    )
 
 
 def guarded(ui: SimpleNamespace, act: Callable[[SimpleNamespace], None]) -> Callable[..., None]:

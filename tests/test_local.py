@@ -14,6 +14,7 @@ from sernb import corpora
 from sernb import local
 from sernb import privacy
 from sernb import quality
+from sernb import runs
 
 TAKE = (tone(0.3, 8000) * 20000).astype("int16")
 
@@ -164,3 +165,14 @@ def test_names_and_ids_are_withheld_from_a_page_and_shown_in_jupyterlab(tmp_path
     assert "S01" not in shown and str(tmp_path) not in shown and "sad" in shown
     monkeypatch.setattr(privacy, "headless", lambda: False)
     assert privacy.shown(table, table) is table and privacy.notice(table) == ""
+
+
+def test_a_page_is_stale_once_its_corpus_may_no_longer_be_published(tmp_path):
+    local.consent(tmp_path, "S01", publish=True)
+    keep(tmp_path)
+    given = {"CORPUS": "local", "DATA_DIR": str(tmp_path)}
+    private = runs._data_digest(given, tmp_path)
+    local.publish(tmp_path, "CC BY 4.0")
+    public = runs._data_digest(given, tmp_path)
+    (tmp_path / "publishable.txt").unlink()
+    assert private == runs._data_digest(given, tmp_path) != public

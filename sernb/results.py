@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ MODEL_COLUMNS = (
     "fingerprint",
     "revision",
 )
+LEAKS = ("speaker", "twin", "content")
 
 
 # one run
@@ -89,26 +91,50 @@ def against_claims(result: Mapping[str, Any]) -> pd.DataFrame:
 # many runs
 
 
-def table(folder: str | Path) -> pd.DataFrame:
-    """One row for each run and model under a folder of runs, read from their `metrics.json`.
+def table(folders: str | Path | Iterable[str | Path]) -> pd.DataFrame:
+    """One row for each run and model, read from the runs' files; a run that failed has a row that says so.
 
     The columns are those of `RUN_COLUMNS` (`protocol` is the one in force, faults considered), every parameter under
-    its own name, then those of `MODEL_COLUMNS`; the scores are of the test set. The table is empty where no run is.
+    its own name, then those of `MODEL_COLUMNS` (the scores are of the test set) and how many held-out rows leak
+    (`leaks_speaker`, `leaks_twin`, `leaks_content`). The table is empty where no run is.
+
+    Args:
+        folders: Run folders, or one folder of run folders.
     """
-    files = sorted(Path(folder).glob("*/metrics.json"))
-    rows = [row for file in files for row in _rows(file)]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*RUN_COLUMNS, *MODEL_COLUMNS])
+    if isinstance(folders, str | Path):
+        folders = sorted(path for path in Path(folders).glob("*") if path.is_dir())
+    rows = [row for folder in folders for row in _rows(Path(folder))]
+    ends = [*MODEL_COLUMNS, *(f"leaks_{kind}" for kind in LEAKS)]
+    given = dict.fromkeys(name for row in rows for name in row if name not in (*RUN_COLUMNS, *ends))
+    return pd.DataFrame(rows, columns=[*RUN_COLUMNS, *given, *ends])
 
 
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    found = read(file.parent)
-    corpus = found["corpus"]
-    head = (file.parent.name, Path(found["notebook"]).stem, corpus["name"], corpus["clips"], found["split"]["protocol"])
+def _rows(folder: Path) -> Iterator[dict[str, Any]]:
+    record = folder / "run.json"
+    told = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    if told.get("status") == "failed":
+        yield _failed_row(folder, told)
+    elif (folder / "metrics.json").is_file():
+        yield from _model_rows(folder)
+
+
+def _failed_row(folder: Path, told: dict[str, Any]) -> dict[str, Any]:
+    """Of a run whose notebook failed: its metrics, if it left any, were never seen to the end."""
+    given = {name: value for name, value in told["parameters"].items() if not is_folder(name)}
+    status = f"failed: {told['error'].splitlines()[0].split(': ', 1)[-1]}"
+    return {"run": folder.name, "notebook": Path(told["notebook"]).stem, **given, "status": status}
+
+
+def _model_rows(folder: Path) -> Iterator[dict[str, Any]]:
+    found = read(folder)
+    corpus, split = found["corpus"], found["split"]
+    head = (folder.name, Path(found["notebook"]).stem, corpus["name"], corpus["clips"], split["protocol"])
     given = {name: value for name, value in found["parameters"].items() if not is_folder(name)}
     tail = (corpus["fingerprint"], found["environment"].get("revision", ""))
+    leaks = {f"leaks_{kind}": count for kind, count in split.get("leaks", {}).items()}
     for name, model in found["models"].items():
         values = (name, *_scores(model), *tail)
-        yield dict(zip(RUN_COLUMNS, head, strict=True)) | given | dict(zip(MODEL_COLUMNS, values, strict=True))
+        yield dict(zip(RUN_COLUMNS, head, strict=True)) | given | dict(zip(MODEL_COLUMNS, values, strict=True)) | leaks
 
 
 def _scores(model: dict[str, Any]) -> Iterator[Any]:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_results_become_a_table(tmp_path: Path):
-    assert list(results.table(tmp_path)) == [*results.RUN_COLUMNS, *results.MODEL_COLUMNS]
+    assert set(results.table(tmp_path)) > {*results.RUN_COLUMNS, *results.MODEL_COLUMNS}
     test = {"loss": 1.0, "accuracy": 0.5, "uar": 0.4, "macro_f1": 0.3, "weighted_f1": 0.2}
     good = {
         "weights": 9,

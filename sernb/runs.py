@@ -285,13 +285,14 @@ def package_digest() -> str:
 
 
 def _data_digest(parameters: dict[str, Any], cwd: Path) -> str:
-    """Of the corpus by its fingerprint, of any other folder that the notebook reads by its files."""
-    folders = [value for name, value in parameters.items() if is_folder(name) and name != "DATA_DIR" and value]
+    """Of each corpus by its fingerprint, of any other folder that the notebook reads by its files."""
+    places = {name: name.removesuffix("CORPUS") + "DATA_DIR" for name in parameters if name.endswith("CORPUS")}
+    folders = [value for name, value in parameters.items() if is_folder(name) and name not in places.values() and value]
     found = [_files_digest(Path(cwd, folder)) for folder in folders]
-    if "CORPUS" in parameters:
+    for name, place in places.items():
         with contextlib.suppress(corpora.CorpusError, demo.DemoError):  # the notebook will say what is wrong with it
-            root = corpora.locate(parameters["CORPUS"], parameters.get("DATA_DIR", ""))
-            found.append(_corpus_digest(parameters["CORPUS"], root, _stamp(root)))
+            root = corpora.locate(parameters[name], parameters.get(place, ""))
+            found.append(_corpus_digest(parameters[name], root, _stamp(root)))
     return " ".join(found)
 
 

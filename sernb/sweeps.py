@@ -139,22 +139,20 @@ def run(sweep_file: Path, output_dir: Path, *, workers: int = 0, scheduler: str 
         SweepError, ParameterError: Before anything is run.
     """
     jobs = read(sweep_file).jobs(output_dir)
-    ended: list[Outcome] = []
+    ended: set[Path] = set()
 
     def note(outcome: Outcome) -> None:
-        ended.append(outcome)
-        _write_table(jobs, ended, Path(output_dir) / TABLE)
+        ended.add(outcome.job.output_dir)
+        tabulate([job for job in jobs if job.output_dir in ended], Path(output_dir) / TABLE)
 
     return run_all(jobs, workers=workers, scheduler=scheduler, ended=note)
 
 
-def _write_table(jobs: list[Job], ended: list[Outcome], path: Path) -> None:
-    """The table of the runs that ended, in the sweep's order; replaced as a whole, so that it is never half a table."""
-    over = {outcome.job.output_dir for outcome in ended}
-    done = [job for job in jobs if job.output_dir in over]
-    found = results.table([job.output_dir for job in done])
+def tabulate(jobs: list[Job], path: Path) -> None:
+    """Write the table of the runs of some jobs; replaced as a whole, so that it is never half a table."""
+    found = results.table([job.output_dir for job in jobs])
     if any(job.label for job in jobs):
-        labels = {job.output_dir.name: job.label for job in done}
+        labels = {job.output_dir.name: job.label for job in jobs}
         found.insert(1, LABEL, found["run"].map(labels))
     part = path.with_name(f".{path.name}.part")
     found.to_csv(part, index=False)

@@ -13,6 +13,7 @@ import pytest
 from conftest import tone
 from conftest import write
 
+from sernb import claims
 from sernb import metrics
 from sernb import results
 from sernb import runs
@@ -127,7 +128,7 @@ def test_03_trains_on_one_corpus_and_tests_on_another(tmp_path):
     assert tested["fingerprint"] != result["corpus"]["fingerprint"]
     test = results.predictions(tmp_path).query("split == 'test'")
     assert test["speaker"].str.startswith("P").all() and (test["copy"] == 0).all()
-    claimed = results.against_claims(result)["claimed, mean of its runs"]
+    claimed = claims.against(result)["claimed, mean of its runs"]
     assert np.isnan(claimed["test"]) and claimed["val"] > 0
 
 

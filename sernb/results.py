@@ -115,7 +115,8 @@ def _rows(folder: Path) -> Iterator[dict[str, Any]]:
 def _failed_row(folder: Path, told: dict[str, Any]) -> dict[str, Any]:
     """Of a run whose notebook failed: its metrics, if it left any, were never seen to the end."""
     given = {name: value for name, value in told["parameters"].items() if not is_folder(name)}
-    status = f"failed: {told['error'].splitlines()[0].split(': ', 1)[-1]}"
+    # Of "NOTEBOOK failed in cell [3]: ValueError: ...", what comes after the cell.
+    status = f"failed: {told['error'].splitlines()[0].rpartition(']: ')[-1]}"
     return {"run": folder.name, "notebook": Path(told["notebook"]).stem, **given, "status": status}
 
 

@@ -232,10 +232,10 @@ def _plain(value: Any) -> str:
 
 def fresh(job: Job) -> bool:
     """Whether the job's folder holds this very run, finished: same notebook, `sernb`, parameters, data and versions."""
-    record = read_record(job.output_dir)
-    done = record.get("status") == "finished" and (job.output_dir / job.notebook.name).is_file()
-    whole = all((job.output_dir / name).exists() for name in record.get("files", []))
-    return done and whole and record.get("key") == run_key(job)
+    told = read_record(job.output_dir)
+    done = told.get("status") == "finished" and (job.output_dir / job.notebook.name).is_file()
+    whole = all((job.output_dir / name).exists() for name in told.get("files", []))
+    return done and whole and told.get("key") == run_key(job)
 
 
 def read_record(output_dir: Path) -> dict[str, Any]:
@@ -369,7 +369,7 @@ def _execute(job: Job, threads: int, bar: bool) -> None:
     start = time.monotonic()
     key = run_key(job)
     before = _listing(job.output_dir)
-    _write_record(job, status="running", key=key)
+    record(job, status="running", key=key)
     try:
         _papermill(job, threads, bar)
         status, error = "finished", ""
@@ -377,7 +377,7 @@ def _execute(job: Job, threads: int, bar: bool) -> None:
         status, error = "failed", _failure(job, caught)
     seconds = round(time.monotonic() - start, 1)
     files = sorted(_listing(job.output_dir) - before)
-    _write_record(job, status=status, key=key, seconds=seconds, error=error, files=files)
+    record(job, status=status, key=key, seconds=seconds, error=error, files=files)
     if error:
         raise RunError(error)
 
@@ -457,9 +457,10 @@ def _listing(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in _files(folder)} - {RECORD}
 
 
-def _write_record(job: Job, **facts: Any) -> None:
+def record(job: Job, **facts: Any) -> None:
+    """Write a run's `run.json`, as a whole or not at all."""
     job.output_dir.mkdir(parents=True, exist_ok=True)
-    record = {"notebook": job.notebook.name, "parameters": job.parameters, **facts}
+    told = {"notebook": job.notebook.name, "parameters": job.parameters, **facts}
     part = job.output_dir / f".{RECORD}.part"
-    part.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+    part.write_text(json.dumps(told, indent=2, default=str) + "\n", encoding="utf-8")
     os.replace(part, job.output_dir / RECORD)

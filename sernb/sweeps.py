@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 KEYS = {"notebook", "parameters", "grid"}
 LABEL = "label"
 TABLE = "results.csv"
+SWEEP = "SERNB_SWEEP"  # in the environment of a sweep's kernels
 
 
 class SweepError(RuntimeError):
@@ -143,7 +145,8 @@ def run(sweep_file: Path, output_dir: Path, *, workers: int = 0, scheduler: str 
 
     def note(outcome: Outcome) -> None:
         ended.add(outcome.job.output_dir)
-        tabulate([job for job in jobs if job.output_dir in ended], Path(output_dir) / TABLE)
+        if outcome.status != "kept" or len(ended) == len(jobs):
+            tabulate([job for job in jobs if job.output_dir in ended], Path(output_dir) / TABLE)
 
     return run_all(jobs, workers=workers, scheduler=scheduler, ended=note)
 
@@ -204,8 +207,10 @@ def run_all(
 def _make(jobs: list[Job], workers: int, scheduler: str, kept: int) -> Iterator[Outcome]:
     with _cluster(len(jobs), workers, scheduler) as client, _board(len(jobs), kept) as (tally, show):
         _check_workers(client, jobs)
-        # Where data and features lie is told to the workers, who may have been started elsewhere.
+        # Where data and features lie is told to the workers, who may have been started elsewhere, and which kernels are
+        # this sweep's: theirs may be others'.
         ours = {name: value for name, value in os.environ.items() if name.startswith("SERNB_")}
+        ours[SWEEP] = uuid.uuid4().hex
         futures = {client.submit(_attempt, job, _sharers(client), ours, pure=False): job for job in jobs}
         try:
             for over in _as_they_end(futures):
@@ -218,8 +223,9 @@ def _make(jobs: list[Job], workers: int, scheduler: str, kept: int) -> Iterator[
                     show(outcome)
                     yield outcome
         except BaseException:  # an interrupt, or the caller's own error: nobody waits for these runs any more
-            client.cancel(list(futures), force=True)
-            client.run(_stop_kernels)
+            with contextlib.suppress(Exception):  # the cluster may be what failed
+                client.cancel(list(futures), force=True)
+                client.run(_stop_kernels, ours[SWEEP])
             raise
 
 
@@ -237,8 +243,12 @@ def _as_they_end(futures: Iterable[Future]) -> Iterator[set[Future]]:
 
 
 def _outcome(job: Job, future: Future) -> Outcome:
-    error = future.exception()
-    return Outcome(job, "failed", error=f"{type(error).__name__}: {error}") if error else future.result()
+    try:
+        return future.result(timeout=30)
+    except Exception as error:  # what `_attempt` does not turn into an outcome: its workers died, or the scheduler did
+        said = f"{type(error).__name__}: {error}"
+        runs.record(job, status="failed", error=said)
+        return Outcome(job, "failed", error=said)
 
 
 @contextlib.contextmanager
@@ -295,7 +305,13 @@ def _check_workers(client: Client, jobs: list[Job]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     notebooks = {job.notebook for job in jobs}
     here = _sight(folders, notebooks)
-    for address, there in client.run(_sight, folders, notebooks).items():
+    try:
+        seen = client.run(_sight, folders, notebooks)
+    except ImportError as error:
+        raise SweepError(
+            f"a worker lacks what the runs need ({error}); install there what is installed here"
+        ) from error
+    for address, there in seen.items():
         if strange := [f"{what} ({there[what]}, here {here[what]})" for what in here if there[what] != here[what]]:
             raise SweepError(f"the worker {address} would not make the same runs; it differs in {', '.join(strange)}")
 
@@ -333,13 +349,13 @@ def _attempt(job: Job, sharers: Counter, environment: dict[str, str]) -> Outcome
     return Outcome(job, "finished", time.monotonic() - start)
 
 
-def _stop_kernels() -> None:
-    """End the kernels of this worker: a thread that waits for one cannot be told to stop."""
+def _stop_kernels(sweep: str) -> None:
+    """End the kernels that this worker started for a sweep: a thread that waits for one cannot be told to stop."""
     import psutil
 
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if "ipykernel_launcher" in " ".join(child.cmdline()):
+            if child.environ().get(SWEEP) == sweep:
                 child.kill()
 
 

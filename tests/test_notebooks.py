@@ -138,6 +138,17 @@ def test_03_with_relu_ends_with_scores_or_says_that_it_failed(tmp_path):
     assert "test" in entry or entry["failed"] in outputs(tmp_path)
 
 
+def test_04_judges_every_claim_and_tells_the_waterfall(tmp_path):
+    run("04_claims", tmp_path, MAX_CLIPS=200)
+    verdicts = pd.read_csv(tmp_path / "claims.csv")
+    assert len(verdicts) == len(claims.claimed("ravdess")) + len(claims.claimed("local"))
+    assert set(verdicts["verdict"]) <= {"holds", "holds only with the leak", "not reproducible"}
+    steps = pd.read_csv(tmp_path / "waterfall.csv", index_col=0)
+    assert steps.index[0] == "the published recipe" and steps["accuracy"].between(0, 1).all()
+    page = outputs(tmp_path)
+    assert page.count('"image/png": "') == 4 and "Synthetic speech" in page
+
+
 @pytest.mark.parametrize(
     ("notebook", "parameters", "message"),
     [

@@ -399,7 +399,7 @@ def _papermill(job: Job, threads: int, bar: bool) -> None:
             language="python",
             progress_bar=bar,
             start_timeout=180,
-            extra_arguments=["--IPKernelApp.log_level=40"],  # it warns of local TCP at every start
+            extra_arguments=["--IPKernelApp.log_level=50"],  # it warns of local TCP and of the interrupt at its end
             cwd=job.cwd,
         )
     _refuse_half_run(done)

@@ -12,16 +12,19 @@ help:
 	@echo "make lab      open the notebooks in JupyterLab"
 	@echo "make lint     check the style of code and notebooks"
 	@echo "make bench    time feature extraction"
-	@echo "make reference   make the figures of book/results anew from the real corpora (two hours)"
+	@echo "make reference   make the figures of book/results anew from the real corpora (a day; it can be stopped)"
 	@echo "make clean    remove built books and caches; runs/ and .venv stay"
 
 report: $(READY)
 	$(BIN)/sernb report
 
-# The figures of book/results, on the real corpora that SERNB_DATA names; the recordings stay out of them.
+# The figures of book/results, on the real corpora that SERNB_DATA names; stopped, it goes on where it was.
+SWEEPS := waterfall paper-grid recipes crema-1d-vs-2d
 reference: $(READY)
-	$(BIN)/sernb report --runs book/reference.yml -o _build/reference --workers 1
-	$(BIN)/python -c "from sernb import results; print(*results.publish('_build/reference/runs', 'book/results'))"
+	for name in $(SWEEPS); do \
+	  $(BIN)/sernb sweep sweeps/$$name.yml -o _build/reference/$$name || exit 1; \
+	  $(BIN)/python -c "from sernb import results; print(results.publish('_build/reference/$$name', 'book/results'))"; \
+	done
 
 test: $(READY)
 	$(BIN)/python -m pytest

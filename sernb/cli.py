@@ -16,7 +16,9 @@ from sernb import corpora
 from sernb import demo
 from sernb import prediction
 from sernb import report as reports
+from sernb import results
 from sernb import runs
+from sernb import sweeps
 
 REFUSALS = (
     corpora.CorpusError,
@@ -24,6 +26,7 @@ REFUSALS = (
     prediction.PredictionError,
     runs.ParameterError,
     runs.RunError,
+    sweeps.SweepError,
     reports.ReportError,
 )
 
@@ -159,6 +162,41 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals:
         raise typer.BadParameter(f"-p takes a NAME and a VALUE; {name!r} has no value")
     return name, value
+
+
+@app.command()
+def sweep(
+    sweep_file: Annotated[Path, typer.Argument(help="A notebook, fixed parameters and a grid, in YAML.")],
+    output_dir: Annotated[
+        Path | None,
+        typer.Option("--output-dir", "-o", help="Where the runs and results.csv go [default: runs/<file's name>]."),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Runs at a time; 0: one a core, at most four.")] = 0,
+    scheduler: Annotated[str, typer.Option(help="Address of a running Dask scheduler, to use its workers.")] = "",
+) -> None:
+    """Make the runs of a grid that are not fresh, and print their table. Stopped, it goes on when called again."""
+    output_dir = output_dir or Path("runs", sweep_file.stem)
+    with _refusals():
+        if workers and scheduler:
+            raise sweeps.SweepError("--workers is for a local cluster; one at --scheduler has the workers it has")
+        try:
+            outcomes = sweeps.run(sweep_file, output_dir, workers=workers, scheduler=scheduler)
+        except KeyboardInterrupt:
+            typer.echo(f"stopped; what had finished stays in {output_dir}, and the same command goes on", err=True)
+            raise typer.Exit(130) from None
+    _print(_scores(pd.read_csv(output_dir / sweeps.TABLE)))
+    typer.echo(f"\n{output_dir / sweeps.TABLE}")
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    for outcome in failed:
+        typer.echo(f"failed: {outcome.job.output_dir.name}\n  {outcome.error}", err=True)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _scores(table: pd.DataFrame) -> pd.DataFrame:
+    rows = table.to_dict("records")
+    intervals = {score: [results.with_interval(row, score) for row in rows] for score in results.INTERVALS}
+    named = {f"{score} [95 %]": values for score, values in intervals.items()}
+    return table[["run", "model"]].assign(**named, s=table["seconds"]).fillna("")
 
 
 @app.command()

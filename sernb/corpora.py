@@ -315,11 +315,11 @@ def locate(corpus: str, data_dir: str | Path = "") -> Path:
     return folder.resolve()
 
 
-def notice(corpus: str) -> str:
-    """What every page on a demo corpus says; empty for real corpora."""
-    if known(corpus).name not in demo.NAMES:
-        return ""
-    return "Synthetic speech: it shows that the tools run and says nothing about people."
+def notice(*names: str) -> str:
+    """What every page on a demo corpus says; empty where all corpora are real (an empty name is none)."""
+    if any(known(name).name in demo.NAMES for name in names if name):
+        return "Synthetic speech: it shows that the tools run and says nothing about people."
+    return ""
 
 
 # the clip table
@@ -431,6 +431,20 @@ def labels(table: pd.DataFrame) -> list[str]:
 def trainable(table: pd.DataFrame) -> pd.DataFrame:
     """The rows whose emotion is known; how many are left out is for the caller to show."""
     return table[table["emotion"] != "unknown"].reset_index(drop=True)
+
+
+def sharing_emotions(table: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Of two corpora, the clips whose emotion the other has too: one can be trained on and the other tested.
+
+    Raises:
+        CorpusError: They share fewer than two emotions.
+    """
+    shared = set(labels(table)) & set(labels(other))
+    if len(shared) < 2:
+        names = [f"{one['corpus'].iloc[0]} has {', '.join(labels(one))}" for one in (table, other)]
+        raise CorpusError(f"the two corpora share fewer than two emotions: {'; '.join(names)}")
+    kept, kept_other = (one[one["emotion"].isin(shared)].reset_index(drop=True) for one in (table, other))
+    return kept, kept_other
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:

@@ -385,3 +385,76 @@ def intervals(
     ax.set(yticks=places, yticklabels=scores.index, xlim=(0, 1), xlabel=label, ylim=(-0.6, len(scores) - 0.4))
     ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     return ax
+
+
+# many runs
+
+
+def waterfall(steps: pd.DataFrame, *, claim: float, chance: float, score: str = "accuracy", title: str = "") -> Figure:
+    """What is left of a claimed score as one fault after another is taken away: a bar a step, with its interval.
+
+    Args:
+        steps: What `results.pooled` returns, in the order of the steps.
+        claim: The claimed score, drawn as a line.
+        chance: Drawn as a dotted line.
+        score: `accuracy` or `uar`.
+        title: Above the figure.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(figsize=(8.6, 1.3 + 0.62 * len(steps)), layout="constrained")
+    places, values = np.arange(len(steps))[::-1], steps[score].to_numpy()
+    ax.barh(places, values, height=0.62, color=[VALIDATION, *[TRAIN] * (len(steps) - 1)], alpha=0.85)
+    ends = np.abs(steps[[f"{score}_low", f"{score}_high"]].to_numpy().T - values)
+    ax.errorbar(values, places, xerr=ends, fmt="none", ecolor="black", capsize=3, linewidth=1)
+    for place, value, lost in zip(places, values, np.diff(values, prepend=np.nan), strict=True):
+        change = "" if np.isnan(lost) else f"   {100 * lost:+.0f} points".replace("-", "\N{MINUS SIGN}")
+        ax.text(0.012, place, f"{100 * value:.0f} %{change}", va="center", color="white", weight="bold")
+    for value, name, line in ((claim, f"claimed: {100 * claim:.0f} %", "--"), (chance, "chance", ":")):
+        ax.axvline(value, color="black", linestyle=line, linewidth=1)
+        ax.text(value, len(steps) - 0.55, f" {name}", va="bottom", ha="left", fontsize=9)
+    ax.set(yticks=places, yticklabels=steps.index, xlim=(0, 1), ylim=(-0.5, len(steps) - 0.1))
+    ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    ax.set_xlabel({"accuracy": "clips recognised (accuracy)", "uar": "mean recall of the emotions (UAR)"}[score])
+    ax.grid(visible=False, axis="y")
+    figure.suptitle(title, x=0.01, ha="left", weight="bold")
+    return figure
+
+
+def learning(histories: Mapping[str, pd.DataFrame], *, claim: float = 0.0, ax: Axes | None = None) -> Axes:
+    """Validation accuracy against epoch of several runs, those of one name in one colour.
+
+    Args:
+        histories: Rows of `history.csv` of one or more runs by name; a run begins where the epochs begin anew.
+        claim: Drawn as a dashed line if above 0.
+        ax: Where to draw.
+    """
+    ax = _axes(ax, 8.6, 3.4)
+    styles = zip((VALIDATION, TRAIN, CLAIM, "black"), ("-", "--", ":", "-."), strict=True)
+    for (name, history), (colour, line) in zip(histories.items(), styles, strict=False):
+        for i, (_, run) in enumerate(history.groupby((history["epoch"] == 1).cumsum())):
+            label = name if i == 0 else None
+            ax.plot(run["epoch"], run["val_accuracy"], line, color=colour, linewidth=1.2, label=label)
+    if claim:
+        ax.axhline(claim, color="black", linestyle="--", linewidth=1)
+        ax.text(1, claim + 0.01, f"claimed for test: {claim:.3f}", fontsize=9, va="bottom")
+    ax.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0, 1))
+    ax.legend(frameon=False, loc="lower right")
+    return ax
+
+
+def grid(scores: pd.DataFrame, *, label: str, xlabel: str, ylabel: str, ax: Axes | None = None) -> Axes:
+    """A score for each pair of two settings, shape (rows, columns), as a shaded table; NaN says "failed"."""
+    import seaborn as sns
+
+    ax = _axes(ax, 1.4 + 1.25 * scores.shape[1], 1.2 + 0.5 * scores.shape[0])
+    sns.heatmap(
+        scores, annot=True, fmt=".3f", cmap="Blues", vmin=0, vmax=1, ax=ax, cbar_kws={"label": label}, linewidths=1,
+        linecolor="white",
+    )  # fmt: skip
+    for row, column in np.argwhere(scores.isna().to_numpy()):
+        ax.text(column + 0.5, row + 0.5, "failed", ha="center", va="center", style="italic")
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.grid(visible=False)
+    ax.tick_params(axis="y", rotation=0)
+    return ax

@@ -24,6 +24,7 @@ from urllib.parse import unquote
 import yaml
 
 from sernb import runs
+from sernb import sweeps
 
 CONFIG = "_config.yml"
 PAGE_KEYS = {"page"}
@@ -70,17 +71,6 @@ class Book:
 # the list of runs
 
 
-class _Strict(yaml.SafeLoader):
-    """YAML in which a key may stand once; PyYAML lets the second silently win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        """Build a mapping, refusing a key that stands twice."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if twice := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.constructor.ConstructorError(problem=f"{twice[0]!r} stands twice", problem_mark=node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def read_runs(runs_file: Path) -> Book:
     """Read a list of runs and check it whole: keys, files, names and parameters.
 
@@ -115,8 +105,8 @@ def read_runs(runs_file: Path) -> Book:
 
 def _load(runs_file: Path) -> Any:
     try:
-        return yaml.load(runs_file.read_text(encoding="utf-8"), _Strict)  # noqa: S506 (a SafeLoader)
-    except (OSError, yaml.YAMLError) as error:
+        return runs.read_yaml(runs_file)
+    except (OSError, ValueError) as error:
         raise ReportError(f"{runs_file} cannot be read: {error}") from error
 
 
@@ -166,7 +156,7 @@ def build(runs_file: Path, output_dir: Path, *, workers: int = 0) -> Path:
     Args:
         runs_file: The list of runs, such as `book/runs.yml`.
         output_dir: Where the runs (`runs/`), the book's source (`src/`) and the book (`html/`) go.
-        workers: How many runs at a time; 0 leaves it to `runs.run_all`.
+        workers: How many runs at a time; 0 leaves it to `sweeps.run_all`.
 
     Returns:
         The book's first page.
@@ -191,7 +181,7 @@ def _make_runs(book: Book, output_dir: Path, workers: int) -> None:
         for chapter in book.chapters
         if chapter.runs
     ]
-    failed = [outcome for outcome in runs.run_all(jobs, workers=workers) if outcome.status == "failed"]
+    failed = [outcome for outcome in sweeps.run_all(jobs, workers=workers) if outcome.status == "failed"]
     if failed:
         lines = [f"{outcome.job.output_dir.name}: {outcome.error}" for outcome in failed]
         raise ReportError("\n".join([f"{len(failed)} of {len(jobs)} runs failed, so no book was built:", *lines]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,12 @@ MODEL_COLUMNS = (
     "status",
     "fingerprint",
     "revision",
+)
+LEAKS = ("speaker", "twin", "content")
+ANSWERS = "answers.csv"
+POOLED = (
+    *("seeds", "speakers", "rows", "train_accuracy", "val_accuracy", "minutes"),
+    *(score + end for score in INTERVALS for end in ("", "_low", "_high", "_least", "_most")),
 )
 
 
@@ -71,44 +78,58 @@ def _range(bounds: list) -> str:
     )
 
 
-def against_claims(result: Mapping[str, Any]) -> pd.DataFrame:
-    """The paper's accuracies for this corpus beside the run's, by side; NaN where the paper is mute."""
-    claimed = metrics.claims(result["corpus"]["name"])
-    measured = next(iter(result["models"].values()))
-    rows = {
-        side: {
-            "claimed, mean of its runs": claimed.get(f"mean {side}", np.nan),
-            "claimed, best": claimed.get(f"best {side}", np.nan),
-            "this run": measured.get(side, {}).get("accuracy", np.nan),
-        }
-        for side in splits.SIDES
-    }
-    return pd.DataFrame(rows).T
-
-
 # many runs
 
 
-def table(folder: str | Path) -> pd.DataFrame:
-    """One row for each run and model under a folder of runs, read from their `metrics.json`.
+def table(folders: str | Path | Iterable[str | Path]) -> pd.DataFrame:
+    """One row for each run and model, read from the runs' files; a run that failed has a row that says so.
 
     The columns are those of `RUN_COLUMNS` (`protocol` is the one in force, faults considered), every parameter under
-    its own name, then those of `MODEL_COLUMNS`; the scores are of the test set. The table is empty where no run is.
+    its own name, then those of `MODEL_COLUMNS` (the scores are of the test set) and how many held-out rows leak
+    (`leaks_speaker`, `leaks_twin`, `leaks_content`). The table is empty where no run is.
+
+    Args:
+        folders: Run folders, or one folder of run folders.
     """
-    files = sorted(Path(folder).glob("*/metrics.json"))
-    rows = [row for file in files for row in _rows(file)]
-    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=[*RUN_COLUMNS, *MODEL_COLUMNS])
+    if isinstance(folders, str | Path):
+        folders = sorted(path for path in Path(folders).glob("*") if path.is_dir())
+    rows = [row for folder in folders for row in _rows(Path(folder))]
+    ends = [*MODEL_COLUMNS, *(f"leaks_{kind}" for kind in LEAKS)]
+    given = dict.fromkeys(name for row in rows for name in row if name not in (*RUN_COLUMNS, *ends))
+    found = pd.DataFrame(rows, columns=[*RUN_COLUMNS, *given, *ends])
+    # A row of a failed run lacks some of these, and must not turn the others' 42 into 42.0.
+    whole = ["clips", "epochs", *given, *ends[len(MODEL_COLUMNS) :]]
+    found[whole] = found[whole].convert_dtypes(convert_string=False, convert_boolean=False, convert_floating=False)
+    return found
 
 
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    found = read(file.parent)
-    corpus = found["corpus"]
-    head = (file.parent.name, Path(found["notebook"]).stem, corpus["name"], corpus["clips"], found["split"]["protocol"])
+def _rows(folder: Path) -> Iterator[dict[str, Any]]:
+    record = folder / "run.json"
+    told = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    if told.get("status") == "failed":
+        yield _failed_row(folder, told)
+    elif (folder / "metrics.json").is_file():
+        yield from _model_rows(folder)
+
+
+def _failed_row(folder: Path, told: dict[str, Any]) -> dict[str, Any]:
+    """Of a run whose notebook failed: its metrics, if it left any, were never seen to the end."""
+    given = {name: value for name, value in told["parameters"].items() if not is_folder(name)}
+    # Of "NOTEBOOK failed in cell [3]: ValueError: ...", what comes after the cell.
+    status = f"failed: {told['error'].splitlines()[0].rpartition(']: ')[-1]}"
+    return {"run": folder.name, "notebook": Path(told["notebook"]).stem, **given, "status": status}
+
+
+def _model_rows(folder: Path) -> Iterator[dict[str, Any]]:
+    found = read(folder)
+    corpus, split = found["corpus"], found["split"]
+    head = (folder.name, Path(found["notebook"]).stem, corpus["name"], corpus["clips"], split["protocol"])
     given = {name: value for name, value in found["parameters"].items() if not is_folder(name)}
     tail = (corpus["fingerprint"], found["environment"].get("revision", ""))
+    leaks = {f"leaks_{kind}": count for kind, count in split.get("leaks", {}).items()}
     for name, model in found["models"].items():
         values = (name, *_scores(model), *tail)
-        yield dict(zip(RUN_COLUMNS, head, strict=True)) | given | dict(zip(MODEL_COLUMNS, values, strict=True))
+        yield dict(zip(RUN_COLUMNS, head, strict=True)) | given | dict(zip(MODEL_COLUMNS, values, strict=True)) | leaks
 
 
 def _scores(model: dict[str, Any]) -> Iterator[Any]:
@@ -127,38 +148,157 @@ def is_folder(name: str) -> bool:
     return name.endswith("_DIR")
 
 
-TABLES = {"02_crema_1d_vs_2d": "crema-1d-vs-2d.csv", "03_paper_replication": "paper-replication.csv"}
-
-
 def with_interval(row: Mapping[str, Any], score: str = "accuracy") -> str:
-    """A score of one row of `table` with its interval, `0.731 [0.700, 0.764]`; or how the run failed."""
-    if row["status"] != "finished":
+    """A score of one row of `table` or `pooled` with its interval, `0.731 [0.700, 0.764]`; or how the run failed."""
+    if row.get("status", "finished") != "finished":
         return str(row["status"])
     low, high = row[f"{score}_low"], row[f"{score}_high"]
     return f"{row[score]:.3f}" if math.isnan(low) else f"{row[score]:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def publish(runs: str | Path, to: str | Path) -> list[Path]:
-    """Take over what may be published of finished runs: scores, curves and settings, no audio and no machine's paths.
+def swept(results_dir: str | Path, name: str) -> pd.DataFrame:
+    """The table of a sweep, published (`<name>.csv`) or just made (`<name>/results.csv`).
+
+    Its column `folder` leads to each run's files.
+
+    Raises:
+        FileNotFoundError: There is neither.
+    """
+    root = Path(results_dir)
+    if not root.is_dir():  # a notebook opened in JupyterLab runs in its own folder, not in the project's
+        root = Path(__file__).parents[1] / results_dir
+    found = [path for path in (root / f"{name}.csv", root / name / "results.csv") if path.is_file()]
+    if not found:
+        make = f"`sernb sweep sweeps/{name}.yml -o {root / name}` makes it"
+        raise FileNotFoundError(f"{root} has neither {name}.csv nor {name}/results.csv; {make}")
+    return _read_table(found[0]).assign(folder=lambda told: [str(root / name / run) for run in told["run"]])
+
+
+def pooled(runs: pd.DataFrame, by: str) -> pd.DataFrame:
+    """One row for each group of runs: scores over all their test rows, with what speakers and what seeds make of them.
+
+    Runs of one seed (folds) are put together before they are scored. The score is the mean over seeds, its interval
+    resamples speakers (all rows of a voice, of every seed, stay together), `_least` and `_most` are over seeds.
 
     Args:
-        runs: A folder of run folders.
-        to: Such as `book/results`: it gets a folder with `metrics.json` and `history.csv` for each run, and for each
-            notebook one table of its runs, a row a run and model.
+        runs: Rows of `swept`, one model a run; those that failed are left out.
+        by: The column that tells the groups apart.
 
     Returns:
-        The tables written.
+        Indexed by group, in order of appearance: `seeds`, `speakers`, `rows` (tested, a seed), `train_accuracy`,
+        `val_accuracy` and `minutes` (means over runs) and, for accuracy and UAR, the score, `_low`, `_high`,
+        `_least` and `_most`.
     """
-    for file in sorted(Path(runs).glob("*/metrics.json")):
-        folder = Path(to) / file.parent.name
-        folder.mkdir(parents=True, exist_ok=True)
-        result = read(file.parent)
-        kept = {name: value for name, value in result["parameters"].items() if not is_folder(name)}
-        (folder / file.name).write_text(json.dumps({**result, "parameters": kept}, indent=1) + "\n")
-        shutil.copy(file.parent / "history.csv", folder)
-    rows = table(to)
-    written = [Path(to) / TABLES[notebook] for notebook in rows["notebook"].unique()]
-    for path, (_, part) in zip(written, rows.groupby("notebook", sort=False), strict=True):
-        foreign = [name for name in part if name not in MODEL_COLUMNS and part[name].isna().all()]
-        part.drop(columns=foreign).to_csv(path, index=False)
-    return written
+    rows = {name: _pool(group) for name, group in runs[runs["status"] == "finished"].groupby(by, sort=False)}
+    return pd.DataFrame(rows.values(), index=pd.Index(rows, name=by), columns=POOLED)
+
+
+def _pool(group: pd.DataFrame) -> dict[str, float]:
+    told = [pd.concat(map(answers, part["folder"], part["model"])) for _, part in group.groupby("SEED")]
+    everything = pd.concat(told)
+    labels = sorted(everything["truth"].unique())
+    each = pd.DataFrame(
+        [metrics.scores(metrics.confusion(t["truth"].to_numpy(), t["prediction"].to_numpy(), labels)) for t in told]
+    )
+    ends = metrics.interval(everything, labels)
+    row = {"seeds": len(told), "speakers": everything["speaker"].nunique(), "rows": round(len(everything) / len(told))}
+    row |= {name: group[name].mean() for name in ("train_accuracy", "val_accuracy")}
+    row["minutes"] = group["seconds"].mean() / 60
+    for score in INTERVALS:
+        bounds = dict(zip(("low", "high"), ends[score], strict=True))
+        spread = {"least": each[score].min(), "most": each[score].max()}
+        row |= {score: each[score].mean()} | {f"{score}_{end}": value for end, value in (bounds | spread).items()}
+    return row
+
+
+def shown(steps: pd.DataFrame) -> pd.DataFrame:
+    """What `pooled` returns, for people: scores with their intervals, and from which to which seed they go."""
+    told = steps[["seeds", "speakers", "rows"]].copy()
+    for score in INTERVALS if len(steps) else ():
+        rows = steps.to_dict("records")
+        told[f"{score} [95 %]"] = [with_interval(row, score) for row in rows]
+        told[f"{score}, by seed"] = [f"{row[f'{score}_least']:.3f} to {row[f'{score}_most']:.3f}" for row in rows]
+    return told.join(steps[["train_accuracy", "minutes"]].round(3))
+
+
+def side_by_side(tables: Mapping[str, pd.DataFrame], score: str) -> pd.DataFrame:
+    """One score with its interval from several tables of `pooled`, a column each."""
+    said = {
+        name: pd.Series([with_interval(row, score) for row in pool.to_dict("records")], pool.index)
+        for name, pool in tables.items()
+    }
+    return pd.DataFrame(said)
+
+
+def write(folder: str | Path, **tables: pd.DataFrame) -> None:
+    """Write each table as `<name>.csv`."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name, one in tables.items():
+        one.to_csv(Path(folder) / f"{name}.csv")
+
+
+def answers(folder: str | Path, model: str = "") -> pd.DataFrame:
+    """`model`, `speaker`, `truth` and `prediction` of each test row of a run: of one model, or of all.
+
+    They come from the run's predictions or, where it was published, from the counts of them.
+    """
+    columns = ["model", "speaker", "truth", "prediction"]
+    if (Path(folder) / "predictions.csv").is_file():
+        told = predictions(folder)
+        told = told.loc[told["split"] == "test", columns]
+    else:
+        counts = pd.read_csv(Path(folder) / ANSWERS, dtype={"speaker": str})
+        told = counts.loc[counts.index.repeat(counts["rows"]), columns]
+    return told[told["model"] == model] if model else told
+
+
+def history(folder: str | Path) -> pd.DataFrame:
+    """A run's `history.csv`."""
+    return pd.read_csv(Path(folder) / "history.csv")
+
+
+def epochs_to(curves: pd.DataFrame, level: float) -> float:
+    """The first epoch from which the validation accuracy, a mean over five epochs, is at a level; NaN if none is."""
+    steady = curves["val_accuracy"].rolling(5, center=True, min_periods=1).mean()
+    reached = curves.loc[steady >= level, "epoch"]
+    return float(reached.iloc[0]) if len(reached) else math.nan
+
+
+def publish(sweep: str | Path, to: str | Path) -> Path:
+    """Take over what may be published of a sweep: scores, curves and settings, no clip's name, no machine's paths.
+
+    Args:
+        sweep: A folder with `results.csv` and run folders.
+        to: Such as `book/results`: it gets the table as `<sweep>.csv`, and beside it a folder of run folders, each
+            with `metrics.json`, `history.csv` and `answers.csv` (whose emotion was taken for which, how often; the
+            speakers of a local corpus are numbered, not named).
+
+    Returns:
+        The table written.
+    """
+    sweep, to = Path(sweep), Path(to)
+    table = _read_table(sweep / "results.csv")
+    runs = [sweep / run for run in table["run"].unique() if (sweep / run / "metrics.json").is_file()]
+    numbers = {voice: str(i) for i, voice in enumerate(sorted({v for run in runs for v in answers(run)["speaker"]}))}
+    for run in runs:
+        _publish_run(run, to / sweep.name / run.name, numbers)
+    foreign = [name for name in table if name not in MODEL_COLUMNS and table[name].isna().all()]
+    table.drop(columns=foreign).to_csv(to / f"{sweep.name}.csv", index=False)
+    return to / f"{sweep.name}.csv"
+
+
+def _publish_run(run: Path, to: Path, numbers: Mapping[str, str]) -> None:
+    to.mkdir(parents=True, exist_ok=True)
+    result = read(run)
+    kept = {name: value for name, value in result["parameters"].items() if not is_folder(name)}
+    (to / "metrics.json").write_text(json.dumps({**result, "parameters": kept}, indent=1) + "\n")
+    shutil.copy(run / "history.csv", to)
+    told = answers(run)
+    if result["split"].get("tested", result["corpus"])["name"] == "local":
+        told["speaker"] = told["speaker"].map(numbers)
+    told.groupby(list(told), sort=False).size().rename("rows").reset_index().to_csv(to / ANSWERS, index=False)
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """A `results.csv` to its last digit, which pandas by default gives up for speed."""
+    return pd.read_csv(path, float_precision="round_trip")

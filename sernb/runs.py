@@ -1,7 +1,7 @@
 """Floor 5: a notebook and its parameters become a folder of results.
 
-`run` makes one run, `run_all` many at once. A run's folder holds the executed notebook, whatever the notebook wrote to
-its `OUTPUT_DIR`, and `run.json`, by which a finished run is known again and not made twice.
+A run's folder holds the executed notebook, whatever the notebook wrote to its `OUTPUT_DIR`, and `run.json`, by which a
+finished run is known again and not made twice. Many runs at once are the affair of `sweeps`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PACKAGES = (
     "matplotlib",
 )
 # Modules above this floor: no notebook's result depends on them.
-ABOVE = ("cli.py", "report.py")
+ABOVE = ("cli.py", "report.py", "sweeps.py")
 QUIET = {
     "TQDM_DISABLE": "1",
     "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -70,6 +70,7 @@ class Job:
     output_dir: Path
     parameters: dict[str, Any] = field(default_factory=dict)
     cwd: Path | None = None
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,31 @@ class Outcome:
     error: str = ""
 
 
-# parameters
+# files
+
+
+class _Strict(yaml.SafeLoader):
+    """YAML in which a key may stand once; PyYAML lets the second silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """Build a mapping, refusing a key that stands twice."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.constructor.ConstructorError(problem=f"{twice[0]!r} stands twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file in which no key stands twice.
+
+    Raises:
+        ValueError: It is no such file; the message says where it breaks.
+        OSError: It cannot be read.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _Strict)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"not YAML: {error}") from error
 
 
 def read_notebook(path: Path) -> Any:
@@ -99,6 +124,9 @@ def read_notebook(path: Path) -> Any:
         return nbformat.read(path, as_version=4)
     except Exception as error:  # nbformat's own, jsonschema's, json's: there is no common class
         raise RunError(f"{path} is not a notebook: {str(error).splitlines()[0][:200]}") from error
+
+
+# parameters
 
 
 def tags(cell: Any) -> list[str]:
@@ -189,13 +217,15 @@ def _same_type(value: Any, default: Any) -> bool:
 
 def slug(parameters: dict[str, Any]) -> str:
     """A readable folder name: `corpus-demo-crema_max-clips-240`."""
-    parts = [f"{name}-{_plain(value)}" for name, value in parameters.items()]
-    text = "_".join(re.sub(r"[^a-z0-9.+]+", "-", part.lower()).strip("-") for part in parts) or "defaults"
+    text = "_".join(f"{_plain(name)}-{_plain(value)}" for name, value in parameters.items()) or "defaults"
     return text if len(text) <= 120 else f"{text[:110]}-{_digest(text)[:8]}"
 
 
 def _plain(value: Any) -> str:
-    return "+".join(map(str, value)) or "none" if isinstance(value, list | tuple) else str(value)
+    if isinstance(value, list | tuple):
+        return "+".join(map(_plain, value)) or "none"
+    sign = "-" if isinstance(value, int | float) and value < 0 else ""
+    return sign + re.sub(r"[^a-z0-9.+]+", "-", str(value).lower()).strip("-")
 
 
 # what a run depends on
@@ -203,10 +233,10 @@ def _plain(value: Any) -> str:
 
 def fresh(job: Job) -> bool:
     """Whether the job's folder holds this very run, finished: same notebook, `sernb`, parameters, data and versions."""
-    record = read_record(job.output_dir)
-    done = record.get("status") == "finished" and (job.output_dir / job.notebook.name).is_file()
-    whole = all((job.output_dir / name).exists() for name in record.get("files", []))
-    return done and whole and record.get("key") == run_key(job)
+    told = read_record(job.output_dir)
+    done = told.get("status") == "finished" and (job.output_dir / job.notebook.name).is_file()
+    whole = all((job.output_dir / name).exists() for name in told.get("files", []))
+    return done and whole and told.get("key") == run_key(job)
 
 
 def read_record(output_dir: Path) -> dict[str, Any]:
@@ -226,7 +256,7 @@ def run_key(job: Job) -> str:
         "cells": cells,
         "parameters": given,
         "data": _data_digest(given, job.cwd or Path.cwd()),
-        "sernb": _package_digest(),
+        "sernb": package_digest(),
         "versions": versions(),
     }
     return _digest(json.dumps(facts, sort_keys=True, default=str))
@@ -241,22 +271,29 @@ def versions() -> dict[str, str]:
     return found
 
 
+def file_digest(path: Path) -> str:
+    """Of one file; "missing" where there is none."""
+    return _digest(path.read_bytes())[:10] if path.is_file() else "missing"
+
+
 def _digest(text: str | bytes) -> str:
     return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()
 
 
-def _package_digest() -> str:
+def package_digest() -> str:
+    """Of the code that a notebook's results can depend on."""
     return _files_digest(Path(__file__).parent, without=ABOVE)
 
 
 def _data_digest(parameters: dict[str, Any], cwd: Path) -> str:
-    """Of the corpus by its fingerprint, of any other folder that the notebook reads by its files."""
-    folders = [value for name, value in parameters.items() if is_folder(name) and name != "DATA_DIR" and value]
+    """Of each corpus by its fingerprint, of any other folder that the notebook reads by its files."""
+    places = {name: name.removesuffix("CORPUS") + "DATA_DIR" for name in parameters if name.endswith("CORPUS")}
+    folders = [value for name, value in parameters.items() if is_folder(name) and name not in places.values() and value]
     found = [_files_digest(Path(cwd, folder)) for folder in folders]
-    if "CORPUS" in parameters:
+    for name, place in places.items():
         with contextlib.suppress(corpora.CorpusError, demo.DemoError):  # the notebook will say what is wrong with it
-            root = corpora.locate(parameters["CORPUS"], parameters.get("DATA_DIR", ""))
-            found.append(_corpus_digest(parameters["CORPUS"], root, _stamp(root)))
+            root = corpora.locate(parameters[name], parameters.get(place, ""))
+            found.append(_corpus_digest(parameters[name], root, _stamp(root)))
     return " ".join(found)
 
 
@@ -334,7 +371,7 @@ def _execute(job: Job, threads: int, bar: bool) -> None:
     start = time.monotonic()
     key = run_key(job)
     before = _listing(job.output_dir)
-    _write_record(job, status="running", key=key)
+    record(job, status="running", key=key)
     try:
         _papermill(job, threads, bar)
         status, error = "finished", ""
@@ -342,7 +379,7 @@ def _execute(job: Job, threads: int, bar: bool) -> None:
         status, error = "failed", _failure(job, caught)
     seconds = round(time.monotonic() - start, 1)
     files = sorted(_listing(job.output_dir) - before)
-    _write_record(job, status=status, key=key, seconds=seconds, error=error, files=files)
+    record(job, status=status, key=key, seconds=seconds, error=error, files=files)
     if error:
         raise RunError(error)
 
@@ -364,7 +401,7 @@ def _papermill(job: Job, threads: int, bar: bool) -> None:
             language="python",
             progress_bar=bar,
             start_timeout=180,
-            extra_arguments=["--IPKernelApp.log_level=40"],  # it warns of local TCP at every start
+            extra_arguments=["--IPKernelApp.log_level=50"],  # it warns of local TCP and of the interrupt at its end
             cwd=job.cwd,
         )
     _refuse_half_run(done)
@@ -422,82 +459,10 @@ def _listing(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in _files(folder)} - {RECORD}
 
 
-def _write_record(job: Job, **facts: Any) -> None:
+def record(job: Job, **facts: Any) -> None:
+    """Write a run's `run.json`, as a whole or not at all."""
     job.output_dir.mkdir(parents=True, exist_ok=True)
-    record = {"notebook": job.notebook.name, "parameters": job.parameters, **facts}
+    told = {"notebook": job.notebook.name, "parameters": job.parameters, **facts}
     part = job.output_dir / f".{RECORD}.part"
-    part.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+    part.write_text(json.dumps(told, indent=2, default=str) + "\n", encoding="utf-8")
     os.replace(part, job.output_dir / RECORD)
-
-
-# many runs
-
-
-def run_all(jobs: list[Job], *, workers: int = 0) -> list[Outcome]:
-    """Make many runs, several at a time on a local Dask cluster; a run that fails does not stop the others.
-
-    Args:
-        jobs: The runs; each into a folder of its own.
-        workers: How many at a time; 0 for one a core, at most four. They share out the cores' threads.
-
-    Returns:
-        One outcome for each job, in their order.
-
-    Raises:
-        ParameterError: A job's parameters are wrong; nothing has been run.
-        ValueError: Two jobs share a folder.
-    """
-    for job in jobs:
-        validate(job.notebook, job.parameters)
-    folders = [job.output_dir for job in jobs]
-    if shared := [folder for folder in folders if folders.count(folder) > 1]:
-        raise ValueError(f"two runs would share the folder {shared[0]}")
-    kept = {job.output_dir: Outcome(job, "kept") for job in jobs if fresh(job)}
-    todo = [job for job in jobs if job.output_dir not in kept]
-    made = {outcome.job.output_dir: outcome for outcome in _on_cluster(todo, workers)} if todo else {}
-    return [(kept | made)[folder] for folder in folders]
-
-
-def _on_cluster(jobs: list[Job], workers: int) -> Iterator[Outcome]:
-    from distributed import Client
-    from distributed import LocalCluster
-    from distributed import as_completed
-
-    cores = os.cpu_count() or 1
-    workers = min(workers or min(cores, 4), len(jobs))  # a run takes a gigabyte or two, and most of its time one core
-    # The work and its memory are in the kernels, which Dask does not see: a limit on the workers would mean nothing.
-    cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0)
-    with cluster, Client(cluster) as client, _progress(len(jobs)) as advance:
-        threads = max(1, cores // workers)
-        futures = {client.submit(_attempt, job, threads, pure=False): job for job in jobs}
-        for future in as_completed(futures):
-            error = future.exception()
-            outcome = Outcome(futures[future], "failed", error=f"{error!r}") if error else future.result()
-            advance(outcome)
-            yield outcome
-
-
-def _attempt(job: Job, threads: int) -> Outcome:
-    start = time.monotonic()
-    try:
-        run(job.notebook, job.parameters, job.output_dir, cwd=job.cwd, threads=threads, again=True)
-    except Exception as error:
-        return Outcome(job, "failed", time.monotonic() - start, str(error))
-    return Outcome(job, "finished", time.monotonic() - start)
-
-
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Any]:
-    """A bar where there is a terminal, and a line for each run that ends."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True, highlight=False)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("runs", total=total)
-
-        def advance(outcome: Outcome) -> None:
-            console.print(f"{outcome.status:>8} {outcome.seconds:6.1f} s  {outcome.job.output_dir.name}", markup=False)
-            bar.advance(task)
-
-        yield advance

@@ -55,6 +55,17 @@ def prepare(
     return rows
 
 
+def test_elsewhere(rows: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """The training and validation rows of a split, with the clips of another corpus as the test side.
+
+    Args:
+        rows: What `prepare` returns; its own test side is left out.
+        other: Clip table of the corpus to test on.
+    """
+    kept = rows[rows["split"] != "test"]
+    return pd.concat([kept, other.assign(copy=0, split="test")], ignore_index=True)
+
+
 def with_copies(rows: pd.DataFrame) -> pd.DataFrame:
     """Every row followed by one augmented copy of it."""
     return pd.concat([rows, rows.assign(copy=1)]).sort_index(kind="stable").reset_index(drop=True)
@@ -257,10 +268,11 @@ def leaks(rows: pd.DataFrame, fitted: tuple[str, ...] = ("train",)) -> dict[str,
     """
     seen, held = rows[rows["split"].isin(fitted)], rows[rows["split"].isin(("val", "test"))]
     audio_of = lambda part: part["sha256"] + ":" + part["copy"].astype(str)  # noqa: E731
+    voice_of = lambda part: part["corpus"] + ":" + part["speaker"]  # noqa: E731 (two corpora may both have an "01")
     same_clip = held["sha256"].isin(seen["sha256"])
     same_audio = audio_of(held).isin(audio_of(seen))
     return {
-        "speaker": int(held["speaker"].isin(seen["speaker"]).sum()),
+        "speaker": int(voice_of(held).isin(voice_of(seen)).sum()),
         "twin": int((same_clip & ~same_audio).sum()),
         "content": int(same_audio.sum()),
     }

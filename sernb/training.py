@@ -243,7 +243,7 @@ def save(
         trained: By model name.
         notebook: Its file's name.
         parameters: As the notebook ran with them.
-        table: The clip table trained from.
+        table: The clip table trained from; test rows of another corpus get facts of their own, `split.tested`.
         rows: What `splits.prepare` returned.
         labels: The run's label list.
         protocol: The protocol in force, faults considered.
@@ -258,7 +258,7 @@ def save(
         "notebook": notebook,
         "parameters": dict(parameters),
         "corpus": _corpus_facts(table),
-        "split": _split_facts(rows, protocol, fitted),
+        "split": _split_facts(rows, table, protocol, fitted),
         "labels": labels,
         "models": {name: evaluate(one, labels) for name, one in trained.items()},
         "environment": environment(parameters.get("SEED")),
@@ -284,9 +284,11 @@ def _corpus_facts(table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _split_facts(rows: pd.DataFrame, protocol: str, fitted: tuple[str, ...]) -> dict[str, Any]:
+def _split_facts(rows: pd.DataFrame, table: pd.DataFrame, protocol: str, fitted: tuple[str, ...]) -> dict[str, Any]:
     sides = {side: rows[rows["split"] == side] for side in splits.SIDES}
+    elsewhere = {} if sides["test"]["corpus"].isin(table["corpus"]).all() else {"tested": _corpus_facts(sides["test"])}
     return {
+        **elsewhere,
         "protocol": protocol,
         **{side: len(part) for side, part in sides.items()},
         "speakers": {side: int(part["speaker"].nunique()) for side, part in sides.items()},

@@ -13,6 +13,7 @@ import pytest
 from conftest import tone
 from conftest import write
 
+from sernb import claims
 from sernb import metrics
 from sernb import results
 from sernb import runs
@@ -119,10 +120,33 @@ def test_03_the_papers_way_and_the_honest_way_by_papermill_and_by_sernb(tmp_path
     assert "claimed" in outputs(tmp_path / "a")
 
 
+def test_03_trains_on_one_corpus_and_tests_on_another(tmp_path):
+    tiny = {"MAX_CLIPS": 80, "EPOCHS": 1, "SPLIT": "60:20:20", "AUGMENT": "train-only"}
+    result = check_files(run("03_paper_replication", tmp_path, TEST_CORPUS="demo-local", **tiny), ["paper-cnn"])
+    tested = result["split"]["tested"]
+    assert (result["corpus"]["name"], tested["name"], tested["clips"]) == ("demo-ravdess", "demo-local", 80)
+    assert tested["fingerprint"] != result["corpus"]["fingerprint"]
+    test = results.predictions(tmp_path).query("split == 'test'")
+    assert test["speaker"].str.startswith("P").all() and (test["copy"] == 0).all()
+    claimed = claims.against(result)["claimed, mean of its runs"]
+    assert np.isnan(claimed["test"]) and claimed["val"] > 0
+
+
 def test_03_with_relu_ends_with_scores_or_says_that_it_failed(tmp_path):
     run("03_paper_replication", tmp_path, MAX_CLIPS=80, EPOCHS=3, OUTPUT_ACTIVATION="relu", SPLIT="60:20:20")
     entry = json.loads((tmp_path / "metrics.json").read_text())["models"]["paper-cnn"]
     assert "test" in entry or entry["failed"] in outputs(tmp_path)
+
+
+def test_04_judges_every_claim_and_tells_the_waterfall(tmp_path):
+    run("04_claims", tmp_path, MAX_CLIPS=200)
+    verdicts = pd.read_csv(tmp_path / "claims.csv")
+    assert len(verdicts) == len(claims.claimed("ravdess")) + len(claims.claimed("local"))
+    assert set(verdicts["verdict"]) <= {"holds", "holds only with the leak", "not reproducible"}
+    steps = pd.read_csv(tmp_path / "waterfall.csv", index_col=0)
+    assert steps.index[0] == "the published recipe" and steps["accuracy"].between(0, 1).all()
+    page = outputs(tmp_path)
+    assert page.count('"image/png": "') == 4 and "Synthetic speech" in page
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from sernb import results
 
@@ -13,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_results_become_a_table(tmp_path: Path):
-    assert list(results.table(tmp_path)) == [*results.RUN_COLUMNS, *results.MODEL_COLUMNS]
+    assert set(results.table(tmp_path)) > {*results.RUN_COLUMNS, *results.MODEL_COLUMNS}
     test = {"loss": 1.0, "accuracy": 0.5, "uar": 0.4, "macro_f1": 0.3, "weighted_f1": 0.2}
     good = {
         "weights": 9,
@@ -44,35 +45,87 @@ def test_results_become_a_table(tmp_path: Path):
     assert table[["uar_low", "uar_high"]].isna().all(axis=None) and "DATA_DIR" not in table
 
 
-def run_folder(folder: Path, **changed) -> Path:
-    """A finished run's files, as far as publishing reads them."""
+def run_folder(folder: Path, answers: str = "ssx ssx sxx", seed: int = 1, **changed) -> Path:
+    """A finished run's files. Answers are triples: speaker, truth, prediction; `s` is sad, `x` is happy."""
+    names = {"s": "sad", "x": "happy"}
+    test = [(voice, names[truth], names[told]) for voice, truth, told in answers.split()]
+    hits = sum(truth == told for _, truth, told in test) / len(test)
     result = {
         "notebook": "03_paper_replication",
-        "parameters": {"SEED": 1, "DATA_DIR": "/home/someone/audio", "OUTPUT_DIR": "/home/someone/runs"},
+        "parameters": {"SEED": seed, "DATA_DIR": "/home/someone/audio", "OUTPUT_DIR": "/home/someone/runs"},
         "corpus": {"name": "local", "clips": 7, "fingerprint": "abc"},
-        "split": {"protocol": "speaker"},
-        "models": {"m": {"epochs": 2, "test": {"accuracy": 0.5, "uar": 0.25}}},
+        "split": {"protocol": "speaker", "leaks": {"speaker": 0, "twin": 2, "content": 0}},
+        "models": {"m": {"epochs": 2, "seconds": 60, "test": {"accuracy": hits, "uar": 0.25}}},
+        "labels": ["happy", "sad"],
         "environment": {},
     }
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps({**result, **changed}))
     (folder / "history.csv").write_text("model,epoch\nm,1\n")
-    (folder / "predictions.csv").write_text("clip\nsecret.wav\n")
+    lines = [f"m,secret{i}.wav,0,{v},test,{t},{p}" for i, (v, t, p) in enumerate(test)]
+    lines.append("m,other.wav,0,zoe,train,sad,sad")
+    head = "model,clip,copy,speaker,split,truth,prediction"
+    (folder / "predictions.csv").write_text("\n".join([head, *lines]) + "\n")
     return folder
 
 
-def test_publishing_leaves_paths_and_clips_behind(tmp_path):
-    run_folder(tmp_path / "runs" / "one")
-    (written,) = results.publish(tmp_path / "runs", tmp_path / "book")
-    assert written.name == "paper-replication.csv"
-    assert pd.read_csv(written)["uar"].tolist() == [0.25]
-    assert {path.name for path in (tmp_path / "book" / "one").iterdir()} == {"metrics.json", "history.csv"}
-    assert not [p for p in (tmp_path / "book").rglob("*") if p.is_file() and "someone" in p.read_text()]
+def sweep_folder(tmp_path: Path, *runs: str) -> Path:
+    folders = [run_folder(tmp_path / "sweep" / f"run-{i}", run, seed=i // 2) for i, run in enumerate(runs)]
+    results.table(folders).assign(label="all").to_csv(tmp_path / "sweep" / "results.csv", index=False)
+    return tmp_path / "sweep"
 
 
-def test_the_books_tables_are_those_of_its_runs():
-    table = results.table(ROOT / "book" / "results")
-    for notebook, part in table.groupby("notebook"):
-        written = pd.read_csv(ROOT / "book" / "results" / results.TABLES[notebook], float_precision="round_trip")
-        for column in ("run", "model", *results.SCORES, "fingerprint"):
-            assert written[column].tolist() == part[column].tolist()
+def test_a_failed_run_has_a_row_that_says_so_whatever_it_left(tmp_path: Path):
+    folder = run_folder(tmp_path / "one")
+    record = {"status": "failed", "error": "a/n.ipynb failed in cell [3]: ValueError: no\nits notebook: x"}
+    (folder / "run.json").write_text(json.dumps({**record, "notebook": "n.ipynb", "parameters": {"SEED": 3}}))
+    run_folder(tmp_path / "two")
+    table = results.table(tmp_path)
+    assert table["status"].tolist() == ["failed: ValueError: no", "finished"] and table["SEED"].tolist() == [3, 1]
+    assert table["accuracy"].isna().tolist() == [True, False] and table["leaks_twin"][1] == 2
+    assert "3,," in table.to_csv() or "3" in table.to_csv().split(",")[3:], "42 stays 42, and is not 42.0"
+
+
+def test_publishing_leaves_paths_and_clips_behind(tmp_path: Path):
+    written = results.publish(sweep_folder(tmp_path, "asx bss bxx"), tmp_path / "book")
+    assert written == tmp_path / "book" / "sweep.csv" and pd.read_csv(written)["accuracy"].tolist() == [2 / 3]
+    published = {path.name for path in (tmp_path / "book" / "sweep" / "run-0").iterdir()}
+    assert published == {"metrics.json", "history.csv", "answers.csv"}
+    everything = "".join(path.read_text() for path in (tmp_path / "book").rglob("*") if path.is_file())
+    assert "someone" not in everything and "secret" not in everything and "zoe" not in everything
+    assert set(results.answers(tmp_path / "book" / "sweep" / "run-0")["speaker"]) == {"0", "1"}, "numbered, not named"
+
+
+def test_runs_are_pooled_over_folds_and_averaged_over_seeds(tmp_path: Path):
+    sweep = sweep_folder(tmp_path, "ass asx", "bss bxx bxs bss", "ass ass", "bss bxx bxx bss")
+    results.publish(sweep, tmp_path / "book")
+    for where, name in ((tmp_path, "sweep"), (tmp_path / "book", "sweep")):
+        pool = results.pooled(results.swept(where, name), "label").loc["all"]
+        assert (pool["seeds"], pool["speakers"], pool["rows"], pool["minutes"]) == (2, 2, 6, 1)
+        assert pool["accuracy"] == pytest.approx((4 / 6 + 1) / 2)
+        assert (pool["accuracy_least"], pool["accuracy_most"]) == (pytest.approx(4 / 6), 1)
+        assert pool["accuracy_low"] == pytest.approx(3 / 4) and pool["accuracy_high"] == pytest.approx(7 / 8)
+    assert (
+        "0.833 [0.750, 0.875]" in results.shown(results.pooled(results.swept(tmp_path, "sweep"), "label")).to_string()
+    )
+
+
+def test_a_missing_sweep_says_how_to_make_it(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match="sernb sweep sweeps/waterfall.yml"):
+        results.swept(tmp_path, "waterfall")
+
+
+def test_the_epoch_from_which_a_level_is_reached_is_a_steady_one():
+    history = pd.DataFrame({"epoch": range(1, 11), "val_accuracy": [0.1, 0.9, 0.1, 0.1, 0.1, 0.6, 0.6, 0.6, 0.6, 0.6]})
+    assert results.epochs_to(history, 0.55) == 8
+    assert pd.isna(results.epochs_to(history, 0.8))
+
+
+@pytest.mark.parametrize("table", sorted((ROOT / "book" / "results").glob("*.csv")), ids=lambda path: path.stem)
+def test_the_books_tables_are_those_of_its_runs(table: Path):
+    written = pd.read_csv(table, float_precision="round_trip")
+    finished = written[written["status"] == "finished"]
+    folders = [table.with_suffix("") / run for run in finished["run"].unique()]
+    found = results.table(folders)
+    for column in ("run", "model", *results.SCORES, "fingerprint"):
+        assert finished[column].tolist() == found[column].tolist()

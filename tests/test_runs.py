@@ -10,6 +10,7 @@ import pytest
 import small_notebooks
 
 from sernb import runs
+from sernb import sweeps
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_wrong_parameters_are_refused_before_anything_happens(notebook: Path, tm
     with pytest.raises(runs.ParameterError, match=says):
         runs.run(notebook, given, tmp_path / "out")
     with pytest.raises(runs.ParameterError, match=says):
-        runs.run_all([runs.Job(notebook, tmp_path / "out", given)])
+        sweeps.run_all([runs.Job(notebook, tmp_path / "out", given)])
     assert not (tmp_path / "out").exists()
 
 
@@ -73,6 +74,7 @@ def test_not_a_notebook_is_an_error_that_names_it(tmp_path: Path):
 def test_slugs_are_readable():
     assert runs.slug({"CORPUS": "demo-crema", "MAX_CLIPS": 240}) == "corpus-demo-crema_max-clips-240"
     assert runs.slug({"SPLIT": "75:15:10", "MODELS": ["a", "b"]}) == "split-75-15-10_models-a+b"
+    assert runs.slug({"SNR": -5, "GAIN": [-12, 12.5]}) == "snr--5_gain--12+12.5"
     assert runs.slug({}) == "defaults"
     long = [runs.slug({"DATA_DIR": "x" * 200 + end}) for end in "ab"]
     assert len(long[0]) <= 120 and long[0] != long[1]
@@ -169,22 +171,6 @@ def test_relative_folders_are_the_callers(tmp_path: Path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     runs.run(notebook, {"DATA_DIR": "data"}, Path("out"), cwd=tmp_path / "elsewhere")
     assert (tmp_path / "elsewhere" / "data.txt").read_text() == str(tmp_path / "elsewhere" / "data")
-
-
-@pytest.mark.notebook
-def test_a_failing_run_does_not_stop_the_others(tmp_path: Path, notebook: Path):
-    bad = small_notebooks.write(tmp_path / "bad.ipynb", "1 / 0")
-    jobs = [runs.Job(bad, tmp_path / "one"), *(runs.Job(notebook, tmp_path / name) for name in ("two", "three"))]
-    outcomes = runs.run_all(jobs, workers=2)
-    assert [outcome.status for outcome in outcomes] == ["failed", "finished", "finished"]
-    assert [outcome.job for outcome in outcomes] == jobs
-    assert "ZeroDivisionError" in outcomes[0].error
-    assert [outcome.status for outcome in runs.run_all(jobs[1:])] == ["kept", "kept"]
-
-
-def test_two_runs_may_not_share_a_folder(tmp_path: Path, notebook: Path):
-    with pytest.raises(ValueError, match="share"):
-        runs.run_all([runs.Job(notebook, tmp_path / "one")] * 2)
 
 
 def test_what_a_killed_run_left_does_not_lie_beside_the_next(tmp_path: Path):

@@ -100,7 +100,7 @@ def test_leaks_are_counted_row_by_row():
             ("d", "z", 0, "val"),
         ],
         columns=["speaker", "sha256", "copy", "split"],
-    )
+    ).assign(corpus="local")
     assert splits.leaks(rows) == {"speaker": 1, "twin": 1, "content": 1}
     assert splits.leaks(rows, fitted=("train", "val"))["content"] == 2
 
@@ -131,3 +131,20 @@ def test_what_cannot_be_split_says_how_many_it_takes(clips, protocol, options, m
 def test_sizes_count_each_side():
     shown = splits.sizes(splits.prepare(table(), "random", augment="before-split", seed=0))
     assert list(shown.index) == list(splits.SIDES) and shown["rows"].sum() == 240
+
+
+def test_another_corpus_can_be_the_test_side_and_its_01_is_nobody_elses():
+    ours, theirs = table(ids=["01", "02", "03"]), table(corpus="ravdess", ids=["01"])
+    theirs["sha256"] += " of theirs"
+    rows = splits.test_elsewhere(splits.prepare(ours, "speaker", ratio="1:1:1"), theirs)
+    test = rows[rows["split"] == "test"]
+    assert set(test["corpus"]) == {"ravdess"} and len(test) == len(theirs)
+    assert set(rows.loc[rows["split"] != "test", "corpus"]) == {"local"}
+    assert splits.leaks(rows) == {"speaker": 0, "twin": 0, "content": 0}
+
+
+def test_two_corpora_are_cut_to_the_emotions_they_share():
+    first, second = corpora.sharing_emotions(table(), table(emotions=("sad", "happy", "calm")))
+    assert set(first["emotion"]) == set(second["emotion"]) == {"happy", "sad"}
+    with pytest.raises(corpora.CorpusError, match="calm"):
+        corpora.sharing_emotions(table(), table(emotions=("calm", "sad")))

@@ -1,0 +1,130 @@
+"""Floor 3: what Zisad, Hossain and Andersson (2020) claim, beside what was measured, and a verdict for each claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sernb import results
+from sernb import splits
+
+# Another seed moves a figure by more than this; a claim counts as reached from so far below it.
+TOLERANCE = 0.02
+
+
+def claimed(corpus: str) -> pd.Series:
+    """The accuracies that the paper claims for a corpus (or its demo), by quantity: `mean test` and the like.
+
+    Empty for a corpus that the paper does not treat.
+    """
+    table = pd.read_csv(files("sernb").joinpath("data/claims.csv"))
+    return table[table["corpus"] == corpus.removeprefix("demo-")].set_index("quantity")["value"]
+
+
+def against(result: Mapping[str, Any]) -> pd.DataFrame:
+    """The paper's accuracies for a run's corpus beside the run's own, by side; NaN where either is mute."""
+    known = claimed(result["corpus"]["name"])
+    if "tested" in result["split"]:  # the paper tested on the corpus that it trained on
+        known = known.drop([name for name in known.index if name.endswith("test")])
+    measured = next(iter(result["models"].values()))
+    rows = {
+        side: {
+            "claimed, mean of its runs": known.get(f"mean {side}", np.nan),
+            "claimed, best": known.get(f"best {side}", np.nan),
+            "this run": measured.get(side, {}).get("accuracy", np.nan),
+        }
+        for side in splits.SIDES
+    }
+    return pd.DataFrame(rows).T
+
+
+def table(grid: pd.DataFrame, published: pd.DataFrame, unseen: pd.DataFrame) -> pd.DataFrame:
+    """Each claim of the paper, what the paper's way gives, what is left of it on unseen speakers, and a verdict.
+
+    Args:
+        grid: The sweep over splits and output activations, as rows of `results.swept`.
+        published: Runs of the best setting as published, longer trained than the grid's.
+        unseen: Runs with no speaker on two sides and no copies.
+
+    Returns:
+        `corpus`, `claim` (`best train` and the like), `claimed`, `measured`, `unseen` (NaN where nothing was measured,
+        or where the claim is about training clips), `verdict` and `why`.
+    """
+    published = pd.concat([grid[grid["NORMALISE"] == "pad"], published])
+    rows = [
+        {"corpus": "RAVDESS", "claim": quantity, "claimed": value, **_judged(quantity, value, published, unseen)}
+        for quantity, value in claimed("ravdess").items()
+    ]
+    lost = {"measured": np.nan, "unseen": np.nan, "verdict": "not reproducible"}
+    why = "the recordings of patients were never published"
+    rows += [
+        {"corpus": "local", "claim": quantity, "claimed": value, **lost, "why": why}
+        for quantity, value in claimed("local").items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _judged(quantity: str, value: float, published: pd.DataFrame, unseen: pd.DataFrame) -> dict[str, Any]:
+    how, side = quantity.split()
+    column = "accuracy" if side == "test" else f"{side}_accuracy"
+    pick = pd.Series.max if how == "best" else pd.Series.mean
+    measured, honest = (pick(runs[column].astype(float)) if len(runs) else np.nan for runs in (published, unseen))
+    honest = np.nan if side == "train" else honest
+    verdict, why = judge(value, measured, honest, of_training=side == "train")
+    return {"measured": measured, "unseen": honest, "verdict": verdict, "why": why}
+
+
+def judge(value: float, measured: float, honest: float, *, of_training: bool = False) -> tuple[str, str]:
+    """`holds`, `holds only with the leak` or `not reproducible`, and why; empty where a measurement is missing.
+
+    Args:
+        value: The claimed accuracy.
+        measured: The accuracy that the paper's way gives.
+        honest: The accuracy on unseen speakers.
+        of_training: Whether the claim is about the clips trained on: then unseen speakers have no part in it.
+    """
+    if np.isnan(measured) or (np.isnan(honest) and not of_training):
+        return "", "not measured yet"
+    if measured < value - TOLERANCE:
+        return "not reproducible", f"the paper's way gives {measured:.3f} here"
+    if of_training:
+        return "holds", "but says only how well the network knows the clips that it was trained on"
+    if honest < value - TOLERANCE:
+        return "holds only with the leak", f"on speakers not heard in training {honest:.3f} is left"
+    return "holds", "on speakers not heard in training as well"
+
+
+def story(steps: pd.DataFrame) -> str:
+    """The waterfall in words, for a page: where it begins, what each step costs, and what is left.
+
+    Args:
+        steps: What `results.pooled` returns for the steps of the waterfall, in order.
+    """
+    if len(steps) < 2:
+        return "The waterfall has not been measured yet."
+    words = [f"**{steps.index[0][0].upper()}{steps.index[0][1:]}**: {_score(steps.iloc[0])}."]
+    for i in range(1, len(steps)):
+        lost = 100 * (steps["accuracy"].iloc[i] - steps["accuracy"].iloc[i - 1])
+        words.append(f"**Then {steps.index[i]}**: {_score(steps.iloc[i])}, {lost:+.1f} points.")
+    return "\n".join(f"- {line}" for line in words)
+
+
+def _score(step: pd.Series) -> str:
+    return f"{results.with_interval(step)} ({step['seeds']:.0f} seeds, {step['speakers']:.0f} speakers tested)"
+
+
+def provenance(sweeps: Mapping[str, pd.DataFrame]) -> str:
+    """For a page: how many runs of each sweep there are, on which clips, at which revisions, and how long they took."""
+    return "\n".join(f"- `{name}`: {_origin(runs)}" for name, runs in sweeps.items())
+
+
+def _origin(runs: pd.DataFrame) -> str:
+    finished = runs[runs["status"] == "finished"]
+    minutes = f"{finished['seconds'].min() / 60:.0f} to {finished['seconds'].max() / 60:.0f} minutes of training each"
+    failed = f", {len(runs) - len(finished)} of them failed" if len(runs) > len(finished) else ""
+    prints, revisions = (", ".join(sorted(set(finished[what].astype(str)))) for what in ("fingerprint", "revision"))
+    return f"{len(runs)} runs{failed}, {minutes}; clips {prints}, revision {revisions}"

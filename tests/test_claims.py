@@ -1,0 +1,69 @@
+"""The paper's claims beside measurements."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sernb import claims
+
+
+def runs(**scores: list[float]) -> pd.DataFrame:
+    return pd.DataFrame(scores).assign(NORMALISE="pad")
+
+
+def test_claims_are_those_of_the_paper():
+    assert claims.claimed("ravdess")["mean test"] == 0.813
+    assert claims.claimed("demo-local")["best test"] == 0.612
+    assert claims.claimed("crema").empty
+
+
+@pytest.mark.parametrize(
+    ("measured", "honest", "of_training", "verdict"),
+    [
+        (0.80, 0.80, False, "holds"),
+        (0.79, 0.79, False, "not reproducible"),
+        (0.85, 0.60, False, "holds only with the leak"),
+        (0.85, np.nan, True, "holds"),
+        (0.85, np.nan, False, ""),
+        (np.nan, 0.9, False, ""),
+    ],
+)
+def test_a_claim_is_judged_by_what_was_measured(measured, honest, of_training, verdict):
+    assert claims.judge(0.813, measured, honest, of_training=of_training)[0] == verdict
+
+
+def test_best_and_mean_are_over_the_papers_way_and_max_minus_is_not():
+    grid = runs(accuracy=[0.80, 0.9], train_accuracy=[0.95, 0.99], val_accuracy=[0.8, 0.9])
+    grid.loc[1, "NORMALISE"] = "max-minus"
+    published = runs(accuracy=[0.84], train_accuracy=[0.97], val_accuracy=[0.82]).drop(columns="NORMALISE")
+    unseen = runs(accuracy=[0.5, 0.6], train_accuracy=[0.99, 0.99], val_accuracy=[0.55, 0.6])
+    table = claims.table(grid, published, unseen).query("corpus == 'RAVDESS'").set_index("claim")
+    assert table.loc["mean test", ["measured", "unseen"]].tolist() == pytest.approx([0.82, 0.55])
+    assert table.loc["best val", ["measured", "unseen"]].tolist() == pytest.approx([0.82, 0.6])
+    assert table["verdict"].to_dict() == {
+        "best train": "holds",
+        "best val": "holds only with the leak",
+        "mean train": "holds",
+        "mean val": "holds only with the leak",
+        "mean test": "holds only with the leak",
+    }
+
+
+def test_nobody_can_check_the_local_corpus():
+    nothing = runs(accuracy=[], train_accuracy=[], val_accuracy=[])
+    table = claims.table(nothing, nothing, nothing)
+    assert set(table.loc[table["corpus"] == "local", "verdict"]) == {"not reproducible"}
+    assert set(table.loc[table["corpus"] == "RAVDESS", "why"]) == {"not measured yet"}
+
+
+def test_the_story_tells_what_each_step_costs():
+    steps = pd.DataFrame(
+        {"accuracy": [0.8, 0.55], "accuracy_low": [0.7, 0.5], "accuracy_high": [0.9, 0.6], "seeds": 3, "speakers": 24},
+        index=["all of it", "nobody twice"],
+    )
+    told = claims.story(steps).splitlines()
+    assert told[0] == "- **All of it**: 0.800 [0.700, 0.900] (3 seeds, 24 speakers tested)."
+    assert "0.550 [0.500, 0.600]" in told[1] and "-25.0 points" in told[1]
+    assert "not been measured" in claims.story(steps[:1])

@@ -1,0 +1,243 @@
+"""Sweeps on real Dask clusters, with workers really killed; the notebooks are small ones that need no TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import small_notebooks
+import yaml
+
+from sernb import runs
+from sernb import sweeps
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+# What a training notebook leaves, as far as the table reads it; and a log of who ran, outside of the run's folder.
+LOG = """\
+import os, time
+from pathlib import Path
+
+name = Path(OUTPUT_DIR).name
+def log(word):
+    with open(Path(OUTPUT_DIR).parents[1] / "log.txt", "a") as file:
+        file.write(f"{word} {name} {os.getpid()} {os.environ['OMP_NUM_THREADS']}\\n")
+log("begins")
+time.sleep(RATE)"""
+METRICS = """\
+import json
+
+metrics = {"notebook": "small", "parameters": {"SEED": SEED, "SPLIT": SPLIT}, "split": {"protocol": "random"},
+           "corpus": {"name": "local", "clips": 7, "fingerprint": "abc"}, "environment": {"revision": "1"},
+           "models": {"m": {"test": {"accuracy": SEED / 10}, "epochs": 1}}}
+Path(OUTPUT_DIR, "metrics.json").write_text(json.dumps(metrics))
+log("ends")"""
+FAILS = "if SEED == 3: raise ValueError('three is too many')"
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> Path:
+    return small_notebooks.write(tmp_path / "notebooks" / "small.ipynb", LOG, FAILS, METRICS)
+
+
+def sweep_file(tmp_path: Path, grid: object, name: str = "grid.yml", **rest: object) -> Path:
+    path = tmp_path / name
+    path.write_text(yaml.safe_dump({"notebook": "notebooks/small.ipynb", "grid": grid, **rest}, sort_keys=False))
+    return path
+
+
+def logged(tmp_path: Path, word: str) -> list[str]:
+    log = tmp_path / "log.txt"
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [line.split()[1] for line in lines if line.startswith(word)]
+
+
+def eventually(true: Callable[[], object], what: str, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.1)
+
+
+def sernb(*words: object, **options) -> subprocess.Popen:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([str(BIN / "sernb"), *map(str, words)], **pipes, **options)
+
+
+# the sweep file
+
+
+def test_a_grid_is_every_combination_named_by_what_varies(tmp_path: Path, notebook: Path):
+    grid = {"SPLIT": ["70:20:10", "8:1:1"], "SEED": [1, 2]}
+    jobs = sweeps.read(sweep_file(tmp_path, grid, parameters={"LOUD": False})).jobs(tmp_path / "out")
+    assert [job.output_dir.name for job in jobs] == [
+        "split-70-20-10_seed-1", "split-70-20-10_seed-2", "split-8-1-1_seed-1", "split-8-1-1_seed-2",
+    ]  # fmt: skip
+    assert jobs[3].parameters == {"LOUD": False, "SPLIT": "8:1:1", "SEED": 2}
+
+
+def test_grids_in_a_list_carry_labels(tmp_path: Path, notebook: Path):
+    grid = [{"label": "first", "SEED": [1]}, {"SEED": [2], "SPLIT": ["8:1:1"]}]
+    jobs = sweeps.read(sweep_file(tmp_path, grid)).jobs(tmp_path)
+    assert [(job.label, job.output_dir.name) for job in jobs] == [("first", "seed-1"), ("", "seed-2_split-8-1-1")]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[1, 2]", "a sweep file has `notebook`, `grid`"),
+        ("notebook: notebooks/small.ipynb", "a sweep file has `notebook`, `grid`"),
+        ("{notebook: notebooks/small.ipynb, grid: {SEED: [1]}, seeds: 3}", "this one has notebook, grid, seeds"),
+        ("{notebook: notebooks/none.ipynb, grid: {SEED: [1]}}", "no notebook notebooks/none.ipynb"),
+        ("{notebook: notebooks/small.ipynb, grid: {SEED: 1}}", r"as in `SEED: \[1\]`"),
+        ("{notebook: notebooks/small.ipynb, grid: {SEED: []}}", "SEED takes a list"),
+        ("{notebook: notebooks/small.ipynb, grid: [3]}", "`grid` maps"),
+        ("{notebook: notebooks/small.ipynb, grid: {SEED: [1]}, parameters: [2]}", "`parameters` maps"),
+        ("{notebook: notebooks/small.ipynb, grid: {SEED: [1]}, parameters: {SEED: 2}}", "leave it in one"),
+        ("{notebook: notebooks/small.ipynb, grid: {SEED: [1, 1]}}", "seed-1 stands twice"),
+        ("{notebook: notebooks/small.ipynb, grid: {SEDE: [1]}}", "did you mean SEED"),
+        ("{notebook: notebooks/small.ipynb, grid: {SPLIT: [75:15]}}", "needs quotes"),
+        ("grid: {SEED: [1]}\ngrid: {SEED: [2]}", "'grid' stands twice"),
+        ("grid: {SEED: [1]", "not YAML"),
+    ],
+)
+def test_a_wrong_sweep_file_is_refused_before_anything_runs(tmp_path: Path, notebook: Path, text: str, says: str):
+    path = tmp_path / "grid.yml"
+    path.write_text(text)
+    with pytest.raises((sweeps.SweepError, runs.ParameterError), match=says):
+        sweeps.run(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "sweeps").glob("*.yml")), ids=lambda path: path.stem)
+def test_the_sweeps_that_come_with_it_can_be_read(path: Path):
+    assert sweeps.read(path).points
+
+
+# on a local cluster
+
+
+@pytest.mark.notebook
+def test_a_sweep_leaves_a_table_and_only_stale_runs_are_made_again(tmp_path: Path, notebook: Path):
+    path = sweep_file(tmp_path, [{"label": "some", "SEED": [1, 3, 2]}], parameters={"RATE": 0.0})
+    first = sernb("sweep", path, "-o", tmp_path / "out")
+    told, _ = first.communicate(timeout=120)
+    assert first.returncode == 1 and "ValueError: three is too many" in told and "3 of 3 done" in told
+    table = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert table["run"].tolist() == ["seed-1", "seed-3", "seed-2"] and set(table["label"]) == {"some"}
+    assert table["accuracy"].tolist()[::2] == [0.1, 0.2] and table["accuracy"].isna()[1]
+    assert table["status"][0] == "nan" or table["status"][1].startswith("failed: ")
+    assert "three is too many" in (tmp_path / "out" / "seed-3" / "small.ipynb").read_text()
+    assert sorted(logged(tmp_path, "begins")) == ["seed-1", "seed-2", "seed-3"]
+
+    small_notebooks.touch(notebook)
+    sweep_file(tmp_path, [{"SEED": [1, 2]}], parameters={"RATE": 0.0})
+    assert [outcome.status for outcome in sweeps.run(path, tmp_path / "out")] == ["finished"] * 2
+    assert [outcome.status for outcome in sweeps.run(path, tmp_path / "out")] == ["kept"] * 2
+    sweep_file(tmp_path, [{"SEED": [2, 4]}], parameters={"RATE": 0.0})
+    assert [outcome.status for outcome in sweeps.run(path, tmp_path / "out")] == ["kept", "finished"]
+    assert pd.read_csv(tmp_path / "out" / "results.csv")["run"].tolist() == ["seed-2", "seed-4"]
+
+
+def test_two_runs_may_not_share_a_folder(tmp_path: Path, notebook: Path):
+    with pytest.raises(ValueError, match="share"):
+        sweeps.run_all([runs.Job(notebook, tmp_path / "one")] * 2)
+
+
+def kernels_of(folder: Path) -> list[psutil.Process]:
+    """Kernels that still work for this test, by its folder in their working directory."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = " ".join(process.info["cmdline"] or [])
+        if "ipykernel_launcher" in words and process.info["cwd"] == str(folder):
+            found.append(process)
+    return found
+
+
+@pytest.mark.notebook
+def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path: Path, notebook: Path):
+    path = sweep_file(tmp_path, {"SEED": [1, 2, 4, 5]}, parameters={"RATE": 2.0})
+    command = ("sweep", path, "-o", "out", "--workers", 1)
+    first = sernb(*command, cwd=tmp_path, start_new_session=True)
+    eventually(lambda: len(logged(tmp_path, "begins")) > 1, "the second run begins")
+    os.killpg(first.pid, signal.SIGINT)  # as Ctrl-C in a terminal: to all of the sweep's processes
+    told, _ = first.communicate(timeout=60)
+    assert first.returncode == 130 and "the same command goes on" in told and "Traceback" not in told, told
+    eventually(lambda: not kernels_of(tmp_path), "kernels end", 20)
+    finished = logged(tmp_path, "ends")
+    assert finished and pd.read_csv(tmp_path / "out" / "results.csv")["run"].tolist() == finished
+
+    second = sernb(*command, cwd=tmp_path)
+    told, _ = second.communicate(timeout=120)
+    assert second.returncode == 0 and f"{len(finished)} runs are there already" in told
+    assert sorted(logged(tmp_path, "ends")) == ["seed-1", "seed-2", "seed-4", "seed-5"], "nothing finished ran twice"
+
+
+# on somebody's cluster
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
+    """A scheduler and two workers, started as README says."""
+    dask, quiet = str(BIN / "dask"), {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    note = tmp_path / "scheduler.json"
+    command = [dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(note)]
+    started = [subprocess.Popen(command, cwd="/", **quiet)]
+    eventually(note.exists, "the scheduler starts")
+    address = json.loads(note.read_text())["address"]
+    worker = [dask, "worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny"]
+    started += [subprocess.Popen(worker, cwd="/", **quiet) for _ in range(2)]
+    yield address, started[1:]
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.notebook
+def test_the_run_of_a_killed_worker_is_made_again_by_another(tmp_path: Path, notebook: Path, cluster):
+    address, workers = cluster
+    path = sweep_file(tmp_path, {"SEED": [1, 2, 4, 5]}, parameters={"RATE": 3.0})
+    sweep = sernb("sweep", path, "-o", "out", "--scheduler", address, cwd=tmp_path)
+    eventually(lambda: len(logged(tmp_path, "begins")) >= 2, "two runs begin")
+    (victim,) = (kernel for kernel in kernels_of(tmp_path) if workers[0].pid in [p.pid for p in kernel.parents()])
+    workers[0].send_signal(signal.SIGKILL)
+    told, _ = sweep.communicate(timeout=120)
+    assert sweep.returncode == 0, told
+    assert sorted(logged(tmp_path, "ends")) == ["seed-1", "seed-2", "seed-4", "seed-5"], "nothing finished ran twice"
+    assert len(logged(tmp_path, "begins")) == 5, "the one that died was begun twice"
+    assert not victim.is_running(), "no kernel without its worker"
+    threads = {line.split()[3] for line in (tmp_path / "log.txt").read_text().splitlines()}
+    assert threads == {str(max(1, (os.cpu_count() or 1) // 2))}, "two workers share out the cores"
+
+
+@pytest.mark.notebook
+def test_a_cluster_that_cannot_make_the_runs_is_refused(tmp_path: Path, notebook: Path, cluster):
+    path = sweep_file(tmp_path, {"SEED": [1]})
+    with pytest.raises(sweeps.SweepError, match=r"tcp://127.0.0.1:9 .*dask scheduler"):
+        sweeps.run(path, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
+    address, workers = cluster
+    for worker in workers:
+        worker.kill()
+        worker.wait()
+    with pytest.raises(sweeps.SweepError, match=re.escape(f"dask worker {address}")):
+        sweeps.run(path, tmp_path / "out", scheduler=address)
+
+
+def test_a_worker_with_another_sernb_would_make_other_runs(tmp_path: Path, notebook: Path, monkeypatch):
+    class Elsewhere:
+        def run(self, function, *given):
+            return {"tcp://1.2.3.4:5": function(*given) | {"sernb": "another"}}
+
+    with pytest.raises(sweeps.SweepError, match=r"tcp://1.2.3.4:5 .* sernb \(another, here"):
+        sweeps._check_workers(Elsewhere(), [runs.Job(notebook, tmp_path / "out" / "one")])

@@ -125,6 +125,8 @@ def _scored(run: Finished) -> str:
     uar, (low, high) = entry["test"]["uar"], entry["ci95"]["uar"]
     interval = "one speaker: no interval" if low is None else f"95 % interval {low:.2f} to {high:.2f}"
     told = f"**{uar:.2f}** ({interval}; chance {1 / len(run.labels):.2f}), {split['test']} rows"
+    if "tested" in split:
+        told += f" of {corpora.known(split['tested']['name']).title}"
     if split["leaks"]["speaker"]:
         return f"**UAR on unseen speakers: not measured.** On clips of the speakers that it was trained on: {told}."
     return f"**UAR on unseen speakers:** {told} of {_speakers(run, 'test')}."

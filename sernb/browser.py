@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import ipywidgets as w
-import numpy as np
 import pandas as pd
 
 from sernb import audio
@@ -115,11 +114,10 @@ def _load_corpus(ui: SimpleNamespace) -> None:
 def _filter(ui: SimpleNamespace) -> None:
     if ui.filtering:
         return
-    wanted = {name: choice.value for name, choice in ui.filters.items() if choice.value != ALL}
-    fits = np.logical_and.reduce(
-        [ui.table[name] == value for name, value in wanted.items()] or [ui.table["clip"] != ""]
-    )
-    ui.chosen = ui.table[fits].reset_index(drop=True)
+    chosen = ui.table
+    for name, choice in ui.filters.items():
+        chosen = chosen if choice.value == ALL else chosen[chosen[name] == choice.value]
+    ui.chosen = chosen.reset_index(drop=True)
     ui.filtering = True
     ui.place.max = max(1, len(ui.chosen))
     ui.place.value = 1

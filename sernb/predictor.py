@@ -6,6 +6,7 @@ import io
 import threading
 import time
 from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -69,11 +70,12 @@ def predict(run: str | Path, *, folders: tuple[str | Path, ...] = (), browser: w
     ui.upload.observe(lambda _: _from(ui, SOURCES[1]), "value")
     ui.clip.observe(lambda _: _from(ui, SOURCES[2]), "value")
     ui.now.on_click(widgets.guarded(ui, _predict))
+    ui.other.observe(widgets.guarded(ui, _another), "value")
     ui.again.on_click(widgets.guarded(ui, _again))
     widgets.guarded(ui, _load_run)()
     return w.VBox(
         [
-            w.HBox([ui.run, ui.again]),
+            w.HBox([ui.run, ui.other, ui.again], layout=w.Layout(flex_flow="row wrap")),
             w.HBox([ui.source, ui.upload, ui.clip, ui.now], layout=w.Layout(flex_flow="row wrap")),
             ui.said,
             w.HBox([ui.bars, ui.view], layout=w.Layout(flex_flow="row wrap")),
@@ -88,8 +90,9 @@ def _controls(run: str | Path, folders: tuple[str | Path, ...], browser: w.Widge
         finding=False,
         folders=folders,
         browser=getattr(browser, "state", None),
-        run=w.Combobox(value=str(run), description="Run", style=style, layout=w.Layout(width="52em"),
-                       continuous_update=False),
+        run=w.Dropdown(options=[str(run)], description="Run", style=style, layout=w.Layout(width="46em")),
+        other=w.Text(placeholder="or the folder of another run, then Enter", continuous_update=False,
+                     layout=w.Layout(width="24em")),
         again=w.Button(description="Look again", icon="refresh"),
         source=w.ToggleButtons(options=SOURCES, style={"button_width": "13em"}),
         upload=w.FileUpload(accept="audio/*,.wav,.flac,.ogg,.mp3", description="Choose a file"),
@@ -106,7 +109,7 @@ def _controls(run: str | Path, folders: tuple[str | Path, ...], browser: w.Widge
 
 def _find(ui: SimpleNamespace) -> None:
     """Runs that can predict, and the clips of local corpora, the newest first."""
-    ui.run.options = tuple(map(str, prediction.find(*ui.folders)))
+    _offer_runs(ui, map(str, prediction.find(*ui.folders)))
     corpora_there = [Path(folder) for folder in ui.folders if Path(folder, local.MANIFEST).is_file()]
     clips = [(file, str(root / file)) for root in corpora_there for file in local.manifest(root)["file"][::-1]]
     if clips and list(ui.clip.options) != clips:
@@ -115,12 +118,28 @@ def _find(ui: SimpleNamespace) -> None:
         ui.finding = False
 
 
+def _offer_runs(ui: SimpleNamespace, found: Iterable[str]) -> None:
+    """The run that is chosen stays the first, so that offering others changes nothing."""
+    ui.finding = True
+    ui.run.options, ui.run.index = list(dict.fromkeys([ui.run.value, *ui.run.options, *found])), 0
+    ui.finding = False
+
+
+def _another(ui: SimpleNamespace) -> None:
+    """A run whose folder was typed."""
+    if folder := ui.other.value.strip():
+        _offer_runs(ui, [folder])
+        ui.run.value = folder
+
+
 def _again(ui: SimpleNamespace) -> None:
     _find(ui)
     _load_run(ui)
 
 
 def _load_run(ui: SimpleNamespace) -> None:
+    if ui.finding:
+        return
     ui.finished = None  # or the old network's answers would stand below the new one's name
     ui.finished = prediction.load(ui.run.value.strip())
     shown = {"text/markdown": prediction.card(ui.finished), "text/plain": ""}

@@ -174,6 +174,10 @@ def test_an_import_corrected_by_hand(tmp_path):
 def test_check_and_predict_say_what_is_missing(tmp_path):
     assert "No clip is in this corpus yet" in said(curator.check(tmp_path))
     assert "holds no finished run" in said(predictor.predict(tmp_path / "none"))
+    panel = predictor.predict(tmp_path / "none", folders=(tmp_path,))
+    other = next(one for one in controls(panel) if getattr(one, "placeholder", "").startswith("or the folder"))
+    other.value = str(tmp_path / "typed")
+    assert control(panel, "Run").value == str(tmp_path / "typed") and "typed holds no finished run" in said(panel)
 
 
 def test_train_says_what_went_wrong(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -138,12 +139,24 @@ def paper_cnn(input_shape: tuple[int, ...], classes: int, *, output_activation: 
         model.add(layers.Dropout(0.2))
     model.add(layers.GlobalAveragePooling2D())
     model.add(layers.Dense(classes, activation=output_activation, dtype="float32"))  # whatever the precision
-    return compiled(model)
+    return compiled(model, divided_crossentropy if output_activation == "sigmoid" else "categorical_crossentropy")
 
 
-def compiled(model: keras.Model) -> keras.Model:
-    """The model with what both are trained by here: Adam at its default rate, categorical cross-entropy, accuracy."""
-    model.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
+def divided_crossentropy(truth: keras.KerasTensor, outputs: keras.KerasTensor) -> keras.KerasTensor:
+    """Categorical cross-entropy of outputs, shape (n, classes), divided by their row's sum; shape (n,).
+
+    Keras divides too, but not what comes of its own sigmoid: that one's logits it remembers, and trains on them as if
+    it were softmax, so that both give the same network to the last digit. In the year of the paper it divided.
+    """
+    import keras
+
+    shares = outputs / keras.ops.sum(outputs, axis=-1, keepdims=True)
+    return keras.losses.categorical_crossentropy(truth, shares)
+
+
+def compiled(model: keras.Model, loss: str | Callable = "categorical_crossentropy") -> keras.Model:
+    """The model with what all are trained by here: Adam at its default rate, a loss, accuracy."""
+    model.compile(optimizer="adam", loss=loss, metrics=["accuracy"])
     return model
 
 

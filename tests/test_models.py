@@ -1,3 +1,5 @@
+import keras
+import numpy as np
 import pytest
 
 from sernb import models
@@ -37,3 +39,17 @@ def test_an_unknown_activation():
 def test_the_summary_is_text():
     text = models.summary(models.study_a("conv1d-a", (2, 1), 6))
     assert "106,694" in text and "conv1d" in text
+
+
+def test_sigmoid_is_no_softmax_in_disguise_and_can_be_kept(tmp_path):
+    """Keras trains its own sigmoid on the logits that it remembers, as it does softmax: then both give one network."""
+    x, y = np.random.default_rng(0).normal(size=(32, 40, 40, 1)), np.eye(8)[np.arange(32) % 8]
+    losses = {}
+    for activation in ("sigmoid", "softmax"):
+        keras.utils.set_random_seed(1)
+        model = models.paper_cnn((40, 40, 1), 8, output_activation=activation)
+        losses[activation] = model.fit(x, y, epochs=2, verbose=0).history["loss"]
+        models.without_optimizer(model).save(tmp_path / "kept.keras")
+        kept = keras.saving.load_model(tmp_path / "kept.keras")
+        np.testing.assert_allclose(kept.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
+    assert losses["sigmoid"] != losses["softmax"]

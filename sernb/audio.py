@@ -118,6 +118,46 @@ def augment(signal: np.ndarray, sample_rate: int, kind: str, *, seed: int) -> np
     return np.asarray(augmented[0] if isinstance(augmented, list) else augmented, dtype=np.float32)
 
 
+def alter(
+    signal: np.ndarray,
+    sample_rate: int,
+    *,
+    snr: float | None = None,
+    semitones: float = 0.0,
+    speed: float = 1.0,
+    vocal_tract: float = 1.0,
+    seed: int = 0,
+) -> np.ndarray:
+    """A clip altered over its whole length by as much as is asked for: what `augment` draws at random, to be turned.
+
+    Args:
+        signal: Samples, shape (n,).
+        sample_rate: In Hz.
+        snr: White noise so many dB below the clip; None adds none. (nlpaug's noise has a fixed level instead.)
+        semitones: Pitch up or down.
+        speed: 2 is twice as fast, at the same pitch.
+        vocal_tract: nlpaug's factor of vocal tract length perturbation; below 1 sounds smaller.
+        seed: Of the noise.
+
+    Returns:
+        Samples, float32; `speed` changes their number.
+    """
+    import librosa
+    from nlpaug.model.audio import Vtlp
+
+    out = signal.astype(np.float32)
+    if vocal_tract != 1:
+        out = Vtlp().manipulate(out, 0, len(out), sample_rate, vocal_tract)
+    if semitones:
+        out = librosa.effects.pitch_shift(out, sr=sample_rate, n_steps=semitones)
+    if speed != 1:
+        out = librosa.effects.time_stretch(out, rate=speed)
+    if snr is not None:
+        level = np.sqrt(np.square(out).mean()) * 10 ** (-snr / 20)
+        out = out + level * np.random.default_rng(seed).standard_normal(len(out))
+    return out.astype(np.float32)
+
+
 def snr(clean: np.ndarray, noisy: np.ndarray) -> float:
     """Signal-to-noise ratio of a noisy copy, in dB, over the whole clip; both of shape (n,)."""
     return float(10 * np.log10(np.square(clean).mean() / np.square(noisy - clean).mean()))

@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 
 from sernb import corpora
 from sernb import demo
+from sernb import prediction
 from sernb import report as reports
 from sernb import results
 from sernb import runs
@@ -22,6 +23,7 @@ from sernb import sweeps
 REFUSALS = (
     corpora.CorpusError,
     demo.DemoError,
+    prediction.PredictionError,
     runs.ParameterError,
     runs.RunError,
     sweeps.SweepError,
@@ -206,3 +208,29 @@ def report(
     """Make the listed runs that are not fresh, build the HTML book and print its path."""
     with _refusals():
         typer.echo(reports.build(runs_file, output_dir, workers=workers))
+
+
+@app.command()
+def predict(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Clips that libsndfile reads.")],
+    model: Annotated[str, typer.Option(help="One of the run's models [default: its first].")] = "",
+    course: Annotated[bool, typer.Option("--course", help="From moment to moment: a row a window of 2 s.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Comma-separated, all digits, without the model's card.")] = False,
+) -> None:
+    """Probabilities of clips by a finished run's model; exit status 1 if any file cannot be used."""
+    with _refusals():
+        finished = prediction.load(run_dir, model)
+        found = (prediction.courses if course else prediction.files)(finished, files)
+    if csv:
+        typer.echo(found.to_csv(index=False), nl=False)
+    else:
+        _print(found[found["problem"] == ""].drop(columns="problem").map(_two_digits))
+        typer.echo(f"\n{prediction.card(finished)}", nl=False)
+    for problem in filter(None, found["problem"]):
+        typer.echo(f"sernb: {problem}", err=True)
+    raise typer.Exit(1 if found["problem"].any() else 0)
+
+
+def _two_digits(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

@@ -187,10 +187,7 @@ def _read_manifest(root: Path) -> list[dict]:
     file = root / "manifest.csv"
     if not file.is_file():
         raise CorpusError(f"{file} is missing. A local corpus needs it, with the columns {MANIFEST_PATTERN}.")
-    try:
-        rows = _read_csv(file)
-    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{file} cannot be read: {error}. Save it as comma-separated text in UTF-8.") from error
+    rows = read_csv(file)
     missing = [column for column in ("file", "emotion", "speaker") if column not in rows]
     if missing:
         raise CorpusError(
@@ -205,14 +202,21 @@ def _read_manifest(root: Path) -> list[dict]:
     return [{"path": root / row["file"], **{c: row[c].strip() for c in columns}} for row in rows.to_dict("records")]
 
 
-def _read_csv(file: Path) -> pd.DataFrame:
-    """Every line below the header as text, blank ones dropped, indexed so that line = index + 2."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # lines longer than the header would be cut
-        rows = pd.read_csv(
-            file, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True,
-            index_col=False, skip_blank_lines=False,
-        )  # fmt: skip
+def read_csv(file: Path) -> pd.DataFrame:
+    """Every line below the header as text, blank ones dropped, indexed so that line = index + 2.
+
+    Raises:
+        CorpusError: It is not comma-separated text in UTF-8.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # lines longer than the header would be cut
+            rows = pd.read_csv(
+                file, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True,
+                index_col=False, skip_blank_lines=False,
+            )  # fmt: skip
+    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise CorpusError(f"{file} cannot be read: {error}. Save it as comma-separated text in UTF-8.") from error
     return rows[(rows != "").any(axis=1)]
 
 
@@ -482,7 +486,9 @@ def _look(path: str) -> dict:
         info = soundfile.info(path)
         signal, _ = soundfile.read(path, dtype="float32", always_2d=True)
     except (OSError, soundfile.LibsndfileError) as error:
-        return {"seconds": 0.0, "sample_rate": 0, "channels": 0, "problem": f"cannot be decoded: {error}"}
+        # The table names the clip; libsndfile's own message would name the machine's folders too.
+        reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
+        return {"seconds": 0.0, "sample_rate": 0, "channels": 0, "problem": f"cannot be decoded: {reason}"}
     problem = _problem(signal)
     return {
         "seconds": info.duration,

@@ -10,9 +10,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+
+from sernb import privacy
+from sernb.progress import headless
 
 if TYPE_CHECKING:
     from IPython.display import HTML
+    from ipywidgets import Widget
 
 MAX_SECONDS = 8.0
 # MP3 plays in every browser; libsndfile encodes it at these rates.
@@ -47,22 +52,42 @@ def tag(signal: np.ndarray, sample_rate: int, label: str, *, max_seconds: float 
     return f'<audio controls preload="metadata" aria-label="{name}" src="data:audio/mpeg;base64,{data}"></audio>'
 
 
-def table(rows: Sequence[Mapping[str, str | tuple[np.ndarray, int]]], *, caption: str = "") -> HTML:
+def table(
+    rows: Sequence[Mapping[str, str | tuple[np.ndarray, int]]],
+    *,
+    caption: str = "",
+    of: pd.DataFrame | None = None,
+) -> HTML | Widget:
     """A table of players.
 
     Args:
         rows: One mapping a row, by column heading: text, or (signal, sample_rate) for a player, which is named for
             screen readers by its heading and the row's first text.
         caption: Above the table.
+        of: The clip table whose clips these are; if they are private, a page gets `privacy.WITHHELD` instead of sound
+            and names, and JupyterLab a widget, so that no voice comes into the notebook's file.
     """
     from IPython.display import HTML
+    from ipywidgets import HTML as Live
 
+    if of is not None and privacy.withheld(of):
+        rows = [_without_voice(row) for row in rows]
+    text = _html(rows, caption)
+    return Live(text) if of is not None and privacy.private(of) and not headless() else HTML(text)
+
+
+def _without_voice(row: Mapping[str, str | tuple[np.ndarray, int]]) -> dict[str, str]:
+    hidden = {head: isinstance(value, tuple) or head in privacy.COLUMNS for head, value in row.items()}
+    return {head: privacy.WITHHELD if hidden[head] else str(value) for head, value in row.items()}
+
+
+def _html(rows: Sequence[Mapping[str, str | tuple[np.ndarray, int]]], caption: str) -> str:
     heads = list(rows[0])
     body = "".join(f"<tr>{''.join(_cell(row, head) for head in heads)}</tr>" for row in rows)
     head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in heads)
     above = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     # A wide table scrolls inside its own box on a phone; the page does not.
-    return HTML(
+    return (
         f'<div class="players" style="overflow-x:auto" tabindex="0"><table>{above}'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -98,6 +99,135 @@ def clip(signal: np.ndarray, sample_rate: int, emotion: str) -> Figure:
     waveform(signal, sample_rate, emotion, ax=left)
     mel(signal, sample_rate, emotion, ax=right)
     return figure
+
+
+VOICE_SPAN = (0.11, 0.985)  # where a picture's time axis begins and ends, as shares of its width
+
+
+def voice(signal: np.ndarray, sample_rate: int, emotion: str = "unknown") -> Figure:
+    """Waveform, mel spectrogram, MFCC and pitch of one clip below one another, on one time axis.
+
+    The axis lies at `VOICE_SPAN`, so that a player can draw a line at the moment that is heard. The figure is no
+    pyplot figure and its pictures are images: a panel draws one at each key that is pressed.
+
+    Args:
+        signal: Shape (n,).
+        sample_rate: In Hz.
+        emotion: For the waveform's colour.
+    """
+    from matplotlib.figure import Figure as BareFigure
+
+    figure = BareFigure(figsize=(6.2, 5.4))
+    axes = figure.subplots(4, 1, sharex=True, gridspec_kw={"height_ratios": [1, 1.7, 1.1, 1.1]})
+    figure.subplots_adjust(VOICE_SPAN[0], 0.085, VOICE_SPAN[1], 0.99, hspace=0.12)
+    power = features.mel(signal, sample_rate)
+    _envelope(signal, sample_rate, emotion, axes[0])
+    _mel_image(power, sample_rate, axes[1])
+    _mfcc_image(power, sample_rate, axes[2])
+    _pitch_line(signal, sample_rate, axes[3])
+    axes[3].set(xlabel="time (s)", xlim=(0, len(signal) / sample_rate))
+    for ax in axes[:3]:
+        ax.xaxis.set_visible(False)  # ticks that nobody sees take a third of the time
+    for ax in axes:
+        _small(ax)
+    return figure
+
+
+def _small(ax: Axes) -> None:
+    ax.tick_params(labelsize=8, length=2, pad=2)
+    ax.yaxis.label.set_size(8)
+    ax.yaxis.set_label_coords(-0.085, 0.5)
+
+
+def _envelope(signal: np.ndarray, sample_rate: int, emotion: str, ax: Axes) -> None:
+    """The waveform as its extremes in each of 600 columns: tens of thousands of points would take ten times as long."""
+    step = max(1, len(signal) // 600)
+    columns = signal[: len(signal) // step * step].reshape(-1, step)
+    time = np.arange(len(columns)) * step / sample_rate
+    ax.fill_between(time, columns.min(axis=1), columns.max(axis=1), color=COLOURS[emotion], linewidth=0.3)
+    ax.set(ylabel="amplitude")
+
+
+def _mel_image(power: np.ndarray, sample_rate: int, ax: Axes) -> None:
+    import librosa
+
+    _image(librosa.power_to_db(power, ref=np.max), sample_rate, ax)
+    hertz = [hz for hz in (500, 1000, 2000, 4000, 8000) if hz < 0.9 * sample_rate / 2]
+    bands = librosa.mel_frequencies(n_mels=len(power), fmax=sample_rate / 2)
+    places = np.interp(hertz, bands, np.arange(len(power)))
+    ax.set_yticks(places, [f"{hz / 1000:g}k" if hz > 999 else str(hz) for hz in hertz])
+    ax.set(ylabel="mel bands (Hz)")
+
+
+def _mfcc_image(power: np.ndarray, sample_rate: int, ax: Axes) -> None:
+    import librosa
+
+    # As `features.mfcc`; without the first, the level, which would drown the rest.
+    coefficients = librosa.feature.mfcc(S=librosa.power_to_db(power), n_mfcc=20)[1:]
+    _image(coefficients, sample_rate, ax)
+    ax.set_yticks([0, 9, 18], ["1", "10", "19"])
+    ax.set(ylabel="MFCC")
+
+
+def _image(picture: np.ndarray, sample_rate: int, ax: Axes) -> None:
+    end = picture.shape[1] * features.HOP_LENGTH / sample_rate
+    span = (0, end, -0.5, len(picture) - 0.5)
+    ax.imshow(picture, origin="lower", aspect="auto", cmap="magma", interpolation="nearest", extent=span)
+    ax.grid(visible=False)
+
+
+def _pitch_line(signal: np.ndarray, sample_rate: int, ax: Axes) -> None:
+    f0 = features.pitch(signal, sample_rate)
+    time = np.arange(len(f0)) * features.HOP_LENGTH / sample_rate
+    # In octaves on a plain axis: matplotlib's logarithmic one makes dozens of ticks first.
+    ax.plot(time, np.log2(f0), ".-", color=TRAIN, markersize=3, linewidth=0.8)
+    ax.set_yticks(np.log2([100, 200, 400]), ["100", "200", "400"])
+    ax.set(ylabel="pitch (Hz)", ylim=np.log2([65, 600]))
+
+
+def probabilities(found: pd.Series, *, ax: Axes | None = None) -> Axes:
+    """One clip's probability of each emotion as bars, against chance."""
+    ax = _axes(ax, 5.6, 0.7 + 0.28 * len(found))
+    bars = ax.barh(found.index, found, color=[COLOURS[name] for name in found.index], edgecolor="black", linewidth=0.5)
+    ax.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+    ax.axvline(1 / len(found), color=CLAIM, linestyle=":")
+    ax.set(xlim=(0, 1.08), xlabel=f"probability (dotted: chance, {1 / len(found):.2g})", title="The whole clip")
+    ax.invert_yaxis()
+    ax.grid(visible=False, axis="y")
+    return ax
+
+
+def course(found: pd.DataFrame, signal: np.ndarray, sample_rate: int) -> Figure:
+    """A clip's waveform, and below it the probabilities from moment to moment; its time axis lies at `VOICE_SPAN`.
+
+    Args:
+        found: What `prediction.course` returns.
+        signal: Shape (n,).
+        sample_rate: In Hz.
+    """
+    from matplotlib.figure import Figure as BareFigure
+
+    figure = BareFigure(figsize=(6.2, 3.4))
+    above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [1, 2.2]})
+    figure.subplots_adjust(VOICE_SPAN[0], 0.26, VOICE_SPAN[1], 0.98, hspace=0.12)
+    _envelope(signal, sample_rate, "unknown", above)
+    # The first window begins with the clip and the last one ends with it: up to there they hold.
+    ends = pd.concat([found.iloc[[0]].set_axis([0.0]), found, found.iloc[[-1]].set_axis([len(signal) / sample_rate])])
+    colours = [COLOURS[name] for name in found]
+    below.stackplot(ends.index, ends.to_numpy().T, labels=list(found), colors=colours, edgecolor="white", linewidth=0.4)
+    below.set(xlabel="time (s), the middle of each window", ylabel="probability", ylim=(0, 1))
+    below.set_xlim(0, len(signal) / sample_rate)
+    below.legend(loc="upper center", bbox_to_anchor=(0.46, -0.24), ncols=4, frameon=False, fontsize=8)
+    for ax in (above, below):
+        _small(ax)
+    return figure
+
+
+def png(figure: Figure, *, dpi: int = 110) -> bytes:
+    """A figure as PNG, weakly compressed: it goes no further than the browser of this machine."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, pil_kwargs={"compress_level": 1})
+    return buffer.getvalue()
 
 
 def side_by_side(signals: Mapping[str, np.ndarray], sample_rate: int) -> Figure:

@@ -269,6 +269,8 @@ def _set_title(notebook: Any, title: str) -> None:
 def _command(chapter: Chapter, root: Path) -> str:
     words = ["sernb", "run", chapter.source.relative_to(root).as_posix()]
     for name, value in chapter.parameters.items():
+        # Where a corpus lies is a machine's affair, and may say whose it is.
+        value = "FOLDER" if runs.is_folder(name) else value
         words += ["-p", name, value if isinstance(value, str) else json.dumps(value)]
     return f":::{{admonition}} This page as a command\n:class: note\n```\n{shlex.join(words)}\n```\n:::"
 

@@ -28,10 +28,11 @@ import yaml
 
 from sernb import corpora
 from sernb import demo
+from sernb import privacy
 from sernb.results import is_folder
 
 RECORD = "run.json"
-RESULT_FILES = ("metrics.json", "predictions.csv", "history.csv", "clips.csv", "check.csv", "*.keras")
+RESULT_FILES = ("metrics.json", "predictions.csv", "history.csv", "clips.csv", "check.csv", "inputs.json", "*.keras")
 # What can change a number or a figure; a new release of one of these makes a finished run stale.
 PACKAGES = (
     "numpy",
@@ -298,10 +299,11 @@ def _data_digest(parameters: dict[str, Any], cwd: Path) -> str:
 
 @functools.cache
 def _corpus_digest(corpus: str, root: Path, stamp: str) -> str:
-    """Of the whole clip table and the speakers' ages; the stamp is there to read them again only after a change."""
+    """Of the clip table, the speakers' ages and whether it is private; read again only after a change (the stamp)."""
     table = corpora.load(corpus, root)
     told = [table.drop(columns="path"), corpora.speakers(table, root)]
-    return _digest("".join(part.to_csv(index=False) for part in told))
+    # A corpus that is no longer publishable makes every page that plays it stale.
+    return _digest("".join(part.to_csv(index=False) for part in told) + privacy.NOTICE * privacy.private(table))
 
 
 def _stamp(root: Path) -> str:

@@ -8,6 +8,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
 from importlib.metadata import version
@@ -19,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from sernb import corpora
+from sernb import features
 from sernb import metrics
 from sernb import models
 from sernb import splits
@@ -232,6 +234,7 @@ def save(
     labels: list[str],
     protocol: str,
     fitted: tuple[str, ...] = ("train",),
+    inputs: Mapping[str, features.Inputs] | None = None,
 ) -> dict[str, Any]:
     """Write `metrics.json`, `predictions.csv`, `history.csv` and the models, and return what `metrics.json` holds.
 
@@ -245,6 +248,8 @@ def save(
         labels: The run's label list.
         protocol: The protocol in force, faults considered.
         fitted: The sides fitted on.
+        inputs: How each model's inputs were made, by its name: written to `inputs.json`, so that `prediction` can
+            prepare a new clip.
     """
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -262,6 +267,9 @@ def save(
     pd.concat([one.history for one in trained.values()]).to_csv(folder / "history.csv", index=False)
     for name, one in trained.items():
         models.without_optimizer(one.model).save(folder / f"{name}.keras")
+    if inputs:
+        told = {name: asdict(one) for name, one in inputs.items()}
+        (folder / "inputs.json").write_text(json.dumps(told, default=np.ndarray.tolist) + "\n")
     # Last, because its presence says that the run is whole. NaN is no JSON: a missing interval is null.
     (folder / "metrics.json").write_text(json.dumps(_no_nan(result), indent=1) + "\n")
     return result

@@ -73,3 +73,14 @@ def test_clip_seeds_differ_by_clip_copy_and_run():
 def test_snr():
     clean = np.ones(100, dtype=np.float32)
     assert audio.snr(clean, clean + 0.1) == pytest.approx(20, abs=0.01)
+
+
+def test_alter_does_as_much_as_is_asked():
+    signal = tone(2, 16000, 220)
+    assert audio.snr(signal, audio.alter(signal, 16000, snr=10)) == pytest.approx(10, abs=0.3)
+    assert len(audio.alter(signal, 16000, speed=2)) == pytest.approx(len(signal) / 2, rel=0.02)
+    higher = np.abs(np.fft.rfft(audio.alter(signal, 16000, semitones=12)[: len(signal)]))
+    assert higher.argmax() / 2 == pytest.approx(440, abs=6)
+    smaller = audio.alter(signal, 16000, vocal_tract=0.9)
+    assert not np.allclose(smaller[:16000], signal[:16000], atol=0.01)
+    np.testing.assert_array_equal(audio.alter(signal, 16000), signal)

@@ -193,3 +193,13 @@ def test_real_mfcc_are_librosas(real):
     rows = corpora.load("ravdess", real("ravdess_48k"))
     expected = np.stack([librosa.feature.mfcc(y=y, sr=16000, n_mfcc=100) for y in padded(rows, 16000)[0]])
     np.testing.assert_allclose(features.extract(rows, "mfcc", sample_rate=16000, n_mfcc=100), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(("rate", "hertz"), [(16000, 110.0), (22050, 220.0), (44100, 440.0)])
+def test_pitch_is_that_of_a_tone_and_none_of_noise(rate, hertz):
+    voiced = features.pitch(tone(0.8, rate, hertz), rate)
+    assert np.nanmedian(voiced) == pytest.approx(hertz, rel=0.02) and np.isfinite(voiced).mean() > 0.9
+    noise = np.random.default_rng(0).normal(0, 0.1, rate)
+    assert np.isfinite(features.pitch(noise, rate)).mean() < 0.1
+    for short in (np.zeros(rate // 2), np.zeros(10)):
+        assert np.isnan(features.pitch(short, rate)).all()

@@ -72,3 +72,27 @@ def test_every_emotion_has_a_colour_of_its_own():
 
     assert set(plots.COLOURS) == set(corpora.EMOTIONS)
     assert len(set(plots.COLOURS.values())) == len(plots.COLOURS)
+
+
+def test_a_voice_has_its_pictures_on_one_time_axis_where_the_player_expects_it():
+    figure = plots.voice(tone(1.5, 22050), 22050, "sad")
+    assert [ax.get_ylabel() for ax in figure.axes] == ["amplitude", "mel bands (Hz)", "MFCC", "pitch (Hz)"]
+    for ax in figure.axes:
+        assert ax.get_xlim() == pytest.approx((0, 1.5))
+        assert (ax.get_position().x0, ax.get_position().x1) == pytest.approx(plots.VOICE_SPAN)
+    assert plots.png(figure).startswith(b"\x89PNG")
+    for short in (np.zeros(2000, np.float32), np.ones(30, np.float32)):
+        plots.png(plots.voice(short, 16000))
+
+
+def test_a_course_fills_the_whole_clip():
+    found = pd.DataFrame({"sad": [0.2, 0.6], "calm": [0.8, 0.4]}, index=[1.0, 1.5])
+    figure = plots.course(found, tone(2.5, 16000), 16000)
+    stack = figure.axes[1].collections[0].get_paths()[0].vertices
+    assert stack[:, 0].min() == 0 and stack[:, 0].max() == 2.5
+    assert plots.png(plots.course(found.iloc[:1], tone(0.5, 16000), 16000))
+
+
+def test_probabilities_are_drawn_as_they_are():
+    ax = plots.probabilities(pd.Series({"sad": 0.25, "calm": 0.75}))
+    assert [bar.get_width() for bar in ax.patches] == [0.25, 0.75] and "chance, 0.5" in ax.get_xlabel()

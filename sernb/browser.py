@@ -1,0 +1,180 @@
+"""Floor 4: browse a corpus in JupyterLab: filter, listen, look, alter, compare."""
+
+from __future__ import annotations
+
+import functools
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import ipywidgets as w
+import pandas as pd
+
+from sernb import audio
+from sernb import corpora
+from sernb import demo
+from sernb import widgets
+from sernb.widgets import AUTO
+
+FILTERS = ("emotion", "speaker", "sex", "channel")
+ALL = "all"
+
+
+def browse(
+    corpus: str, data_dir: str = "", *, sample_rate: int = 22050, max_clips: int = 0, seed: int = 42
+) -> w.Widget:
+    """Filter a corpus, go from clip to clip by arrow keys, hear and see each, altered by sliders or beside another.
+
+    Args:
+        corpus: A name from `sernb corpora`; the panel offers the others that can be found, too.
+        data_dir: Its folder; empty to look it up.
+        sample_rate: At which clips are heard and seen, in Hz.
+        max_clips: At most so many clips of a corpus.
+        seed: Of the choice of clips.
+
+    Returns:
+        The panel; its `state` is what `predict` follows to know the clip that is shown.
+    """
+    ui = _controls(corpus)
+    ui.places = {corpus: data_dir}
+    ui.given = {"max_clips": max_clips, "seed": seed}
+    ui.rate, ui.row, ui.pinned, ui.filtering = sample_rate, None, None, False
+    ui.corpus.observe(widgets.guarded(ui, _load_corpus), "value")
+    for name in FILTERS:
+        ui.filters[name].observe(widgets.guarded(ui, _filter), "value")
+    for control in (ui.place, ui.beside, *ui.sliders.values()):
+        control.observe(widgets.guarded(ui, _draw), "value")
+    ui.pin.on_click(widgets.guarded(ui, _pin))
+    ui.reset.on_click(widgets.guarded(ui, _reset))
+    ui.view.on_msg(lambda _, message, __: _step(ui, message["step"]))
+    widgets.guarded(ui, _load_corpus)()
+    return _arranged(ui)
+
+
+def _controls(corpus: str) -> SimpleNamespace:
+    slim = {"style": {"description_width": "5.5em"}, "layout": w.Layout(width="15em")}
+    slide = {"style": {"description_width": "10em"}, "layout": w.Layout(width="29em"), "continuous_update": False}
+    sliders = {
+        "snr": w.FloatSlider(40, min=-5, max=40, step=1, description="noise SNR (dB)", readout_format=".0f", **slide),
+        "semitones": w.FloatSlider(0, min=-10, max=10, step=0.5, description="pitch (semitones)", **slide),
+        "speed": w.FloatSlider(1, min=0.5, max=2, step=0.05, description="speed (times)", **slide),
+        "vocal_tract": w.FloatSlider(1, min=0.85, max=1.15, step=0.01, description="vocal tract", **slide),
+    }
+    for slider in sliders.values():
+        slider.rest = slider.value  # where it alters nothing
+    return SimpleNamespace(
+        corpus=w.Dropdown(options=_findable(corpus), value=corpus, description="corpus", **slim),
+        filters={name: w.Dropdown(options=[ALL], description=name, **slim) for name in FILTERS},
+        place=w.BoundedIntText(1, min=1, max=1, description="clip", **slim),
+        beside=w.ToggleButtons(options=["alone", "altered", "pinned"], style={"button_width": "6em"}),
+        pin=w.Button(description="Pin this clip", icon="thumb-tack", layout=AUTO),
+        reset=w.Button(description="Reset sliders", icon="undo", layout=AUTO),
+        sliders=sliders,
+        view=widgets.ClipView(),
+        said=w.HTML(),
+    )
+
+
+def _arranged(ui: SimpleNamespace) -> w.Widget:
+    row = functools.partial(w.HBox, layout=w.Layout(flex_flow="row wrap"))
+    panel = w.VBox(
+        [
+            row([ui.corpus, *ui.filters.values()]),
+            row([ui.place, w.Label("beside it:"), ui.beside, ui.pin, ui.reset]),
+            row(list(ui.sliders.values())),
+            ui.view,
+            ui.said,
+        ]
+    )
+    panel.state = ui
+    return panel
+
+
+def _findable(corpus: str) -> list[str]:
+    def there(name: str) -> bool:
+        try:
+            return bool(corpora.locate(name))
+        except (corpora.CorpusError, demo.DemoError):
+            return False
+
+    return [name for name in corpora.CORPORA if name == corpus or there(name)]
+
+
+def _load_corpus(ui: SimpleNamespace) -> None:
+    name = ui.corpus.value
+    ui.table = corpora.load(name, ui.places.get(name, ""), **ui.given)
+    ui.filtering = True
+    for column in FILTERS:
+        ui.filters[column].options = [ALL, *sorted(set(ui.table[column]) - {""})]
+        ui.filters[column].value = ALL
+    ui.filtering = False
+    _filter(ui)
+
+
+def _filter(ui: SimpleNamespace) -> None:
+    if ui.filtering:
+        return
+    chosen = ui.table
+    for name, choice in ui.filters.items():
+        chosen = chosen if choice.value == ALL else chosen[chosen[name] == choice.value]
+    ui.chosen = chosen.reset_index(drop=True)
+    ui.filtering = True
+    ui.place.max = max(1, len(ui.chosen))
+    ui.place.value = 1
+    ui.filtering = False
+    _draw(ui)
+
+
+def _step(ui: SimpleNamespace, step: int) -> None:
+    ui.place.value = (ui.place.value - 1 + step) % max(1, len(ui.chosen)) + 1
+
+
+def _draw(ui: SimpleNamespace) -> None:
+    if ui.filtering:
+        return
+    start = time.perf_counter()
+    if ui.chosen.empty:
+        ui.view.show()
+        ui.said.value = widgets.said("No clip has all of this; set a filter back to “all”.")
+        return
+    ui.row = ui.chosen.iloc[ui.place.value - 1]
+    shown = [_shown(ui, ui.row)]
+    if ui.beside.value == "altered":
+        shown.append(_altered(ui))
+    elif ui.beside.value == "pinned" and ui.pinned is not None:
+        shown.append(_shown(ui, ui.pinned))
+    ui.view.show(*shown)
+    place = f"Clip {ui.place.value} of {len(ui.chosen)}; drawn in {time.perf_counter() - start:.2f} s."
+    ui.said.value = widgets.said(
+        f"{place} Click on the picture, then: arrow keys for next and previous, space to play."
+    )
+
+
+def _shown(ui: SimpleNamespace, row: pd.Series) -> dict[str, Any]:
+    return widgets.voice(widgets.sound(row["path"], ui.rate), ui.rate, widgets.title(row), row["emotion"])
+
+
+def alterations(ui: SimpleNamespace) -> dict[str, float]:
+    """What the sliders ask for, as arguments of `audio.alter`."""
+    return {name: slider.value for name, slider in ui.sliders.items() if slider.value != slider.rest}
+
+
+def _altered(ui: SimpleNamespace) -> dict[str, Any]:
+    asked = alterations(ui)
+    changed = audio.alter(widgets.sound(ui.row["path"], ui.rate), ui.rate, **asked)
+    moved = [slider for slider in ui.sliders.values() if slider.value != slider.rest]
+    told = ", ".join(f"{slider.description} {slider.value:g}" for slider in moved)
+    return widgets.voice(changed, ui.rate, f"altered: {told or 'nothing yet, move a slider'}", ui.row["emotion"])
+
+
+def _pin(ui: SimpleNamespace) -> None:
+    ui.pinned = ui.row
+    if ui.beside.value == "pinned":
+        _draw(ui)
+    else:
+        ui.beside.value = "pinned"
+
+
+def _reset(ui: SimpleNamespace) -> None:
+    for slider in ui.sliders.values():
+        slider.value = slider.rest

@@ -1,0 +1,308 @@
+"""Floor 0: a local corpus grows, clip by clip, in a folder that several windows may have open.
+
+Beside the clips lie `manifest.csv` (what is in them), `consent.csv` (who agreed to what, when) and, only where the
+user has said so, `publishable.txt`. Whoever changes one of these holds the lock of the folder, writes the whole file
+anew and puts it in place in one step; the file of a clip is created, never overwritten.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sernb import corpora
+
+MANIFEST, CONSENTS, PUBLISHABLE = "manifest.csv", "consent.csv", "publishable.txt"
+COLUMNS = ["file", "emotion", "speaker", "sex", "condition", "statement", "intensity", "time"]
+CONSENT_COLUMNS = ["speaker", "consent", "publish", "time"]
+CONSENT = (
+    "I know what these recordings are for and who will hear them. I agree to be recorded under a pseudonym. "
+    "I may withdraw at any time; my recordings are then deleted."
+)
+WITHDRAWN = "withdrawn"
+IMPORTED = "Whoever imported these recordings says that the speaker agreed to this use of them."
+# A name does not look like this; an id such as RAVDESS's 01 or CREMA-D's 1001 does.
+PSEUDONYM = re.compile(r"[A-Za-z]{0,3}\d{1,5}")
+STATEMENTS = (
+    "The bus stops in front of the house",
+    "There is a cup of tea on the table",
+    "My brother is coming home on Friday",
+    "The window in the kitchen is open",
+)
+LOCK_SECONDS = 30
+
+
+class LocalError(ValueError):
+    """What cannot be kept, with the value at fault and the remedy."""
+
+
+# reading
+
+
+def manifest(root: str | Path) -> pd.DataFrame:
+    """The manifest as text, one row a clip, all of `COLUMNS` and those of its own; empty where there is none yet."""
+    return _table(Path(root, MANIFEST), COLUMNS)
+
+
+def consents(root: str | Path) -> pd.DataFrame:
+    """The consent that counts of each speaker, the last one given; those who have withdrawn theirs are not in it."""
+    last = _table(Path(root, CONSENTS), CONSENT_COLUMNS).drop_duplicates("speaker", keep="last")
+    return last[last["consent"] != WITHDRAWN].reset_index(drop=True)
+
+
+def _table(file: Path, columns: list[str]) -> pd.DataFrame:
+    if not file.is_file():
+        return pd.DataFrame(columns=columns, dtype=str)
+    found = corpora.read_csv(file)
+    return found.reindex(columns=[*columns, *(name for name in found if name not in columns)], fill_value="")
+
+
+def next_pseudonym(root: str | Path) -> str:
+    """The first of S01, S02, ... that no speaker of the corpus has."""
+    taken = {*manifest(root)["speaker"], *_table(Path(root, CONSENTS), CONSENT_COLUMNS)["speaker"]}
+    return next(name for i in range(1, 100_000) if (name := f"S{i:02}") not in taken)
+
+
+def prompts(
+    root: str | Path,
+    speaker: str,
+    *,
+    emotions: Sequence[str] = corpora.EMOTIONS[:-1],
+    statements: Sequence[str] = STATEMENTS,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What is left for a speaker to say: each emotion in each statement once, shuffled as is this speaker's order.
+
+    Returns:
+        One row a prompt, `emotion` and `statement`; those that the manifest holds are left out.
+    """
+    plan = list(product(emotions, statements))
+    # Shuffled, or the last emotion would be that of a tired speaker.
+    order = np.random.default_rng([seed, *speaker.encode()]).permutation(len(plan))
+    own = manifest(root).query("speaker == @speaker")
+    said = set(zip(own["emotion"], own["statement"], strict=True))
+    return pd.DataFrame([plan[i] for i in order if plan[i] not in said], columns=["emotion", "statement"])
+
+
+# writing
+
+
+@contextmanager
+def locked(root: str | Path) -> Iterator[Path]:
+    """Hold a corpus folder, made where it is missing, alone among all that write to it.
+
+    Raises:
+        LocalError: Another window has held it for 30 s.
+    """
+    from filelock import FileLock
+    from filelock import Timeout
+
+    folder = Path(root).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=LOCK_SECONDS):
+            yield folder
+    except Timeout as error:
+        raise LocalError(f"{folder} is in use elsewhere for more than {LOCK_SECONDS} s; try again.") from error
+
+
+def consent(root: str | Path, speaker: str, *, publish: bool = False, text: str = CONSENT) -> None:
+    """Store that a speaker has agreed to `text`, and whether recordings may be heard on published pages too.
+
+    Raises:
+        LocalError: The speaker's id may be a name.
+    """
+    check_pseudonym(speaker)
+    with locked(root) as folder:
+        add_consents(folder, [speaker], text, publish=publish)
+
+
+def add_consents(folder: Path, speakers: Sequence[str], text: str, *, publish: bool = False) -> None:
+    """Append to the consents; the caller holds the folder (`locked`)."""
+    told = {"consent": text, "publish": "yes" if publish else "no", "time": _now()}
+    _append(folder / CONSENTS, CONSENT_COLUMNS, [{"speaker": speaker, **told} for speaker in speakers])
+
+
+def check_pseudonym(speaker: str) -> None:
+    """Refuse an id that may be a person's name.
+
+    Raises:
+        LocalError: It is not up to three letters and a number.
+    """
+    if not PSEUDONYM.fullmatch(speaker):
+        raise LocalError(f"{speaker!r} may be a name: give a pseudonym of up to three letters and a number, like S01.")
+
+
+def keep(
+    root: str | Path,
+    signal: np.ndarray,
+    sample_rate: int,
+    *,
+    speaker: str,
+    emotion: str,
+    condition: str = "",
+    statement: str = "",
+    sex: str = "",
+) -> dict[str, str]:
+    """Keep a take: a new 16-bit WAV at its own rate, then its row in the manifest.
+
+    Args:
+        root: The corpus folder.
+        signal: Samples, shape (n,): int16, or float with full scale at 1.
+        sample_rate: The device's, in Hz.
+        speaker: A pseudonym whose consent is stored.
+        emotion: One of `corpora.EMOTIONS`.
+        condition: Such as a diagnosis, if the study needs it.
+        statement: The sentence that was said.
+        sex: If the study needs it.
+
+    Returns:
+        The row.
+
+    Raises:
+        LocalError: No consent, an unknown emotion, or no sound.
+    """
+    _refuse(root, signal, speaker, emotion)
+    data = wav(signal, sample_rate)
+    with locked(root) as folder:
+        manifest(folder)  # one that cannot be read is refused before there is a file that it would have to name
+        path = new_file(folder, speaker, emotion, ".wav", data)
+        told = {"emotion": emotion, "speaker": speaker, "sex": sex, "condition": condition, "statement": statement}
+        row = {"file": path, **told, "intensity": "", "time": _now()}
+        _append(folder / MANIFEST, COLUMNS, [row])
+    return row
+
+
+def _refuse(root: str | Path, signal: np.ndarray, speaker: str, emotion: str) -> None:
+    if emotion not in corpora.EMOTIONS:
+        raise LocalError(f"no emotion is called {emotion!r}; there are {', '.join(corpora.EMOTIONS)}.")
+    if not np.size(signal) or not np.any(signal):
+        raise LocalError("the take holds no sound: is the right microphone chosen, and not muted?")
+    if speaker not in set(consents(root)["speaker"]):
+        raise LocalError(f"speaker {speaker!r} has not agreed yet: tick the consent line first.")
+
+
+def wav(signal: np.ndarray, sample_rate: int) -> bytes:
+    """A clip as a 16-bit WAV file; int16 samples are kept as they are, floats above full scale are clipped."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, signal, sample_rate, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def add(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Append rows to the manifest; the caller holds the folder (`locked`)."""
+    _append(folder / MANIFEST, COLUMNS, [{"time": _now(), **row} for row in rows])
+
+
+def new_file(folder: Path, speaker: str, emotion: str, suffix: str, data: bytes) -> str:
+    """Create the next clip of a speaker and emotion, whole or not at all; returns its path within the folder."""
+    place = folder / "audio" / speaker
+    place.mkdir(parents=True, exist_ok=True)
+    numbers = [re.fullmatch(rf"{re.escape(speaker)}_{emotion}_(\d+)", path.stem) for path in place.iterdir()]
+    number = 1 + max((int(match[1]) for match in numbers if match), default=0)
+    path = place / f"{speaker}_{emotion}_{number}{suffix}"
+    part = path.with_name(f".{path.name}.part")
+    _write(part, data)
+    try:
+        _put_new(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path.relative_to(folder).as_posix()
+
+
+def _put_new(part: Path, path: Path) -> None:
+    try:
+        os.link(part, path)  # unlike a rename, it fails where the file is there already
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        with path.open("xb") as file:
+            file.write(part.read_bytes())
+
+
+def _append(file: Path, columns: list[str], rows: list[dict[str, str]]) -> None:
+    table = pd.concat([_table(file, columns), pd.DataFrame(rows, dtype=str)], ignore_index=True).fillna("")
+    _replace(file, table)
+
+
+def _replace(file: Path, table: pd.DataFrame) -> None:
+    part = file.with_name(f".{file.name}.part")
+    _write(part, table.to_csv(index=False, lineterminator="\n").encode())
+    if file.exists():
+        shutil.copymode(file, part)
+    os.replace(part, file)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write, and wait until it is on the disk: a crash must not leave half of it under its final name."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def withdraw(root: str | Path, speaker: str) -> list[str]:
+    """Delete a speaker's clips and rows, and store that the consent was withdrawn; returns the deleted files.
+
+    Networks that were trained on them, results of those runs, and the feature store are not touched.
+    """
+    with locked(root) as folder:
+        table = manifest(folder)
+        own = table["speaker"] == speaker
+        _replace(folder / MANIFEST, table[~own])
+        for name in table.loc[own, "file"]:
+            (folder / name).unlink(missing_ok=True)
+        add_consents(folder, [speaker], WITHDRAWN)
+    return list(table.loc[own, "file"])
+
+
+# who may hear it
+
+
+def publishable(root: str | Path) -> bool:
+    """Whether pages may play and name this corpus: the user said so, and so did every speaker in the manifest."""
+    return Path(root, PUBLISHABLE).is_file() and not _unwilling(root)
+
+
+def _unwilling(root: str | Path) -> list[str]:
+    told = consents(root)
+    willing = set(told.loc[told["publish"] == "yes", "speaker"])
+    return sorted(set(manifest(root)["speaker"].str.strip()) - willing)
+
+
+def publish(root: str | Path, reason: str) -> Path:
+    """Set a corpus publishable, until `publishable.txt` is removed or a speaker comes in who has not agreed to it.
+
+    Args:
+        root: The corpus folder.
+        reason: By what right, such as a licence or the number of an ethics vote; kept in the file.
+
+    Raises:
+        LocalError: A speaker has not agreed to being heard on published pages.
+    """
+    if unwilling := _unwilling(root):
+        raise LocalError(
+            f"{', '.join(unwilling[:5])} of {Path(root) / CONSENTS} have not agreed to be heard on published pages: "
+            "ask them, then store it with local.consent(root, speaker, publish=True)."
+        )
+    with locked(root) as folder:
+        _write(folder / PUBLISHABLE, f"{_now()}: {reason}\n".encode())
+    return folder / PUBLISHABLE

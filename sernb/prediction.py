@@ -1,0 +1,239 @@
+"""Floor 3: a finished run predicts clips that it has never seen.
+
+A clip is prepared as the run's own were (`inputs.json`). One that is no longer than the longest of those is predicted
+whole, a longer one by the mean over windows of that length.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sernb import audio
+from sernb import corpora
+from sernb import features
+from sernb import models
+from sernb import results
+
+if TYPE_CHECKING:
+    import keras
+
+WINDOW = 2.0  # seconds: about the length of an acted sentence
+HOP = 0.25
+
+
+class PredictionError(ValueError):
+    """A run that cannot predict, with its folder and the remedy."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One model of a finished run: all that a prediction takes."""
+
+    folder: Path
+    result: dict[str, Any]
+    model: keras.Model
+    inputs: features.Inputs
+
+    @property
+    def labels(self) -> list[str]:
+        """The emotions that it knows, in the order of its outputs."""
+        return self.result["labels"]
+
+
+# a run
+
+
+def find(*folders: str | Path) -> list[Path]:
+    """Finished runs that can predict, in some folders and below them, the newest first."""
+    files = {file for folder in folders for file in Path(folder).expanduser().glob("**/inputs.json")}
+    whole = [file for file in files if file.with_name("metrics.json").is_file()]
+    return [file.parent for file in sorted(whole, key=lambda file: -file.stat().st_mtime)]
+
+
+def load(run: str | Path, model: str = "") -> Finished:
+    """Load a model of a finished run.
+
+    Args:
+        run: The run's folder.
+        model: Its name; the run's first if empty.
+
+    Raises:
+        PredictionError: No finished run lies there, it has no such model, or it keeps too little to predict with.
+    """
+    folder = Path(run).expanduser()
+    if not (folder / "metrics.json").is_file():
+        raise PredictionError(f"{folder} holds no finished run: there is no metrics.json. Name a run's folder.")
+    result = results.read(folder)
+    name = model or next(iter(result["models"]))
+    if name not in result["models"]:
+        raise PredictionError(f"{folder} has no model {name!r}; it has {', '.join(result['models'])}.")
+    if failure := result["models"][name].get("failed"):
+        raise PredictionError(f"{name} of {folder} cannot predict: {failure}.")
+    return Finished(folder, result, _network(folder, name), _inputs(folder, name))
+
+
+def _inputs(folder: Path, name: str) -> features.Inputs:
+    try:
+        told = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))[name]
+    except (OSError, KeyError) as error:
+        raise PredictionError(
+            f"{folder} does not say how the inputs of {name} were made (inputs.json): make the run again."
+        ) from error
+    learnt = {key: np.array(told[key], dtype=np.float32) for key in ("mean", "deviation") if told[key] is not None}
+    return features.Inputs(**{**told, **learnt})
+
+
+def _network(folder: Path, name: str) -> keras.Model:
+    models.wake_backend()
+    import keras
+
+    try:
+        return keras.saving.load_model(folder / f"{name}.keras", compile=False)
+    except (OSError, ValueError) as error:
+        raise PredictionError(f"{folder / name}.keras cannot be loaded ({error}): make the run again.") from error
+
+
+def card(run: Finished) -> str:
+    """A model's card as Markdown: what it was trained on, how well it does on unseen speakers, what it is for."""
+    name, corpus, split = run.model.name, run.result["corpus"], run.result["split"]
+    synthetic = " It was trained on **synthetic speech** and says nothing about people." * bool(
+        corpora.notice(corpus["name"])
+    )
+    return f"""\
+**{name}**, trained by `{Path(run.result["notebook"]).stem}` on {corpora.known(corpus["name"]).title}:
+{split["train"]} rows of {_speakers(run, "train")} (protocol `{split["protocol"]}`, fingerprint
+`{corpus["fingerprint"]}`).{synthetic}
+
+- {_scored(run)}
+- **It knows** {", ".join(run.labels)}. Whatever it hears, it answers with these, and a probability is no certainty.
+- **For** learning and research: to hear and see what such a network makes of a voice.
+- **Limits.** One network, one seed, one split. Another microphone, room, language, age or illness is another task.
+- **Not a diagnosis**, and not for deciding anything about the person who speaks.
+"""
+
+
+def _scored(run: Finished) -> str:
+    entry, split = run.result["models"][run.model.name], run.result["split"]
+    uar, (low, high) = entry["test"]["uar"], entry["ci95"]["uar"]
+    interval = "one speaker: no interval" if low is None else f"95 % interval {low:.2f} to {high:.2f}"
+    told = f"**{uar:.2f}** ({interval}; chance {1 / len(run.labels):.2f}), {split['test']} rows"
+    if "tested" in split:
+        told += f" of {corpora.known(split['tested']['name']).title}"
+    if split["leaks"]["speaker"]:
+        return f"**UAR on unseen speakers: not measured.** On clips of the speakers that it was trained on: {told}."
+    return f"**UAR on unseen speakers:** {told} of {_speakers(run, 'test')}."
+
+
+def _speakers(run: Finished, side: str) -> str:
+    number = run.result["split"]["speakers"][side]
+    return f"{number} speaker{'s' * (number != 1)}"
+
+
+# a clip
+
+
+def probabilities(run: Finished, signal: np.ndarray) -> pd.Series:
+    """The probability of each emotion for a whole clip.
+
+    Args:
+        run: What `load` returned.
+        signal: Shape (n,), at the run's sample rate (`run.inputs.sample_rate`).
+
+    Returns:
+        One value a label; a clip longer than those of the run gives the mean over windows half overlapping.
+    """
+    longest = run.inputs.frames * features.HOP_LENGTH - 1
+    if not run.inputs.frames or len(signal) <= longest:
+        return _outputs(run, [signal]).iloc[0]
+    return _outputs(run, [part for _, part in _windows(signal, longest, longest // 2)]).mean()
+
+
+def course(run: Finished, signal: np.ndarray, *, window: float = WINDOW, hop: float = HOP) -> pd.DataFrame:
+    """The probabilities from moment to moment: what the network would say of each window as if it were a clip.
+
+    Args:
+        run: What `load` returned.
+        signal: Shape (n,), at the run's sample rate.
+        window: Seconds; no longer than the longest clip of the run.
+        hop: Seconds from one window to the next.
+
+    Returns:
+        One row a window, indexed by `seconds` (the window's middle), one column a label.
+    """
+    rate = run.inputs.sample_rate
+    longest = run.inputs.frames * features.HOP_LENGTH - 1 if run.inputs.frames else len(signal)
+    length = max(1, min(int(window * rate), longest, len(signal)))
+    parts = list(_windows(signal, length, max(1, int(hop * rate))))
+    middles = pd.Index([(start + length / 2) / rate for start, _ in parts], name="seconds")
+    return _outputs(run, [part for _, part in parts]).set_index(middles)
+
+
+def _windows(signal: np.ndarray, length: int, hop: int) -> Iterable[tuple[int, np.ndarray]]:
+    """Start and samples of each window; the last one ends with the signal."""
+    last = max(0, len(signal) - length)
+    for start in [*range(0, last, hop), last]:
+        yield start, signal[start : start + length]
+
+
+def _outputs(run: Finished, signals: list[np.ndarray]) -> pd.DataFrame:
+    import keras
+
+    batches = [signals[i : i + 64] for i in range(0, len(signals), 64)]
+    outputs = [run.model(features.prepare(batch, run.inputs)[..., None], training=False) for batch in batches]
+    found = np.concatenate([keras.ops.convert_to_numpy(output) for output in outputs]).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):  # as in predictions.csv: NaN where all outputs are zero
+        return pd.DataFrame(found / found.sum(axis=1, keepdims=True), columns=run.labels)
+
+
+def files(run: Finished, paths: Iterable[str | Path]) -> pd.DataFrame:
+    """Predict files.
+
+    Returns:
+        One row a file: `file`, `seconds`, `prediction`, one probability a label, and `problem`, which is empty for a
+        file that could be decoded.
+    """
+    return pd.DataFrame([_row(run, path) for path in paths])
+
+
+def courses(run: Finished, paths: Iterable[str | Path]) -> pd.DataFrame:
+    """The `course` of each file.
+
+    Returns:
+        One row a window, or one for a file that cannot be decoded; the columns are those of `files`, `seconds` being
+        the window's middle.
+    """
+    return pd.concat([_course_rows(run, path) for path in paths], ignore_index=True)
+
+
+def _course_rows(run: Finished, path: str | Path) -> pd.DataFrame:
+    try:
+        found = course(run, audio.load(path, run.inputs.sample_rate))
+    except audio.AudioError:
+        return files(run, [path])
+    answers = [answer(row) for _, row in found.iterrows()]
+    head = pd.DataFrame({"file": str(path), "seconds": found.index.round(3), "prediction": answers})
+    return head.join(found.reset_index(drop=True)).assign(problem="")
+
+
+def answer(found: pd.Series) -> str:
+    """The largest probability's emotion; none where the network answers all zero."""
+    return str(found.idxmax()) if found.notna().all() else ""
+
+
+def _row(run: Finished, path: str | Path) -> dict[str, Any]:
+    unknown = dict.fromkeys(run.labels, float("nan"))
+    try:
+        signal = audio.load(path, run.inputs.sample_rate)
+    except audio.AudioError as error:
+        return {"file": str(path), "seconds": 0.0, "prediction": "", **unknown, "problem": str(error)}
+    found = probabilities(run, signal)
+    seconds = round(len(signal) / run.inputs.sample_rate, 2)
+    return {"file": str(path), "seconds": seconds, "prediction": answer(found), **found, "problem": ""}

@@ -1,0 +1,133 @@
+"""A real JupyterLab and a real browser for the tests of notebook 06."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import soundfile
+from playwright.sync_api import TimeoutError
+
+from sernb import runs
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# Announcements would be asked for on the network, and would lie over the notebook.
+SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+PATIENCE = 240_000  # ms; a loaded machine is slow
+
+
+def notebook_for_test(folder: Path, **parameters) -> Path:
+    """A copy of 06 with other parameters, as a user would type them."""
+    notebook = nbformat.read(ROOT / "notebooks" / "06_listen.ipynb", as_version=4)
+    (cell,) = (cell for cell in notebook.cells if "parameters" in runs.tags(cell))
+    lines = [line.split(" = ")[0] for line in cell.source.splitlines()]
+    values = runs.defaults(ROOT / "notebooks" / "06_listen.ipynb") | parameters
+    cell.source = "\n".join(f"{name} = {values[name]!r}" for name in lines)
+    nbformat.write(notebook, folder / "06_listen.ipynb")
+    return folder / "06_listen.ipynb"
+
+
+def spoken(path: Path, seconds: float = 60.0, rate: int = 48000) -> Path:
+    """A WAV for Chromium's false microphone: noise in syllables, no stretch of it like another."""
+    rng = np.random.default_rng(7)
+    loudness = np.repeat(rng.uniform(0.02, 0.3, int(seconds * 8)), rate // 8)
+    soundfile.write(path, np.convolve(rng.normal(0, 1, len(loudness)) * loudness, [0.5, 0.5], "same"), rate)
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@contextlib.contextmanager
+def jupyterlab(folder: Path) -> Iterator[str]:
+    """JupyterLab over a folder, with nothing of the user's settings; gives its address."""
+    port, config = free_port(), folder.parent / "config"
+    for name, values in SETTINGS.items():
+        file = config / "lab" / "user-settings" / Path(*name.split(":")).with_suffix(".jupyterlab-settings")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(values))
+    options = ["--no-browser", "--allow-root", f"--ServerApp.port={port}", f"--ServerApp.root_dir={folder}"]
+    options += ["--IdentityProvider.token=", "--ServerApp.password=", "--ServerApp.ip=127.0.0.1"]
+    kernels = {"JUPYTER_CONFIG_DIR": str(config), "JUPYTER_RUNTIME_DIR": str(folder.parent / "runtime")}
+    kernels |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "JUPYTER_PLATFORM_DIRS": "1"}
+    with (folder.parent / "lab.log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *options],
+            env=os.environ | kernels | {"JUPYTERLAB_SETTINGS_DIR": str(config / "lab" / "user-settings")},
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+        )
+        try:
+            _wait(f"http://127.0.0.1:{port}/api", server)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
+
+
+def _wait(address: str, server: subprocess.Popen) -> None:
+    for _ in range(240):
+        assert server.poll() is None, "JupyterLab ended before it answered"
+        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+            urllib.request.urlopen(address, timeout=2)
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"{address} does not answer")
+
+
+def browser_flags(microphone: Path) -> list[str]:
+    return [
+        "--no-sandbox",
+        "--disable-background-networking",
+        "--autoplay-policy=no-user-gesture-required",
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={microphone}%noloop",
+    ]
+
+
+def run_all(page) -> None:
+    """Run every cell by the menu, as a user does; a click that comes before the kernel is there has no effect."""
+    page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for(timeout=PATIENCE)
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=PATIENCE)
+    for _ in range(5):
+        page.locator("li.lm-MenuBar-item", has_text="Run").click()
+        page.locator("li.lm-Menu-item[data-command='runmenu:run-all']").click()
+        with contextlib.suppress(TimeoutError):
+            page.locator(".jp-InputPrompt", has_text=re.compile(r"\*|\d")).first.wait_for(timeout=8000)
+            return
+    raise AssertionError("no cell has run")
+
+
+def wait_until_idle(page) -> None:
+    """Until no cell is waiting or running."""
+    page.wait_for_function(
+        """() => document.querySelector(".jp-Notebook-ExecutionIndicator")?.dataset.status === "idle"
+            && ![...document.querySelectorAll(".jp-InputPrompt")].some(prompt => prompt.textContent.includes("*"))""",
+        timeout=PATIENCE,
+    )
+
+
+def to(page, locator) -> None:
+    """Scroll there; the notebook's height changes while it does."""
+    for _ in range(3):
+        locator.scroll_into_view_if_needed()
+        page.wait_for_timeout(150)

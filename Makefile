@@ -54,4 +54,5 @@ $(READY): requirements.lock pyproject.toml
 	@echo "Installing the locked packages; the first time this takes some minutes."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -c "from sernb import audio; audio.warm()"
 	@touch $@

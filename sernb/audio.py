@@ -13,12 +13,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 
 AUGMENTATIONS = ("noise", "pitch", "speed", "vtlp")
 
 
 class AudioError(ValueError):
     """A clip that cannot be used, with its file and the reason."""
+
+
+def warm() -> None:
+    """Have numba compile librosa's loops before several processes need them: seconds, the first time, and then none.
+
+    Numba keeps what it compiled beside librosa and has no lock of its own. Two processes that compile at once on a
+    fresh machine can leave files that crash every process that reads them.
+    """
+    from filelock import FileLock
+
+    with FileLock(platformdirs.user_cache_path("sernb", ensure_exists=True) / "numba.lock"):
+        import librosa.core.pitch
+        import librosa.effects
+        import librosa.feature.spectral  # noqa: F401
 
 
 def load(path: str | Path, sample_rate: int) -> np.ndarray:

@@ -206,6 +206,7 @@ def _by_processes(jobs: Iterable[tuple], n_jobs: int) -> Iterator[tuple[int, np.
     from joblib import delayed
     from joblib.externals.loky import get_reusable_executor
 
+    audio.warm()
     # A clip at a time comes back: only a few clips are in memory.
     parallel = Parallel(n_jobs=n_jobs, return_as="generator", batch_size=8, max_nbytes=None)
     try:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
+from sernb import audio
 from sernb import results
 from sernb import runs
 from sernb.runs import Job
@@ -198,6 +199,8 @@ def run_all(
     for outcome in list(outcomes.values()):
         ended(outcome)
     todo = [job for job in jobs if job.output_dir not in outcomes]
+    if todo:
+        audio.warm()
     for outcome in _make(todo, workers, scheduler, kept=len(outcomes)) if todo else ():
         outcomes[outcome.job.output_dir] = outcome
         ended(outcome)

@@ -21,9 +21,11 @@ report: $(READY)
 # The figures of book/results, on the real corpora that SERNB_DATA names; stopped, it goes on where it was.
 SWEEPS := waterfall paper-grid recipes crema-1d-vs-2d
 reference: $(READY)
+	@test -n "$$SERNB_DATA" || { echo "Set SERNB_DATA to the folder that holds ravdess/ and crema/."; exit 1; }
 	for name in $(SWEEPS); do \
-	  $(BIN)/sernb sweep sweeps/$$name.yml -o _build/reference/$$name || exit 1; \
-	  $(BIN)/python -c "from sernb import results; print(results.publish('_build/reference/$$name', 'book/results'))"; \
+	  $(BIN)/sernb sweep sweeps/$$name.yml -o _build/reference/$$name && \
+	  $(BIN)/python -c "from sernb import results; print(results.publish('_build/reference/$$name', 'book/results'))" \
+	  || exit 1; \
 	done
 
 test: $(READY)

@@ -12,7 +12,7 @@ import pandas as pd
 from sernb import results
 from sernb import splits
 
-# Another seed moves a figure by more than this; a claim counts as reached from so far below it.
+# No test set of this size tells figures apart that are nearer; a claim counts as reached from so far below it.
 TOLERANCE = 0.02
 
 
@@ -42,21 +42,24 @@ def against(result: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-def table(grid: pd.DataFrame, published: pd.DataFrame, unseen: pd.DataFrame) -> pd.DataFrame:
+def table(tries: pd.DataFrame, published: pd.DataFrame, unseen: pd.DataFrame) -> pd.DataFrame:
     """Each claim of the paper, what the paper's way gives, what is left of it on unseen speakers, and a verdict.
 
+    A claimed best is held against the best of all `tries`, a claimed mean against the seeds of the best setting. The
+    paper's mean is over its settings, but a mean in which an output activation that never learnt weighs as much as the
+    others would judge the activation and not the recipe.
+
     Args:
-        grid: The sweep over splits and output activations, as rows of `results.swept`.
-        published: Runs of the best setting as published, longer trained than the grid's.
-        unseen: Runs with no speaker on two sides and no copies.
+        tries: Every run in the paper's way (split by clip, copies before the split), as rows of `results.swept`.
+        published: Those of them with the paper's best setting, one a seed.
+        unseen: Runs with no speaker on two sides and no copies, one a seed.
 
     Returns:
-        `corpus`, `claim` (`best train` and the like), `claimed`, `measured`, `unseen` (NaN where nothing was measured,
-        or where the claim is about training clips), `verdict` and `why`.
+        `corpus`, `claim` (`best train` and the like), `claimed`, `measured`, `unseen` (mean over seeds; NaN where
+        nothing was measured, or where the claim is about training clips), `verdict` and `why`.
     """
-    published = pd.concat([grid[grid["NORMALISE"] == "pad"], published])
     rows = [
-        {"corpus": "RAVDESS", "claim": quantity, "claimed": value, **_judged(quantity, value, published, unseen)}
+        {"corpus": "RAVDESS", "claim": quantity, "claimed": value, **_judged(quantity, value, tries, published, unseen)}
         for quantity, value in claimed("ravdess").items()
     ]
     lost = {"measured": np.nan, "unseen": np.nan, "verdict": "not reproducible"}
@@ -68,34 +71,43 @@ def table(grid: pd.DataFrame, published: pd.DataFrame, unseen: pd.DataFrame) -> 
     return pd.DataFrame(rows)
 
 
-def _judged(quantity: str, value: float, published: pd.DataFrame, unseen: pd.DataFrame) -> dict[str, Any]:
+def _judged(
+    quantity: str, value: float, tries: pd.DataFrame, published: pd.DataFrame, unseen: pd.DataFrame
+) -> dict[str, Any]:
     how, side = quantity.split()
     column = "accuracy" if side == "test" else f"{side}_accuracy"
-    pick = pd.Series.max if how == "best" else pd.Series.mean
-    measured, honest = (pick(runs[column].astype(float)) if len(runs) else np.nan for runs in (published, unseen))
-    honest = np.nan if side == "train" else honest
-    verdict, why = judge(value, measured, honest, of_training=side == "train")
-    return {"measured": measured, "unseen": honest, "verdict": verdict, "why": why}
+    found = (tries if how == "best" else published)[column].astype(float).dropna()
+    measured = found.max() if how == "best" else found.mean()
+    honest = np.nan if side == "train" else unseen[column].astype(float).mean()
+    verdict, why = judge(value, measured, honest, most=found.max(), of_training=side == "train")
+    if how == "best":
+        told = f"the best of {len(found)} runs"
+    else:
+        told = f"{len(found)} seeds of the best setting, {found.min():.3f} to {found.max():.3f}"
+    return {"measured": measured, "unseen": honest, "verdict": verdict, "why": f"{told}{why}" if verdict else why}
 
 
-def judge(value: float, measured: float, honest: float, *, of_training: bool = False) -> tuple[str, str]:
+def judge(
+    value: float, measured: float, honest: float, *, most: float = np.nan, of_training: bool = False
+) -> tuple[str, str]:
     """`holds`, `holds only with the leak` or `not reproducible`, and why; empty where a measurement is missing.
 
     Args:
         value: The claimed accuracy.
         measured: The accuracy that the paper's way gives.
         honest: The accuracy on unseen speakers.
+        most: That of the best seed: a claim that one seed reaches is reached.
         of_training: Whether the claim is about the clips trained on: then unseen speakers have no part in it.
     """
     if np.isnan(measured) or (np.isnan(honest) and not of_training):
         return "", "not measured yet"
-    if measured < value - TOLERANCE:
-        return "not reproducible", f"the paper's way gives {measured:.3f} here"
+    if not (measured >= value - TOLERANCE or most >= value):
+        return "not reproducible", "; the claim is above them"
     if of_training:
-        return "holds", "but says only how well the network knows the clips that it was trained on"
+        return "holds", "; it says only how well the network knows the clips that it was trained on"
     if honest < value - TOLERANCE:
-        return "holds only with the leak", f"on speakers not heard in training {honest:.3f} is left"
-    return "holds", "on speakers not heard in training as well"
+        return "holds only with the leak", f"; on speakers not heard in training {honest:.3f} is left"
+    return "holds", "; on speakers not heard in training as well"
 
 
 def story(steps: pd.DataFrame) -> str:
@@ -114,7 +126,8 @@ def story(steps: pd.DataFrame) -> str:
 
 
 def _score(step: pd.Series) -> str:
-    return f"{results.with_interval(step)} ({step['seeds']:.0f} seeds, {step['speakers']:.0f} speakers tested)"
+    seeds = f"{step['seeds']:.0f} seed{'s' * int(step['seeds'] > 1)}"
+    return f"{results.with_interval(step)} ({seeds}, {step['speakers']:.0f} speakers tested)"
 
 
 def provenance(sweeps: Mapping[str, pd.DataFrame]) -> str:

@@ -171,7 +171,7 @@ def sweep(
         Path | None,
         typer.Option("--output-dir", "-o", help="Where the runs and results.csv go [default: runs/<file's name>]."),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Runs at a time; 0: one a core, at most four.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Runs at a time; 0: one a core, at most four.")] = 0,
     scheduler: Annotated[str, typer.Option(help="Address of a running Dask scheduler, to use its workers.")] = "",
 ) -> None:
     """Make the runs of a grid that are not fresh, and print their table. Stopped, it goes on when called again."""
@@ -203,7 +203,7 @@ def _scores(table: pd.DataFrame) -> pd.DataFrame:
 def report(
     runs_file: Annotated[Path, typer.Option("--runs", help="The list of runs.")] = Path("book/runs.yml"),
     output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Where runs and book go.")] = Path("_build"),
-    workers: Annotated[int, typer.Option(help="Runs at a time; 0: one a core, at most four.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Runs at a time; 0: one a core, at most four.")] = 0,
 ) -> None:
     """Make the listed runs that are not fresh, build the HTML book and print its path."""
     with _refusals():

@@ -443,8 +443,19 @@ def learning(histories: Mapping[str, pd.DataFrame], *, claim: float = 0.0, ax: A
     return ax
 
 
-def grid(scores: pd.DataFrame, *, label: str, xlabel: str, ylabel: str, ax: Axes | None = None) -> Axes:
-    """A score for each pair of two settings, shape (rows, columns), as a shaded table; NaN says "failed"."""
+def grid(
+    scores: pd.DataFrame, failed: pd.DataFrame, *, label: str, xlabel: str, ylabel: str, ax: Axes | None = None
+) -> Axes:
+    """A score for each pair of two settings, shape (rows, columns), as a shaded table.
+
+    Args:
+        scores: NaN where a run failed or was not made.
+        failed: Boolean, of the same shape: which of them failed.
+        label: Of the score.
+        xlabel: What the columns are.
+        ylabel: What the rows are.
+        ax: Where to draw.
+    """
     import seaborn as sns
 
     ax = _axes(ax, 1.4 + 1.25 * scores.shape[1], 1.2 + 0.5 * scores.shape[0])
@@ -453,7 +464,8 @@ def grid(scores: pd.DataFrame, *, label: str, xlabel: str, ylabel: str, ax: Axes
         linecolor="white",
     )  # fmt: skip
     for row, column in np.argwhere(scores.isna().to_numpy()):
-        ax.text(column + 0.5, row + 0.5, "failed", ha="center", va="center", style="italic")
+        word = "failed" if failed.to_numpy()[row, column] else "\N{EN DASH}"
+        ax.text(column + 0.5, row + 0.5, word, ha="center", va="center", style="italic")
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.grid(visible=False)
     ax.tick_params(axis="y", rotation=0)

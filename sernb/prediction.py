@@ -127,7 +127,7 @@ def _scored(run: Finished) -> str:
     told = f"**{uar:.2f}** ({interval}; chance {1 / len(run.labels):.2f}), {split['test']} rows"
     if "tested" in split:
         told += f" of {corpora.known(split['tested']['name']).title}"
-    if split["leaks"]["speaker"]:
+    if split.get("test_leaks", split["leaks"])["speaker"]:  # validation may share speakers where the test does not
         return f"**UAR on unseen speakers: not measured.** On clips of the speakers that it was trained on: {told}."
     return f"**UAR on unseen speakers:** {told} of {_speakers(run, 'test')}."
 

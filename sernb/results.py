@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -177,8 +178,9 @@ def swept(results_dir: str | Path, name: str) -> pd.DataFrame:
 def pooled(runs: pd.DataFrame, by: str) -> pd.DataFrame:
     """One row for each group of runs: scores over all their test rows, with what speakers and what seeds make of them.
 
-    Runs of one seed (folds) are put together before they are scored. The score is the mean over seeds, its interval
-    resamples speakers (all rows of a voice, of every seed, stay together), `_least` and `_most` are over seeds.
+    Runs of one seed (folds) are put together before they are scored; a seed that lacks a fold which another one has is
+    left out. The score is the mean over seeds, its interval resamples speakers (all rows of a voice, of every seed,
+    stay together), `_least` and `_most` are over seeds.
 
     Args:
         runs: Rows of `swept`, one model a run; those that failed are left out.
@@ -194,9 +196,11 @@ def pooled(runs: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def _pool(group: pd.DataFrame) -> dict[str, float]:
+    of_seed = group.groupby("SEED")["run"].transform("size")
+    group = group[of_seed == of_seed.max()]
     told = [pd.concat(map(answers, part["folder"], part["model"])) for _, part in group.groupby("SEED")]
     everything = pd.concat(told)
-    labels = sorted(everything["truth"].unique())
+    labels = sorted({*everything["truth"], *everything["prediction"]})
     each = pd.DataFrame(
         [metrics.scores(metrics.confusion(t["truth"].to_numpy(), t["prediction"].to_numpy(), labels)) for t in told]
     )
@@ -264,6 +268,15 @@ def epochs_to(curves: pd.DataFrame, level: float) -> float:
     return float(reached.iloc[0]) if len(reached) else math.nan
 
 
+def epochs_said(curves: Sequence[pd.DataFrame], level: float) -> str:
+    """`epochs_to` of several seeds in words: their mean, or how many of them reach the level at all."""
+    found = [epochs_to(one, level) for one in curves]
+    reached = [epoch for epoch in found if not math.isnan(epoch)]
+    if len(reached) < len(found):
+        return f"{len(reached)} of {len(found)} reach it" if reached else "not reached"
+    return f"epoch {np.mean(reached):.0f}"
+
+
 def publish(sweep: str | Path, to: str | Path) -> Path:
     """Take over what may be published of a sweep: scores, curves and settings, no clip's name, no machine's paths.
 
@@ -279,7 +292,11 @@ def publish(sweep: str | Path, to: str | Path) -> Path:
     sweep, to = Path(sweep), Path(to)
     table = _read_table(sweep / "results.csv")
     runs = [sweep / run for run in table["run"].unique() if (sweep / run / "metrics.json").is_file()]
-    numbers = {voice: str(i) for i, voice in enumerate(sorted({v for run in runs for v in answers(run)["speaker"]}))}
+    voices = np.random.default_rng().permutation(sorted({voice for run in runs for voice in answers(run)["speaker"]}))
+    numbers = {voice: str(i) for i, voice in enumerate(voices)}
+    # An error's text may name a clip or a folder; its kind does not.
+    table["status"] = table["status"].str.replace(r"^(failed: \w+).*", r"\1", regex=True)
+    shutil.rmtree(to / sweep.name, ignore_errors=True)  # what an earlier publication had and this one has not
     for run in runs:
         _publish_run(run, to / sweep.name / run.name, numbers)
     foreign = [name for name in table if name not in MODEL_COLUMNS and table[name].isna().all()]

@@ -217,7 +217,9 @@ def _same_type(value: Any, default: Any) -> bool:
 
 def slug(parameters: dict[str, Any]) -> str:
     """A readable folder name: `corpus-demo-crema_max-clips-240`."""
-    text = "_".join(f"{_plain(name)}-{_plain(value)}" for name, value in parameters.items()) or "defaults"
+    # A folder is a machine's own affair: its digest tells two apart, and the name may be published.
+    told = {name: _digest(str(value))[:6] if is_folder(name) else value for name, value in parameters.items()}
+    text = "_".join(f"{_plain(name)}-{_plain(value)}" for name, value in told.items()) or "defaults"
     return text if len(text) <= 120 else f"{text[:110]}-{_digest(text)[:8]}"
 
 

@@ -255,18 +255,21 @@ def sizes(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def leaks(rows: pd.DataFrame, fitted: tuple[str, ...] = ("train",)) -> dict[str, int]:
-    """How many held-out rows (validation and test) the training rows give away.
+def leaks(
+    rows: pd.DataFrame, fitted: tuple[str, ...] = ("train",), held_out: tuple[str, ...] = ("val", "test")
+) -> dict[str, int]:
+    """How many held-out rows the rows that are fitted on give away.
 
     Args:
         rows: What `prepare` returns.
         fitted: The sides that the model is fitted on; `validation-in-train` fits on two.
+        held_out: The sides whose rows are counted.
 
     Returns:
         Held-out rows whose speaker (`speaker`), clip in another copy (`twin`) or very audio in the same copy
         (`content`) is trained on too.
     """
-    seen, held = rows[rows["split"].isin(fitted)], rows[rows["split"].isin(("val", "test"))]
+    seen, held = rows[rows["split"].isin(fitted)], rows[rows["split"].isin(held_out)]
     audio_of = lambda part: part["sha256"] + ":" + part["copy"].astype(str)  # noqa: E731
     voice_of = lambda part: part["corpus"] + ":" + part["speaker"]  # noqa: E731 (two corpora may both have an "01")
     same_clip = held["sha256"].isin(seen["sha256"])

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 KEYS = {"notebook", "parameters", "grid"}
 LABEL = "label"
 TABLE = "results.csv"
+FOLDERS = ("SERNB_DATA", "SERNB_CACHE")
 SWEEP = "SERNB_SWEEP"  # in the environment of a sweep's kernels
 
 
@@ -212,7 +214,7 @@ def _make(jobs: list[Job], workers: int, scheduler: str, kept: int) -> Iterator[
         _check_workers(client, jobs)
         # Where data and features lie is told to the workers, who may have been started elsewhere, and which kernels are
         # this sweep's: theirs may be others'.
-        ours = {name: value for name, value in os.environ.items() if name.startswith("SERNB_")}
+        ours = {name: str(Path(value).absolute()) for name, value in os.environ.items() if name in FOLDERS and value}
         ours[SWEEP] = uuid.uuid4().hex
         futures = {client.submit(_attempt, job, _sharers(client), ours, pure=False): job for job in jobs}
         try:
@@ -225,10 +227,13 @@ def _make(jobs: list[Job], workers: int, scheduler: str, kept: int) -> Iterator[
                     outcome = _outcome(futures[future], future)
                     show(outcome)
                     yield outcome
-        except BaseException:  # an interrupt, or the caller's own error: nobody waits for these runs any more
+        except BaseException as error:  # an interrupt, or the caller's own error: nobody waits for these runs any more
             with contextlib.suppress(Exception):  # the cluster may be what failed
                 client.cancel(list(futures), force=True)
                 client.run(_stop_kernels, ours[SWEEP])
+            if isinstance(error, CancelledError | OSError):
+                lost = f"the scheduler was lost ({error or type(error).__name__})"
+                raise SweepError(f"{lost}; what had finished stays, and the same command goes on") from error
             raise
 
 
@@ -248,7 +253,9 @@ def _as_they_end(futures: Iterable[Future]) -> Iterator[set[Future]]:
 def _outcome(job: Job, future: Future) -> Outcome:
     try:
         return future.result(timeout=30)
-    except Exception as error:  # what `_attempt` does not turn into an outcome: its workers died, or the scheduler did
+    except CancelledError:
+        raise  # not this run's failure: the scheduler forgot it
+    except Exception as error:  # what `_attempt` does not turn into an outcome, such as the death of several workers
         said = f"{type(error).__name__}: {error}"
         runs.record(job, status="failed", error=said)
         return Outcome(job, "failed", error=said)
@@ -314,6 +321,9 @@ def _check_workers(client: Client, jobs: list[Job]) -> None:
         raise SweepError(
             f"a worker lacks what the runs need ({error}); install there what is installed here"
         ) from error
+    if several := [address for address, threads in client.nthreads().items() if threads > 1]:
+        start = "`dask worker ADDRESS --nthreads 1`, as often as the machine shall make runs at once"
+        raise SweepError(f"the worker {several[0]} has several threads, but a run takes a process: start it by {start}")
     for address, there in seen.items():
         if strange := [f"{what} ({there[what]}, here {here[what]})" for what in here if there[what] != here[what]]:
             raise SweepError(f"the worker {address} would not make the same runs; it differs in {', '.join(strange)}")

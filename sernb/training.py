@@ -293,6 +293,7 @@ def _split_facts(rows: pd.DataFrame, table: pd.DataFrame, protocol: str, fitted:
         **{side: len(part) for side, part in sides.items()},
         "speakers": {side: int(part["speaker"].nunique()) for side, part in sides.items()},
         "leaks": splits.leaks(rows, fitted),
+        "test_leaks": splits.leaks(rows, fitted, ("test",)),
     }
 
 

@@ -83,12 +83,16 @@ def test_a_failed_run_has_a_row_that_says_so_whatever_it_left(tmp_path: Path):
     table = results.table(tmp_path)
     assert table["status"].tolist() == ["failed: ValueError: no", "finished"] and table["SEED"].tolist() == [3, 1]
     assert table["accuracy"].isna().tolist() == [True, False] and table["leaks_twin"][1] == 2
-    assert "3,," in table.to_csv() or "3" in table.to_csv().split(",")[3:], "42 stays 42, and is not 42.0"
+    assert table[["SEED", "clips"]].to_csv(index=False) == "SEED,clips\n3,\n1,7\n", "3 stays 3, and is not 3.0"
 
 
 def test_publishing_leaves_paths_and_clips_behind(tmp_path: Path):
-    written = results.publish(sweep_folder(tmp_path, "asx bss bxx"), tmp_path / "book")
-    assert written == tmp_path / "book" / "sweep.csv" and pd.read_csv(written)["accuracy"].tolist() == [2 / 3]
+    sweep = sweep_folder(tmp_path, "asx bss bxx")
+    failed = pd.DataFrame([{"run": "run-9", "status": "failed: AudioError: /home/someone/secret.wav: not audio"}])
+    pd.concat([pd.read_csv(sweep / "results.csv"), failed]).to_csv(sweep / "results.csv", index=False)
+    written = results.publish(sweep, tmp_path / "book")
+    assert written == tmp_path / "book" / "sweep.csv" and pd.read_csv(written)["accuracy"][0] == 2 / 3
+    assert pd.read_csv(written)["status"].tolist() == ["finished", "failed: AudioError"]
     published = {path.name for path in (tmp_path / "book" / "sweep" / "run-0").iterdir()}
     assert published == {"metrics.json", "history.csv", "answers.csv"}
     everything = "".join(path.read_text() for path in (tmp_path / "book").rglob("*") if path.is_file())
@@ -110,6 +114,17 @@ def test_runs_are_pooled_over_folds_and_averaged_over_seeds(tmp_path: Path):
     )
 
 
+def test_a_seed_that_lacks_a_fold_is_left_out(tmp_path: Path):
+    sweep = sweep_folder(tmp_path, "ass asx", "bss bss", "asx asx")
+    pool = results.pooled(results.swept(sweep.parent, "sweep"), "label").loc["all"]
+    assert (pool["seeds"], pool["accuracy"]) == (1, 3 / 4)
+
+
+def test_an_emotion_that_is_answered_but_never_true_costs_no_score(tmp_path: Path):
+    pool = results.pooled(results.swept(sweep_folder(tmp_path, "ass asx bss").parent, "sweep"), "label").loc["all"]
+    assert pool["accuracy"] == pool["uar"] == pytest.approx(2 / 3)
+
+
 def test_a_missing_sweep_says_how_to_make_it(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="sernb sweep sweeps/waterfall.yml"):
         results.swept(tmp_path, "waterfall")
@@ -118,6 +133,9 @@ def test_a_missing_sweep_says_how_to_make_it(tmp_path: Path):
 def test_the_epoch_from_which_a_level_is_reached_is_a_steady_one():
     history = pd.DataFrame({"epoch": range(1, 11), "val_accuracy": [0.1, 0.9, 0.1, 0.1, 0.1, 0.6, 0.6, 0.6, 0.6, 0.6]})
     assert results.epochs_to(history, 0.55) == 8
+    assert results.epochs_said([history, history], 0.55) == "epoch 8"
+    assert results.epochs_said([history, history[:5]], 0.55) == "1 of 2 reach it"
+    assert results.epochs_said([history], 0.8) == "not reached"
     assert pd.isna(results.epochs_to(history, 0.8))
 
 

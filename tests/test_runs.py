@@ -75,8 +75,9 @@ def test_slugs_are_readable():
     assert runs.slug({"CORPUS": "demo-crema", "MAX_CLIPS": 240}) == "corpus-demo-crema_max-clips-240"
     assert runs.slug({"SPLIT": "75:15:10", "MODELS": ["a", "b"]}) == "split-75-15-10_models-a+b"
     assert runs.slug({"SNR": -5, "GAIN": [-12, 12.5]}) == "snr--5_gain--12+12.5"
+    assert "someone" not in runs.slug({"DATA_DIR": "/home/someone"}) != runs.slug({"DATA_DIR": "/home/another"})
     assert runs.slug({}) == "defaults"
-    long = [runs.slug({"DATA_DIR": "x" * 200 + end}) for end in "ab"]
+    long = [runs.slug({"CORPUS": "x" * 200 + end}) for end in "ab"]
     assert len(long[0]) <= 120 and long[0] != long[1]
 
 

@@ -103,6 +103,7 @@ def test_leaks_are_counted_row_by_row():
     ).assign(corpus="local")
     assert splits.leaks(rows) == {"speaker": 1, "twin": 1, "content": 1}
     assert splits.leaks(rows, fitted=("train", "val"))["content"] == 2
+    assert splits.leaks(rows, held_out=("test",)) == {"speaker": 1, "twin": 1, "content": 0}
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_a_sweep_leaves_a_table_and_only_stale_runs_are_made_again(tmp_path: Pat
     table = pd.read_csv(tmp_path / "out" / "results.csv")
     assert table["run"].tolist() == ["seed-1", "seed-3", "seed-2"] and set(table["label"]) == {"some"}
     assert table["accuracy"].tolist()[::2] == [0.1, 0.2] and table["accuracy"].isna()[1]
-    assert table["status"][0] == "nan" or table["status"][1].startswith("failed: ")
+    assert table["status"].tolist() == ["finished", "failed: ValueError: three is too many", "finished"]
     assert "three is too many" in (tmp_path / "out" / "seed-3" / "small.ipynb").read_text()
     assert sorted(logged(tmp_path, "begins")) == ["seed-1", "seed-2", "seed-3"]
 
@@ -222,6 +222,18 @@ def test_the_run_of_a_killed_worker_is_made_again_by_another(tmp_path: Path, not
 
 
 @pytest.mark.notebook
+def test_a_scheduler_that_dies_ends_the_sweep_in_words(tmp_path: Path, notebook: Path, cluster):
+    path = sweep_file(tmp_path, {"SEED": [1, 2]}, parameters={"RATE": 60.0})
+    sweep = sernb("sweep", path, "-o", "out", "--scheduler", cluster[0], cwd=tmp_path)
+    eventually(lambda: len(logged(tmp_path, "begins")) >= 2, "two runs begin")
+    for process in psutil.process_iter(["cmdline"]):
+        if str(tmp_path / "scheduler.json") in (process.info["cmdline"] or []):
+            process.kill()
+    told, _ = sweep.communicate(timeout=120)
+    assert sweep.returncode == 1 and "the same command goes on" in told, told
+
+
+@pytest.mark.notebook
 def test_a_cluster_that_cannot_make_the_runs_is_refused(tmp_path: Path, notebook: Path, cluster):
     path = sweep_file(tmp_path, {"SEED": [1]})
     with pytest.raises(sweeps.SweepError, match=r"tcp://127.0.0.1:9 .*dask scheduler"):
@@ -238,6 +250,9 @@ def test_a_worker_with_another_sernb_would_make_other_runs(tmp_path: Path, noteb
     class Elsewhere:
         def run(self, function, *given):
             return {"tcp://1.2.3.4:5": function(*given) | {"sernb": "another"}}
+
+        def nthreads(self):
+            return {"tcp://1.2.3.4:5": 1}
 
     with pytest.raises(sweeps.SweepError, match=r"tcp://1.2.3.4:5 .* sernb \(another, here"):
         sweeps._check_workers(Elsewhere(), [runs.Job(notebook, tmp_path / "out" / "one")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 from sernb import audio
 from sernb import corpora
 from sernb import demo
+from sernb import local
 from sernb import widgets
 from sernb.widgets import AUTO
 
@@ -21,13 +23,20 @@ ALL = "all"
 
 
 def browse(
-    corpus: str, data_dir: str = "", *, sample_rate: int = 22050, max_clips: int = 0, seed: int = 42
+    corpus: str,
+    data_dir: str = "",
+    *,
+    recorded: str | Path = "",
+    sample_rate: int = 22050,
+    max_clips: int = 0,
+    seed: int = 42,
 ) -> w.Widget:
     """Filter a corpus, go from clip to clip by arrow keys, hear and see each, altered by sliders or beside another.
 
     Args:
         corpus: A name from `sernb corpora`; the panel offers the others that can be found, too.
         data_dir: Its folder; empty to look it up.
+        recorded: Folder of the local corpus to offer, which may still be empty; that of `corpus` if it is `local`.
         sample_rate: At which clips are heard and seen, in Hz.
         max_clips: At most so many clips of a corpus.
         seed: Of the choice of clips.
@@ -35,10 +44,11 @@ def browse(
     Returns:
         The panel; its `state` is what `predict` follows to know the clip that is shown.
     """
-    ui = _controls(corpus)
-    ui.places = {corpus: data_dir}
+    ui = _controls(corpus, _findable(corpus, recorded))
+    ui.places = {"local": recorded, corpus: data_dir}
     ui.given = {"max_clips": max_clips, "seed": seed}
     ui.rate, ui.row, ui.pinned, ui.filtering = sample_rate, None, None, False
+    ui.table = pd.DataFrame(columns=FILTERS)
     ui.corpus.observe(widgets.guarded(ui, _load_corpus), "value")
     for name in FILTERS:
         ui.filters[name].observe(widgets.guarded(ui, _filter), "value")
@@ -46,12 +56,13 @@ def browse(
         control.observe(widgets.guarded(ui, _draw), "value")
     ui.pin.on_click(widgets.guarded(ui, _pin))
     ui.reset.on_click(widgets.guarded(ui, _reset))
+    ui.again.on_click(widgets.guarded(ui, _load_corpus))
     ui.view.on_msg(lambda _, message, __: _step(ui, message["step"]))
     widgets.guarded(ui, _load_corpus)()
     return _arranged(ui)
 
 
-def _controls(corpus: str) -> SimpleNamespace:
+def _controls(corpus: str, offered: list[str]) -> SimpleNamespace:
     slim = {"style": {"description_width": "5.5em"}, "layout": w.Layout(width="15em")}
     slide = {"style": {"description_width": "10em"}, "layout": w.Layout(width="29em"), "continuous_update": False}
     sliders = {
@@ -63,12 +74,13 @@ def _controls(corpus: str) -> SimpleNamespace:
     for slider in sliders.values():
         slider.rest = slider.value  # where it alters nothing
     return SimpleNamespace(
-        corpus=w.Dropdown(options=_findable(corpus), value=corpus, description="corpus", **slim),
+        corpus=w.Dropdown(options=offered, value=corpus, description="corpus", **slim),
         filters={name: w.Dropdown(options=[ALL], description=name, **slim) for name in FILTERS},
         place=w.BoundedIntText(1, min=1, max=1, description="clip", **slim),
         beside=w.ToggleButtons(options=["alone", "altered", "pinned"], style={"button_width": "6em"}),
         pin=w.Button(description="Pin this clip", icon="thumb-tack", layout=AUTO),
         reset=w.Button(description="Reset sliders", icon="undo", layout=AUTO),
+        again=w.Button(description="Read again", icon="refresh", tooltip="new clips of the corpus", layout=AUTO),
         sliders=sliders,
         view=widgets.ClipView(),
         said=w.HTML(),
@@ -79,7 +91,7 @@ def _arranged(ui: SimpleNamespace) -> w.Widget:
     row = functools.partial(w.HBox, layout=w.Layout(flex_flow="row wrap"))
     panel = w.VBox(
         [
-            row([ui.corpus, *ui.filters.values()]),
+            row([ui.corpus, *ui.filters.values(), ui.again]),
             row([ui.place, w.Label("beside it:"), ui.beside, ui.pin, ui.reset]),
             row(list(ui.sliders.values())),
             ui.view,
@@ -90,19 +102,37 @@ def _arranged(ui: SimpleNamespace) -> w.Widget:
     return panel
 
 
-def _findable(corpus: str) -> list[str]:
+def _findable(corpus: str, recorded: str | Path) -> list[str]:
+    always = {corpus, "local"} if recorded else {corpus}
+
     def there(name: str) -> bool:
         try:
             return bool(corpora.locate(name))
         except (corpora.CorpusError, demo.DemoError):
             return False
 
-    return [name for name in corpora.CORPORA if name == corpus or there(name)]
+    return [name for name in corpora.CORPORA if name in always or there(name)]
 
 
 def _load_corpus(ui: SimpleNamespace) -> None:
     name = ui.corpus.value
-    ui.table = corpora.load(name, ui.places.get(name, ""), **ui.given)
+    try:
+        ui.table = _table(name, ui.places.get(name, ""), ui.given)
+    except Exception:
+        ui.table = ui.table.iloc[:0]  # or the clips of the corpus before would stand below this one's name
+        _offer(ui)
+        raise
+    _offer(ui)
+
+
+def _table(name: str, folder: str | Path, given: dict[str, int]) -> pd.DataFrame:
+    if name == "local" and folder and not len(local.manifest(folder)):
+        raise corpora.CorpusError(f"No clip is in {folder} yet: record or import some, then read it again.")
+    return corpora.load(name, folder, **given)
+
+
+def _offer(ui: SimpleNamespace) -> None:
+    """What the filters may be set to, and the first clip."""
     ui.filtering = True
     for column in FILTERS:
         ui.filters[column].options = [ALL, *sorted(set(ui.table[column]) - {""})]
@@ -134,6 +164,7 @@ def _draw(ui: SimpleNamespace) -> None:
         return
     start = time.perf_counter()
     if ui.chosen.empty:
+        ui.row = None
         ui.view.show()
         ui.said.value = widgets.said("No clip has all of this; set a filter back to “all”.")
         return
@@ -168,6 +199,8 @@ def _altered(ui: SimpleNamespace) -> dict[str, Any]:
 
 
 def _pin(ui: SimpleNamespace) -> None:
+    if ui.row is None:
+        return
     ui.pinned = ui.row
     if ui.beside.value == "pinned":
         _draw(ui)

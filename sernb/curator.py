@@ -26,7 +26,7 @@ def import_folder(root: str | Path, folder: str | Path = "") -> w.Widget:
         folder: Where the recordings lie; to be typed if empty.
     """
     ui = _controls(root, folder)
-    ui.listed, ui.edits, ui.names = pd.DataFrame(), {}, {}
+    ui.listed, ui.edits, ui.names, ui.brought = pd.DataFrame(), {}, {}, {}
     ui.folder.observe(widgets.guarded(ui, _list_files), "value")
     for control in (ui.pattern, ui.codes, ui.anonymous, ui.agreed, ui.root):
         control.observe(widgets.guarded(ui, _guess), "value")
@@ -59,7 +59,8 @@ def _list_files(ui: SimpleNamespace) -> None:
     if not ui.folder.value.strip():
         ui.said.value = widgets.said("Type the folder of the recordings, then Enter.")
         return
-    ui.listed, ui.edits = imports.listing(ui.folder.value.strip()), {}
+    # In another folder another person may have the same name.
+    ui.listed, ui.edits, ui.brought = imports.listing(ui.folder.value.strip()), {}, {}
     suggested = imports.suggest(list(ui.listed["file"]))
     if ui.pattern.value == suggested:
         _guess(ui)
@@ -73,23 +74,39 @@ def _edit(ui: SimpleNamespace, message: dict[str, Any]) -> None:
 
 
 def guessed(ui: SimpleNamespace) -> pd.DataFrame:
-    """The listing with labels: guessed, then pseudonyms, then what was corrected by hand."""
+    """The listing with labels: guessed, then pseudonyms, then what was corrected by hand.
+
+    Its column `joins` says whether the speaker may be one of the corpus: typed so by hand, or written from here before.
+    """
     labels = imports.guess(list(ui.listed["file"]), ui.pattern.value, imports.codes(ui.codes.value))
-    usable = labels["speaker"][(ui.listed["problem"] == "") & (labels["speaker"] != "")]
-    ui.names = imports.pseudonyms(usable, ui.root.value) if ui.anonymous.value else {}
-    labels["speaker"] = labels["speaker"].map(lambda name: ui.names.get(name, name))
-    found = ui.listed.join(labels)
+    usable = set(labels["speaker"][(ui.listed["problem"] == "") & (labels["speaker"] != "")])
+    before = ui.brought.get(_root(ui), {})
+    ui.names = _names(ui, usable - set(before)) | before
+    called = labels["speaker"]
+    labels["speaker"] = called.map(lambda name: ui.names.get(name, name))
+    found = ui.listed.join(labels).assign(joins=called.isin(before))
     for (file, column), value in ui.edits.items():
         found.loc[found["file"] == file, [column, "note"]] = value, ""
+        found.loc[found["file"] == file, "joins"] |= column == "speaker"
     return found
 
 
+def _names(ui: SimpleNamespace, speakers: set[str]) -> dict[str, str]:
+    return imports.pseudonyms(speakers, _root(ui)) if ui.anonymous.value else {name: name for name in speakers}
+
+
+def _root(ui: SimpleNamespace) -> str:
+    return ui.root.value.strip()
+
+
 def _guess(ui: SimpleNamespace) -> None:
+    ui.write.disabled = True
     if ui.listed.empty:
         return
     found = guessed(ui)
+    found["whose"] = _whose(found, _root(ui))
     _show_guess(ui, found)
-    usable = (found["problem"] == "") & found["speaker"].str.fullmatch(local.PSEUDONYM)
+    usable = (found["problem"] == "") & ~found["whose"].str.startswith("has ")
     unknown = int((usable & (found["emotion"] == "unknown")).sum())
     speakers = found.loc[usable, "speaker"].nunique()
     hint = f", {unknown} of them of unknown emotion" if unknown else ""
@@ -99,6 +116,14 @@ def _guess(ui: SimpleNamespace) -> None:
         + (f"{renamed}: the corpus does not keep who is who." if renamed else "")
     )
     ui.write.disabled = not (usable.any() and ui.agreed.value)
+
+
+def _whose(found: pd.DataFrame, root: str) -> list[str]:
+    """For each row, why its speaker may not be taken in (`has ...`), or whom of the corpus it joins, or nothing."""
+    taken, withdrawn = local.taken(root), local.withdrawn(root)
+    joined = {speaker: f"joins {speaker} of the corpus" for speaker in taken}
+    rows = found.to_dict("records")
+    return [imports.whose(row, taken, withdrawn) or joined.get(row["speaker"], "") for row in rows]
 
 
 def _show_guess(ui: SimpleNamespace, found: pd.DataFrame) -> None:
@@ -113,19 +138,26 @@ def _guess_row(row: dict[str, Any], given: list[str]) -> dict[str, Any]:
     told, kept = {name: row[name] for name in ("file", *given)}, row.get("kept", "")
     if kept or row["problem"]:
         note, mark = (f"kept as {kept}", "kept") if kept else (row["problem"], "bad")
-        return {**told, "note": note, "mark": mark, "locked": True}
-    note = row["note"] or ("" if local.PSEUDONYM.fullmatch(row["speaker"]) else "needs a pseudonym such as S01")
+        return {**told, "note": note, "mark": mark, "locked": not row.get("again", False)}
+    note = "; ".join(part for part in (row["note"], row.get("whose", "")) if part)
     return {**told, "note": note, "mark": "doubt" if note else "", "locked": False}
 
 
 def _take_in(ui: SimpleNamespace) -> None:
-    done = imports.take_in(guessed(ui), ui.root.value.strip())
-    ui.listed["problem"] = done["problem"].mask(done["kept"] != "", "is in the corpus already")
-    rejected = [f"{row.file}: {row.problem}" for row in done[done["kept"] == ""].itertuples()]
+    done = imports.take_in(guessed(ui), _root(ui))
+    kept = done["kept"] != ""
+    there = kept | done["problem"].str.startswith("is in the corpus already")
+    # What the import alone rejected can be corrected and written again, under the names given now.
+    done["again"] = ~there & (ui.listed["problem"] == "")
+    ui.listed["problem"] = ui.listed["problem"].mask(there, "is in the corpus already")
+    written = set(done.loc[kept & ~done["joins"], "speaker"])
+    names = {name: new for name, new in ui.names.items() if new in written}
+    ui.brought[_root(ui)] = ui.brought.get(_root(ui), {}) | names
+    rejected = [f"{row.file}: {row.problem}" for row in done[~kept].itertuples()]
     _show_guess(ui, done)
-    kept = f"{(done['kept'] != '').sum()} clips written to {ui.root.value}. "
-    ui.said.value = widgets.said(kept) + widgets.said(f"Rejected: {'; '.join(rejected)}" if rejected else "", bad=True)
-    ui.write.disabled = True
+    said = f"{kept.sum()} clips written to {ui.root.value}. "
+    ui.said.value = widgets.said(said) + widgets.said(f"Rejected: {'; '.join(rejected)}" if rejected else "", bad=True)
+    ui.write.disabled = not done["again"].any()
 
 
 def check(root: str | Path) -> w.Widget:
@@ -146,7 +178,7 @@ def check(root: str | Path) -> w.Widget:
 
 
 def _check(ui: SimpleNamespace) -> None:
-    root = ui.root.value.strip()
+    root = local.at(_root(ui))
     if not len(local.manifest(root)):
         ui.said.value = widgets.said("No clip is in this corpus yet: record or import some.")
         return

@@ -6,10 +6,14 @@ at each key that a user presses; `take_in` writes what was guessed, and correcte
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -48,6 +52,7 @@ EMOTION_OF = {word: emotion for emotion, words in WORDS.items() for word in word
 # What `corpora` reads off names of its own.
 NAMED = {"ravdess": corpora.ravdess_fields, "crema": corpora.crema_fields}
 OURS = {local.MANIFEST, local.CONSENTS, local.PUBLISHABLE}
+BATCH = 16  # files; between batches other windows may write
 
 
 class ImportPatternError(ValueError):
@@ -184,63 +189,173 @@ def suggest(files: Sequence[str]) -> str:
 def pseudonyms(speakers: Sequence[str], root: str | Path) -> dict[str, str]:
     """A pseudonym for each speaker's id: itself where it cannot be a name, else the next free one of a corpus.
 
-    The corpus does not keep who is who: whoever imports more of the same person later types the same pseudonym.
+    None is one that the corpus has, or had: the S01 of another study is another person. The corpus does not keep who is
+    who: whoever imports more of the same person later types the same pseudonym.
     """
-    number = int(local.next_pseudonym(root)[1:])
-    found = {}
-    for speaker in sorted(set(speakers)):
-        while (name := f"S{number:02}") in {*speakers, *found.values()}:
-            number += 1
-        found[speaker] = speaker if local.PSEUDONYM.fullmatch(speaker) else name
-    return found
+    had = local.taken(root)
+    unfree = had | set(speakers)
+    free = (name for number in count(1) if (name := f"S{number:02}") not in unfree)
+    return {
+        speaker: speaker if local.PSEUDONYM.fullmatch(speaker) and speaker not in had else next(free)
+        for speaker in sorted(set(speakers))
+    }
+
+
+@dataclass
+class _Course:
+    """What an import remembers from batch to batch: digests of the corpus's clips, and whom it wrote clips of."""
+
+    digests: dict[str, str]
+    touched: set[str]
+    brought: set[str]
+
+
+@dataclass
+class _There:
+    """What a corpus holds while it is locked: clips by digest, named or not, their paths, and ids."""
+
+    named: dict[str, str]
+    unnamed: dict[str, str]
+    paths: set[Path]
+    taken: set[str]
+    withdrawn: set[str]
 
 
 def take_in(found: pd.DataFrame, root: str | Path) -> pd.DataFrame:
     """Write recordings into a local corpus; none is changed.
 
     A file that lies in the corpus's folder already is only named in its manifest; any other is copied to
-    `audio/<speaker>/`, byte for byte, under a name that tells nothing but pseudonym, emotion and number.
+    `audio/<speaker>/`, byte for byte, under a name that tells nothing but pseudonym, emotion and number. Each speaker
+    gets a consent that allows no publication. What breaks off can be repeated: what is in is not copied again.
 
     Args:
-        found: A `listing` with the columns of a `guess`, corrected by hand.
+        found: A `listing` with the columns of a `guess`, corrected by hand. An id that the corpus has, or had, is taken
+            as another person's and rejected, but for rows whose column `joins` is True: the user says it is the same.
         root: The corpus's folder, made where it is missing.
 
     Returns:
         The listing with `kept`, the path within the corpus (empty if rejected), and `problem`, the reason.
+
+    Raises:
+        LocalError: A speaker has withdrawn, or the corpus cannot be read; nothing is written.
     """
-    with local.locked(root) as folder:
-        there = local.manifest(folder)
-        audio = set(corpora.digests([folder / file for file in there["file"]]))
-        named = {(folder / file).resolve() for file in there["file"]}
-        rows, out = [], []
-        for row in found.to_dict("records"):
-            problem = row["problem"] or _unfit(row, audio, named)
-            kept = "" if problem else _placed(row, folder)
-            out.append(row | {"kept": kept, "problem": problem})
-            if kept:
-                rows.append({"file": kept} | {name: row.get(name, "") for name in FIELDS})
-                audio.add(row["sha256"])
-        if rows:
-            _consented(folder, {row["speaker"] for row in rows})
-            local.add(folder, rows)
+    folder, rows, course, out = local.at(root), found.to_dict("records"), _Course({}, set(), set()), []
+    _refuse_withdrawn(rows, folder)
+    _look(folder, course)  # before it is locked: digests of a large corpus take long
+    for start in range(0, len(rows), BATCH):
+        batch = [_loaded(row, folder) for row in rows[start : start + BATCH]]
+        with local.locked(folder):
+            out += _batch(batch, folder, course)
     return pd.DataFrame(out)
 
 
-def _unfit(row: Mapping[str, str], audio: set[str], named: set[Path]) -> str:
-    if row["sha256"] in audio or Path(row["path"]).resolve() in named:
+def _refuse_withdrawn(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    if gone := sorted({row["speaker"] for row in rows if not row["problem"]} & local.withdrawn(folder)):
+        raise local.LocalError(
+            f"{', '.join(gone)} of {folder} withdrew from it: nothing is imported. If these are recordings of somebody "
+            f"else, give another pseudonym, such as {local.next_pseudonym(folder)}."
+        )
+
+
+def _look(folder: Path, course: _Course) -> _There:
+    """A corpus as it is now; digests are computed of files that are new to this import."""
+    names = set(local.manifest(folder)["file"])
+    strays = {path.relative_to(folder).as_posix() for path in corpora.walk(folder / "audio")} - names
+    new = sorted((names | strays) - set(course.digests))
+    course.digests.update(zip(new, corpora.digests([folder / name for name in new]), strict=True))
+    named, unnamed = ({course.digests[name]: name for name in some} for some in (names, strays))
+    paths = {(folder / name).resolve() for name in names}
+    return _There(named, unnamed, paths, local.taken(folder), local.withdrawn(folder))
+
+
+def _loaded(row: dict[str, Any], folder: Path) -> tuple[dict[str, Any], bytes]:
+    """A file's bytes, read before the corpus is locked; none of one that lies in it, or cannot be read."""
+    if row["problem"] or _inside(row, folder):
+        return row, b""
+    try:
+        data = Path(row["path"]).read_bytes()
+    except OSError as error:
+        return row | {"problem": f"cannot be read: {error.strerror}"}, b""
+    changed = hashlib.sha256(data).hexdigest() != row["sha256"]
+    return row | {"problem": "has changed since it was listed: list the folder again" if changed else ""}, data
+
+
+def _batch(batch: Sequence[tuple[dict[str, Any], bytes]], folder: Path, course: _Course) -> list[dict[str, Any]]:
+    """Consents, then clips, then their rows in the manifest; the caller holds the folder."""
+    there, done = _look(folder, course), []
+    try:
+        for row, data in batch:
+            done.append(_taken_in(row, data, folder, there, course))
+    finally:  # also of a kernel that is interrupted: a clip without its row would be nobody's
+        _name(done, folder)
+    return done
+
+
+def _taken_in(row: dict[str, Any], data: bytes, folder: Path, there: _There, course: _Course) -> dict[str, Any]:
+    problem, kept = row["problem"] or _unfit(row, there, course), ""
+    if not problem:
+        try:
+            _consented(row["speaker"], folder, there, course)
+            kept = _placed(row, data, folder, there)
+            there.named[row["sha256"]] = kept
+        except OSError as error:
+            problem = f"cannot be kept: {error.strerror}"
+    return row | {"kept": kept, "problem": problem}
+
+
+def _unfit(row: Mapping[str, Any], there: _There, course: _Course) -> str:
+    if row["sha256"] in there.named:
+        return f"is in the corpus already, as {there.named[row['sha256']]}"
+    if Path(row["path"]).resolve() in there.paths:
         return "is in the corpus already"
-    if not local.PSEUDONYM.fullmatch(row["speaker"]):
-        return f"has {row['speaker']!r} as its speaker, which may be a name" if row["speaker"] else "has no speaker"
+    if problem := whose(row, there.taken - course.brought, there.withdrawn):
+        return problem
     return "" if row["emotion"] in corpora.EMOTIONS else f"has an unknown emotion {row['emotion']!r}"
 
 
-def _placed(row: Mapping[str, str], folder: Path) -> str:
-    path = Path(row["path"]).resolve()
-    if path.is_relative_to(folder.resolve()):
-        return path.relative_to(folder.resolve()).as_posix()
-    data, suffix = path.read_bytes(), path.suffix.lower()
-    return local.new_file(folder, row["speaker"], row["emotion"], suffix, data)
+def whose(row: Mapping[str, Any], taken: set[str], withdrawn: set[str]) -> str:
+    """Why a row's speaker may not be taken in under this id; empty if it may (see `take_in`)."""
+    speaker = row["speaker"]
+    if not local.PSEUDONYM.fullmatch(speaker):
+        what = f"has {speaker!r} as its speaker, which may be a name" if speaker else "has no speaker"
+        return f"{what}: give a pseudonym such as S01"
+    if speaker in withdrawn:
+        return f"has {speaker} as its speaker, who withdrew: give another pseudonym"
+    if speaker in taken and row.get("joins") is not True:
+        return f"has {speaker} as its speaker, an id of the corpus: give a free one, or, for the same person, join it"
+    return ""
 
 
-def _consented(folder: Path, speakers: set[str]) -> None:
-    local.add_consents(folder, sorted(speakers - set(local.consents(folder)["speaker"])), local.IMPORTED)
+def _consented(speaker: str, folder: Path, there: _There, course: _Course) -> None:
+    """Once an import: what a speaker of the corpus agreed to before says nothing of these recordings."""
+    if speaker not in course.touched:
+        local.add_consents(folder, [speaker], local.IMPORTED, publish=False)
+        course.touched.add(speaker)
+        course.brought |= {speaker} - there.taken
+
+
+def _inside(row: Mapping[str, Any], folder: Path) -> bool:
+    return Path(row["path"]).resolve().is_relative_to(folder.resolve())
+
+
+def _placed(row: Mapping[str, Any], data: bytes, folder: Path, there: _There) -> str:
+    if _inside(row, folder):
+        return Path(row["path"]).resolve().relative_to(folder.resolve()).as_posix()
+    left = there.unnamed.get(row["sha256"], "")
+    if left.startswith(f"audio/{row['speaker']}/{row['speaker']}_{row['emotion']}_"):
+        return left  # copied by an import that a crash ended before it was named
+    return local.new_file(folder, row["speaker"], row["emotion"], Path(row["path"]).suffix.lower(), data)
+
+
+def _name(done: list[dict[str, Any]], folder: Path) -> None:
+    """Add a batch to the manifest; where it cannot be written, the copies go and say so."""
+    kept = [row for row in done if row["kept"]]
+    if not kept:
+        return
+    try:
+        local.add(folder, [{"file": row["kept"]} | {name: row.get(name, "") for name in FIELDS} for row in kept])
+    except OSError as error:
+        for row in kept:
+            if not _inside(row, folder):
+                (folder / row["kept"]).unlink(missing_ok=True)
+            row |= {"kept": "", "problem": f"cannot be kept: {error.strerror}"}

@@ -11,6 +11,7 @@ import io
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from sernb import corpora
 MANIFEST, CONSENTS, PUBLISHABLE = "manifest.csv", "consent.csv", "publishable.txt"
 COLUMNS = ["file", "emotion", "speaker", "sex", "condition", "statement", "intensity", "time"]
 CONSENT_COLUMNS = ["speaker", "consent", "publish", "time"]
+REQUIRED = {MANIFEST: ("file", "emotion", "speaker"), CONSENTS: ("speaker", "consent")}
 CONSENT = (
     "I know what these recordings are for and who will hear them. I agree to be recorded under a pseudonym. "
     "I may withdraw at any time; my recordings are then deleted."
@@ -51,28 +53,68 @@ class LocalError(ValueError):
 # reading
 
 
+def at(root: str | Path) -> Path:
+    """A corpus folder as a path, `~` being the user's home.
+
+    Raises:
+        LocalError: It is empty, which would be whatever folder the kernel runs in.
+    """
+    if not str(root).strip():
+        raise LocalError("no corpus folder is given: type one, such as ~/my-corpus.")
+    return Path(root).expanduser()
+
+
 def manifest(root: str | Path) -> pd.DataFrame:
-    """The manifest as text, one row a clip, all of `COLUMNS` and those of its own; empty where there is none yet."""
-    return _table(Path(root, MANIFEST), COLUMNS)
+    """The manifest as text, one row a clip, all of `COLUMNS` and those of its own; empty where there is none yet.
+
+    Raises:
+        LocalError: The file lacks a column.
+    """
+    return _table(at(root) / MANIFEST, COLUMNS)
 
 
 def consents(root: str | Path) -> pd.DataFrame:
-    """The consent that counts of each speaker, the last one given; those who have withdrawn theirs are not in it."""
-    last = _table(Path(root, CONSENTS), CONSENT_COLUMNS).drop_duplicates("speaker", keep="last")
+    """The consent that counts of each speaker, the last one given; those who have withdrawn theirs are not in it.
+
+    Raises:
+        LocalError: The file lacks a column.
+    """
+    last = _last_told(root)
     return last[last["consent"] != WITHDRAWN].reset_index(drop=True)
+
+
+def withdrawn(root: str | Path) -> set[str]:
+    """The ids of those whose last word was to withdraw."""
+    last = _last_told(root)
+    return set(last.loc[last["consent"] == WITHDRAWN, "speaker"])
+
+
+def _last_told(root: str | Path) -> pd.DataFrame:
+    return _table(at(root) / CONSENTS, CONSENT_COLUMNS).drop_duplicates("speaker", keep="last")
+
+
+def taken(root: str | Path) -> set[str]:
+    """Every id that somebody of the corpus has or had: those in the manifest, and all who ever agreed or withdrew."""
+    return {*manifest(root)["speaker"].str.strip(), *_last_told(root)["speaker"].str.strip()}
 
 
 def _table(file: Path, columns: list[str]) -> pd.DataFrame:
     if not file.is_file():
         return pd.DataFrame(columns=columns, dtype=str)
     found = corpora.read_csv(file)
+    if missing := [name for name in REQUIRED[file.name] if name not in found]:
+        # Read on, a spreadsheet's semicolons would be one column, and the next take would write the others blank.
+        raise LocalError(
+            f"{file}: no column {', '.join(missing)}. Found {', '.join(map(repr, found))}; expected "
+            f"{','.join(columns)}. Save it as comma-separated text (a spreadsheet may use semicolons) in UTF-8."
+        )
     return found.reindex(columns=[*columns, *(name for name in found if name not in columns)], fill_value="")
 
 
 def next_pseudonym(root: str | Path) -> str:
-    """The first of S01, S02, ... that no speaker of the corpus has."""
-    taken = {*manifest(root)["speaker"], *_table(Path(root, CONSENTS), CONSENT_COLUMNS)["speaker"]}
-    return next(name for i in range(1, 100_000) if (name := f"S{i:02}") not in taken)
+    """The first of S01, S02, ... that no speaker of the corpus has, or had."""
+    had = taken(root)
+    return next(name for i in range(1, 100_000) if (name := f"S{i:02}") not in had)
 
 
 def prompts(
@@ -104,12 +146,12 @@ def locked(root: str | Path) -> Iterator[Path]:
     """Hold a corpus folder, made where it is missing, alone among all that write to it.
 
     Raises:
-        LocalError: Another window has held it for 30 s.
+        LocalError: Another window has held it for 30 s, or no folder is given.
     """
     from filelock import FileLock
     from filelock import Timeout
 
-    folder = Path(root).expanduser()
+    folder = at(root)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=LOCK_SECONDS):
@@ -118,14 +160,23 @@ def locked(root: str | Path) -> Iterator[Path]:
         raise LocalError(f"{folder} is in use elsewhere for more than {LOCK_SECONDS} s; try again.") from error
 
 
-def consent(root: str | Path, speaker: str, *, publish: bool = False, text: str = CONSENT) -> None:
+def consent(root: str | Path, speaker: str, *, publish: bool = False, text: str = CONSENT, new: bool = False) -> None:
     """Store that a speaker has agreed to `text`, and whether recordings may be heard on published pages too.
 
+    Args:
+        root: The corpus folder.
+        speaker: A pseudonym.
+        publish: Whether published pages may play the recordings.
+        text: What was agreed to.
+        new: The speaker is new to the corpus: another window may have given the same id away in the meantime.
+
     Raises:
-        LocalError: The speaker's id may be a name.
+        LocalError: The speaker's id may be a name, or is a new speaker's and somebody has it, or had it.
     """
     check_pseudonym(speaker)
     with locked(root) as folder:
+        if new and speaker in taken(folder):
+            raise LocalError(f"{speaker} is another speaker of {folder} by now: take {next_pseudonym(folder)}.")
         add_consents(folder, [speaker], text, publish=publish)
 
 
@@ -174,10 +225,12 @@ def keep(
     Raises:
         LocalError: No consent, an unknown emotion, or no sound.
     """
-    _refuse(root, signal, speaker, emotion)
+    _refuse(signal, emotion)
     data = wav(signal, sample_rate)
     with locked(root) as folder:
         manifest(folder)  # one that cannot be read is refused before there is a file that it would have to name
+        if speaker not in set(consents(folder)["speaker"]):  # asked here, or a withdrawal could come in between
+            raise LocalError(f"speaker {speaker!r} has not agreed yet: tick the consent line first.")
         path = new_file(folder, speaker, emotion, ".wav", data)
         told = {"emotion": emotion, "speaker": speaker, "sex": sex, "condition": condition, "statement": statement}
         row = {"file": path, **told, "intensity": "", "time": _now()}
@@ -185,13 +238,11 @@ def keep(
     return row
 
 
-def _refuse(root: str | Path, signal: np.ndarray, speaker: str, emotion: str) -> None:
+def _refuse(signal: np.ndarray, emotion: str) -> None:
     if emotion not in corpora.EMOTIONS:
         raise LocalError(f"no emotion is called {emotion!r}; there are {', '.join(corpora.EMOTIONS)}.")
     if not np.size(signal) or not np.any(signal):
         raise LocalError("the take holds no sound: is the right microphone chosen, and not muted?")
-    if speaker not in set(consents(root)["speaker"]):
-        raise LocalError(f"speaker {speaker!r} has not agreed yet: tick the consent line first.")
 
 
 def wav(signal: np.ndarray, sample_rate: int) -> bytes:
@@ -260,18 +311,54 @@ def _now() -> str:
 
 
 def withdraw(root: str | Path, speaker: str) -> list[str]:
-    """Delete a speaker's clips and rows, and store that the consent was withdrawn; returns the deleted files.
+    """Store that a speaker's consent is withdrawn, then delete clips and rows; returns the deleted files.
 
-    Networks that were trained on them, results of those runs, and the feature store are not touched.
+    Deleted is what the manifest names as the speaker's, and what else lies in `audio/<speaker>/`. What a crash leaves
+    over a second call deletes. Files outside the corpus folder are warned of and left; networks that were trained on
+    the clips, results of those runs, and the feature store are not touched.
+
+    Raises:
+        LocalError: The corpus knows no such speaker.
     """
     with locked(root) as folder:
         table = manifest(folder)
-        own = table["speaker"] == speaker
-        _replace(folder / MANIFEST, table[~own])
-        for name in table.loc[own, "file"]:
-            (folder / name).unlink(missing_ok=True)
-        add_consents(folder, [speaker], WITHDRAWN)
-    return list(table.loc[own, "file"])
+        own = table["speaker"].str.strip() == speaker
+        if speaker not in taken(folder):
+            raise LocalError(f"{folder} knows no speaker {speaker!r}; there are {', '.join(sorted(taken(folder)))}.")
+        if speaker not in withdrawn(folder):
+            add_consents(folder, [speaker], WITHDRAWN)  # first: from here on nobody may record, import or publish
+        gone = _deleted(folder, [*table.loc[own, "file"], *_unnamed(folder, speaker, set(table.loc[~own, "file"]))])
+        if own.any():
+            _replace(folder / MANIFEST, table[~own])
+    return gone
+
+
+def _unnamed(folder: Path, speaker: str, others: set[str]) -> list[str]:
+    """What lies in a speaker's folder without being another's: clips whose rows a crash has cost, parts of files."""
+    place = folder / "audio" / speaker
+    if place.resolve().parent != (folder / "audio").resolve():  # an id made by hand may be a path, a folder a link
+        return []
+    named = {(folder / name).resolve() for name in others}  # resolved, as a manifest made by hand may say ./audio/...
+    files = [path for path in sorted(place.rglob("*")) if not path.is_dir() and path.resolve() not in named]
+    return [path.relative_to(folder).as_posix() for path in files]
+
+
+def _deleted(folder: Path, names: Sequence[str]) -> list[str]:
+    gone = []
+    for name in dict.fromkeys(names):
+        path = folder / name
+        if not _within(folder, name):
+            warnings.warn(f"{name} lies outside {folder}: it is left; delete it by hand.", stacklevel=3)
+        elif path.is_symlink() or path.is_file():
+            path.unlink(missing_ok=True)
+            gone.append(name)
+    return gone
+
+
+def _within(folder: Path, name: str) -> bool:
+    # The parent alone is resolved: of a link the link itself goes, never what it points to.
+    inside = (folder / name).parent.resolve().is_relative_to(folder.resolve())
+    return inside and not Path(name).is_absolute() and ".." not in Path(name).parts
 
 
 # who may hear it
@@ -279,7 +366,7 @@ def withdraw(root: str | Path, speaker: str) -> list[str]:
 
 def publishable(root: str | Path) -> bool:
     """Whether pages may play and name this corpus: the user said so, and so did every speaker in the manifest."""
-    return Path(root, PUBLISHABLE).is_file() and not _unwilling(root)
+    return (at(root) / PUBLISHABLE).is_file() and not _unwilling(root)
 
 
 def _unwilling(root: str | Path) -> list[str]:
@@ -300,7 +387,7 @@ def publish(root: str | Path, reason: str) -> Path:
     """
     if unwilling := _unwilling(root):
         raise LocalError(
-            f"{', '.join(unwilling[:5])} of {Path(root) / CONSENTS} have not agreed to be heard on published pages: "
+            f"{', '.join(unwilling[:5])} of {at(root) / CONSENTS} have not agreed to be heard on published pages: "
             "ask them, then store it with local.consent(root, speaker, publish=True)."
         )
     with locked(root) as folder:

@@ -55,13 +55,20 @@ def _train(ui: SimpleNamespace) -> None:
         ui.start.disabled = False
 
 
-def predict(run: str | Path, *, folders: tuple[str | Path, ...] = (), browser: w.Widget | None = None) -> w.Widget:
+def predict(
+    run: str | Path,
+    *,
+    folders: tuple[str | Path, ...] = (),
+    browser: w.Widget | None = None,
+    recorder: w.Widget | None = None,
+) -> w.Widget:
     """Let a finished run's network judge a clip: browsed, uploaded or of the local corpus; with the model's card.
 
     Args:
         run: The run to begin with.
         folders: Where to look for others, and for a local corpus (a folder with a manifest).
         browser: The panel of `browse` whose clip is judged.
+        recorder: The panel of `record` whose clips are listed as soon as they are kept.
     """
     ui = _controls(run, folders, browser)
     ui.finished = None
@@ -72,6 +79,8 @@ def predict(run: str | Path, *, folders: tuple[str | Path, ...] = (), browser: w
     ui.now.on_click(widgets.guarded(ui, _predict))
     ui.other.observe(widgets.guarded(ui, _another), "value")
     ui.again.on_click(widgets.guarded(ui, _again))
+    if (state := getattr(recorder, "state", None)) is not None:
+        state.microphone.observe(widgets.guarded(ui, _find_clips), "kept")
     widgets.guarded(ui, _load_run)()
     return w.VBox(
         [
@@ -110,11 +119,18 @@ def _controls(run: str | Path, folders: tuple[str | Path, ...], browser: w.Widge
 def _find(ui: SimpleNamespace) -> None:
     """Runs that can predict, and the clips of local corpora, the newest first."""
     _offer_runs(ui, map(str, prediction.find(*ui.folders)))
+    _find_clips(ui)
+
+
+def _find_clips(ui: SimpleNamespace) -> None:
+    """The clips of local corpora; the newest is chosen, unless one is looked at."""
     corpora_there = [Path(folder) for folder in ui.folders if Path(folder, local.MANIFEST).is_file()]
     clips = [(file, str(root / file)) for root in corpora_there for file in local.manifest(root)["file"][::-1]]
     if clips and list(ui.clip.options) != clips:
+        looked_at = ui.clip.value if ui.source.value == SOURCES[2] else None
+        places = [place for _, place in clips]
         ui.finding = True  # nobody has chosen this clip
-        ui.clip.options, ui.clip.index = clips, 0
+        ui.clip.options, ui.clip.index = clips, places.index(looked_at) if looked_at in places else 0
         ui.finding = False
 
 
@@ -141,6 +157,8 @@ def _load_run(ui: SimpleNamespace) -> None:
     if ui.finding:
         return
     ui.finished = None  # or the old network's answers would stand below the new one's name
+    _clear(ui)
+    ui.card.outputs = ()
     ui.finished = prediction.load(ui.run.value.strip())
     shown = {"text/markdown": prediction.card(ui.finished), "text/plain": ""}
     ui.card.outputs = ({"output_type": "display_data", "data": shown, "metadata": {}},)
@@ -148,8 +166,22 @@ def _load_run(ui: SimpleNamespace) -> None:
 
 
 def _predict(ui: SimpleNamespace) -> None:
+    try:
+        _judge(ui)
+    except Exception:
+        _clear(ui)
+        raise
+
+
+def _clear(ui: SimpleNamespace) -> None:
+    """No answer to an earlier clip, or of an earlier network, stays beside an error."""
+    ui.bars.value = b""
+    ui.view.show()
+
+
+def _judge(ui: SimpleNamespace) -> None:
     if ui.finished is None or (found := _heard(ui)) is None:
-        ui.view.show()
+        _clear(ui)
         ui.said.value = widgets.said("Choose a clip." if ui.finished else "Choose a run.")
         return
     (name, signal), rate = found, ui.finished.inputs.sample_rate

@@ -1,8 +1,9 @@
 """Floor 1: what of a private corpus may stand on a page.
 
 A local corpus is private until its user sets it publishable (`local.publish`). In a run that nobody watches, whose
-output becomes a page, its players, file names and speaker ids are withheld. In JupyterLab they are shown, players only
-as widgets, whose content JupyterLab does not write into the notebook's file.
+output becomes a page, its players, file names and speaker ids are withheld, and so are pictures of single clips and
+what was written freely of them. In JupyterLab they are shown, players only as widgets, whose content JupyterLab does
+not write into the notebook's file.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from sernb.progress import headless
 WITHHELD = "withheld"
 COLUMNS = ("clip", "file", "path", "speaker", "sha256")
 NOTICE = (
-    "Private corpus: its players, file names and speaker ids are withheld from this page. "
+    "Private corpus: its players, file names and speaker ids, pictures of single clips and free text such as a "
+    "condition are withheld from this page. "
     "`local.publish` sets a corpus publishable once its speakers have agreed."
 )
 

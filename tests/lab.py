@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import http.server
 import json
 import os
 import re
@@ -10,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -28,6 +31,46 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 # Announcements would be asked for on the network, and would lie over the notebook.
 SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 PATIENCE = 240_000  # ms; a loaded machine is slow
+
+
+# Several views of one widget without a kernel; `model` keeps what they send, and says and puts what a kernel would.
+VIEWS = """async ([script, views, state]) => {
+  const heard = [];
+  const call = (name, ...args) => heard.filter((one) => one[0] === name).forEach((one) => one[1](...args));
+  window.model = {
+    sent: [],
+    get: (name) => state[name],
+    on: (names, react) => names.split(" ").forEach((name) => heard.push([name, react])),
+    off: () => {},
+    send: (message) => model.sent.push(message),
+    say: (message) => call("msg:custom", message),
+    put: (changes) => {
+      Object.assign(state, changes);
+      Object.keys(changes).forEach((name) => call(`change:${name}`));
+    },
+  };
+  document.body.replaceChildren();
+  const { default: widget } = await import(`/${script}`);
+  for (let i = 0; i < views; i++) {
+    const el = Object.assign(document.createElement("div"), { id: `view${i}` });
+    document.body.append(el);
+    widget.render({ model, el });
+  }
+}"""
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """A folder at an address of this machine, to which browsers give the microphone."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def notebook_for_test(folder: Path, **parameters) -> Path:

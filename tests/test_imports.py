@@ -113,3 +113,187 @@ def test_a_name_in_the_speakers_column_is_not_written(tmp_path):
     found = imports.listing(tmp_path).join(pd.DataFrame([{"speaker": "Anna", "emotion": "sad"}]))
     (problem,) = imports.take_in(found, tmp_path / "mine")["problem"]
     assert "'Anna'" in problem and not (tmp_path / "mine" / "manifest.csv").exists()
+
+
+def study(folder: Path, *names: str) -> pd.DataFrame:
+    """A listing of other people's recordings, read by the commonest pattern; the sounds differ between folders."""
+    low = 150 + sum(map(ord, folder.name)) % 400
+    for i, name in enumerate(names):
+        write(folder / name, tone(0.2, 8000, low + 7 * i), 8000)
+    listed = imports.listing(folder)
+    return listed.join(imports.guess(listed["file"], "{speaker}_{emotion}_{n}"))
+
+
+def renamed(found: pd.DataFrame, root: Path) -> pd.DataFrame:
+    return found.assign(speaker=found["speaker"].map(imports.pseudonyms(found["speaker"], root)))
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A corpus of one speaker, who may be heard by all."""
+    root = tmp_path / "mine"
+    local.consent(root, "S01", publish=True)
+    local.keep(root, tone(0.2, 8000), 8000, speaker="S01", emotion="sad")
+    local.publish(root, "CC BY 4.0")
+    assert local.publishable(root)
+    return root
+
+
+def test_another_studys_s01_is_another_person(tmp_path, published):
+    found = study(tmp_path / "old", "S01_angry_1.wav", "S02_angry_1.wav")
+    assert imports.pseudonyms(found["speaker"], published) == {"S01": "S03", "S02": "S02"}
+    problems = imports.take_in(found[found["speaker"] == "S01"], published)["problem"]
+    assert "has S01 as its speaker, an id of the corpus" in problems.iloc[0] and local.publishable(published)
+    assert (imports.take_in(renamed(found, published), published)["problem"] == "").all()
+    assert list(local.manifest(published)["speaker"]) == ["S01", "S03", "S02"]
+    assert set(local.consents(published)["publish"]) == {"yes", "no"} and not local.publishable(published)
+
+
+def test_every_proposed_number_is_free(tmp_path):
+    for speaker in ("S02", "S04"):
+        local.consent(tmp_path, speaker)
+    local.withdraw(tmp_path, "S04")
+    names = imports.pseudonyms(["Anna", "Bea", "Cleo", "S05", "S02"], tmp_path)
+    assert names == {"Anna": "S01", "Bea": "S03", "Cleo": "S06", "S02": "S07", "S05": "S05"}
+
+
+def test_a_clip_joined_to_a_speaker_by_hand_has_a_consent_of_its_own(tmp_path, published):
+    found = study(tmp_path / "old", "Anna_angry_1.wav", "Anna_sad_2.wav").assign(speaker="S01", joins=True)
+    assert (imports.take_in(found, published)["kept"] != "").all()
+    assert set(local.manifest(published)["speaker"]) == {"S01"} and not local.publishable(published)
+    told = pd.read_csv(published / "consent.csv")
+    assert list(told["publish"]) == ["yes", "no"] and told["consent"].iloc[1] == local.IMPORTED
+    (only,) = local.consents(published)["publish"]
+    assert only == "no"
+
+
+def test_who_withdrew_is_not_imported_again(tmp_path, published):
+    local.withdraw(published, "S01")
+    found = study(tmp_path / "old", "S01_angry_1.wav", "S02_angry_1.wav")
+    before = (published / "consent.csv").read_text()
+    for joins in (False, True):
+        with pytest.raises(local.LocalError, match="S01 of .* withdrew from it.*such as S02"):
+            imports.take_in(found.assign(joins=joins), published)
+    assert (published / "consent.csv").read_text() == before and local.manifest(published).empty
+    assert imports.pseudonyms(found["speaker"], published) == {"S01": "S03", "S02": "S02"}
+
+
+def test_a_corpus_with_semicolons_takes_nothing_in(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "manifest.csv").write_text("file;emotion;speaker\n")
+    with pytest.raises(local.LocalError, match="manifest.csv: no column"):
+        imports.take_in(study(tmp_path / "old", "S01_angry_1.wav"), tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir() if path.name != ".lock"] == ["manifest.csv"]
+
+
+def test_an_import_into_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    found = study(tmp_path / "old", "S01_angry_1.wav")
+    assert list(imports.take_in(found, "~/mine")["kept"]) == ["audio/S01/S01_angry_1.wav"]
+    assert imports.pseudonyms(["S01"], "~/mine") == {"S01": "S02"}
+    with pytest.raises(local.LocalError, match="no corpus folder"):
+        imports.take_in(found, "")
+
+
+def test_a_file_that_cannot_be_copied_costs_no_other(tmp_path, monkeypatch):
+    found = study(tmp_path / "old", *(f"S0{i}_sad_1.wav" for i in range(1, 6)))
+    Path(found["path"][1]).unlink()
+    write(Path(found["path"][2]), tone(0.2, 8000, 900), 8000)
+    new_file = local.new_file
+
+    def full(folder, speaker, *rest):
+        if speaker == "S04":
+            raise OSError(28, "No space left on device")
+        return new_file(folder, speaker, *rest)
+
+    monkeypatch.setattr(local, "new_file", full)
+    done = imports.take_in(found, tmp_path / "mine")
+    assert [bool(kept) for kept in done["kept"]] == [True, False, False, False, True]
+    for problem, says in zip(done["problem"][1:4], ("No such file", "changed since", "No space left"), strict=True):
+        assert says in problem
+    assert list(corpora.load("local", tmp_path / "mine")["speaker"]) == ["S01", "S05"]
+
+
+def test_a_full_disk_leaves_no_clip_without_its_row(tmp_path, monkeypatch):
+    found = study(tmp_path / "old", "S01_sad_1.wav")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(local, "add", full)
+    (problem,) = imports.take_in(found, tmp_path / "mine")["problem"]
+    assert "No space left" in problem and not list((tmp_path / "mine").rglob("*.wav"))
+
+
+def whole(root: Path) -> None:
+    """Every clip has a row, and its speaker a consent."""
+    clips = {path.relative_to(root).as_posix() for path in root.rglob("*.wav")}
+    rows = local.manifest(root)
+    assert clips == set(rows["file"]) and len(rows) == len(clips)
+    assert set(rows["speaker"]) <= set(local.consents(root)["speaker"])
+
+
+def breaks(act, after: int, error: BaseException):
+    """The function, until it is called once too often."""
+    calls = iter(range(after))
+
+    def broken(*args):
+        if next(calls, None) is None:
+            raise error
+        return act(*args)
+
+    return broken
+
+
+def test_an_interrupted_import_is_whole_and_can_be_repeated(tmp_path, monkeypatch):
+    root, found = tmp_path / "mine", study(tmp_path / "old", *(f"S0{i % 2 + 1}_sad_{i}.wav" for i in range(40)))
+    with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
+        interrupted.setattr(local, "new_file", breaks(local.new_file, 20, KeyboardInterrupt()))
+        imports.take_in(found, root)
+    assert len(local.manifest(root)) == 20
+    whole(root)
+    again = imports.take_in(found.assign(joins=True), root)
+    assert (again["kept"] != "").sum() == 20 and again["problem"].str.contains("already, as audio/S0").sum() == 20
+    whole(root)
+
+
+def test_clips_that_a_crash_left_unnamed_are_not_copied_again(tmp_path, monkeypatch):
+    root, found = tmp_path / "mine", study(tmp_path / "old", *(f"S01_sad_{i}.wav" for i in range(40)))
+    with monkeypatch.context() as killed, pytest.raises(SystemExit):
+        killed.setattr(local, "add", breaks(local.add, 1, SystemExit()))
+        imports.take_in(found, root)
+    assert len(local.manifest(root)) == 16 < len(list(root.rglob("*.wav"))) <= 32
+    assert list(local.consents(root)["speaker"]) == ["S01"]
+    imports.take_in(found.assign(joins=True), root)
+    assert len(list(root.rglob("*.wav"))) == 40
+    whole(root)
+
+
+def test_others_can_write_while_an_import_goes_on(tmp_path, monkeypatch):
+    root, found = tmp_path / "mine", study(tmp_path / "old", *(f"S01_sad_{i}.wav" for i in range(40)))
+    loaded = imports._loaded
+
+    def meanwhile(row, folder):
+        if row["file"] == found["file"].iloc[-1]:
+            local.consent(root, "S02", new=True)  # it would wait for ever if the import held the corpus
+        return loaded(row, folder)
+
+    monkeypatch.setattr(imports, "_loaded", meanwhile)
+    monkeypatch.setattr(local, "LOCK_SECONDS", 1)
+    assert (imports.take_in(found, root)["problem"] == "").all()
+    assert set(local.consents(root)["speaker"]) == {"S01", "S02"}
+
+
+def test_an_id_given_away_during_an_import_is_not_shared(tmp_path, monkeypatch):
+    root, found = tmp_path / "mine", study(tmp_path / "old", *(f"S0{i // 20 + 1}_sad_{i}.wav" for i in range(40)))
+    loaded = imports._loaded
+
+    def meanwhile(row, folder):
+        if row["file"] == found["file"].iloc[16]:
+            local.consent(root, "S02", publish=True, new=True)
+        return loaded(row, folder)
+
+    monkeypatch.setattr(imports, "_loaded", meanwhile)
+    done = imports.take_in(found, root)
+    assert set(done.loc[done["kept"] != "", "speaker"]) == {"S01"} and len(local.manifest(root)) == 20

@@ -68,17 +68,26 @@ def found_folder(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def desk(page_run, tmp_path_factory):
-    """A user's desk: 06 open in JupyterLab, every cell run, with what the browser complained of and asked for."""
+def chromium(tmp_path_factory):
+    """A browser, and the file that its microphone plays."""
     if not lab.CHROMIUM:
         pytest.skip("no Chromium on this machine (apt-get install chromium)")
+    microphone = lab.spoken(tmp_path_factory.mktemp("heard") / "microphone.wav")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=lab.CHROMIUM, args=lab.browser_flags(microphone))
+        yield browser, microphone
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def desk(chromium, page_run, tmp_path_factory):
+    """A user's desk: 06 open in JupyterLab, every cell run, with what the browser complained of and asked for."""
     folder = tmp_path_factory.mktemp("lab")
     (work := folder / "work").mkdir()
     given = {"MAX_CLIPS": 48, "RUN_DIR": str(page_run / "model"), "RECORD_DIR": str(folder / "mine")}
     lab.notebook_for_test(work, **given, OUTPUT_DIR=str(folder / "out"))
-    microphone = lab.spoken(folder / "microphone.wav")
-    with lab.jupyterlab(work) as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=lab.CHROMIUM, args=lab.browser_flags(microphone))
+    browser, microphone = chromium
+    with lab.jupyterlab(work) as address:
         page, complaints, asked = browser.new_page(viewport={"width": 1500, "height": 1100}), [], set()
         page.set_default_timeout(lab.PATIENCE / 4)
         page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
@@ -92,7 +101,7 @@ def desk(page_run, tmp_path_factory):
             page=page, folder=folder, mine=folder / "mine", microphone=microphone, complaints=complaints, asked=asked,
             address=address,
         )  # fmt: skip
-        browser.close()
+        page.close()
 
 
 def press(view, key: str) -> tuple[str, float]:
@@ -234,7 +243,8 @@ def test_import_check_train_and_predict(desk):
     epochs.press("Enter")
     page.get_by_role("button", name="Train").click()
     page.get_by_text("the run lies in").wait_for(timeout=lab.PATIENCE)
-    run = desk.folder / "out" / "model-of-mine"
+    (run,) = (desk.folder / "out").glob("model-of-mine-*")
+    assert corpora.fingerprint(table)[:6] in run.name, "another state of the corpus has another network"
     assert results.read(run)["corpus"]["name"] == "local" and results.read(run)["split"]["leaks"]["speaker"] == 0
 
     lab.to(page, look.nth(1))
@@ -272,14 +282,134 @@ def test_no_voice_comes_into_the_notebooks_file(desk):
     assert "application/vnd.jupyter.widget-state+json" not in saved and "RIFF" not in saved
 
 
+@pytest.fixture
+def bare(chromium):
+    """Opens a widget's JavaScript in as many views as asked for of one model, which stands for the kernel's."""
+    browser, _ = chromium
+    with lab.served(lab.ROOT / "sernb" / "js") as address:
+        page = browser.new_page()
+        page.set_default_timeout(30_000)
+
+        def show(script: str, views: int, **state):
+            page.goto(f"{address}/{script}")
+            page.evaluate(lab.VIEWS, [script, views, state])
+            return page
+
+        yield show
+        page.close()
+
+
+MICROPHONE = {
+    "ready": True, "why": "", "folder": "mine", "speaker": "S01", "emotion": "sad", "statement": "one", "sex": "",
+    "condition": "", "countdown": 0, "max_seconds": 30, "patience": 1,
+}  # fmt: skip
+
+
+def bare_take(view, while_recording=lambda: None) -> None:
+    view.locator(".sernb-power").click()
+    view.locator(".sernb-record").click()
+    view.locator(".sernb-mic[data-state=recording]").wait_for()
+    view.page.wait_for_timeout(300)
+    while_recording()
+    view.get_by_role("button", name="Stop").click()
+    view.get_by_role("button", name="Keep").wait_for()
+
+
+@pytest.mark.lab
+def test_an_answer_to_another_tabs_take_leaves_this_tabs_take(bare):
+    page = bare("microphone.js", 2, **MICROPHONE)
+    one, two = page.locator("#view0"), page.locator("#view1")
+    bare_take(one)
+    bare_take(two)
+    for view in (one, two):
+        view.get_by_role("button", name="Keep").click()
+    first, second = page.evaluate("model.sent.map(part => part.take)")
+    assert first != second
+    page.evaluate("take => model.say({ kind: 'kept', take, text: 'Kept as a.wav.' })", first)
+    expect(one.locator(".sernb-status")).to_have_text("Kept as a.wav.")
+    expect(one.locator(".sernb-mic")).to_have_attribute("data-state", "ready")
+    expect(two.locator(".sernb-mic")).to_have_attribute("data-state", "sending")
+    expect(two.locator(".sernb-take")).to_have_attribute("src", re.compile("blob:"))
+
+
+@pytest.mark.lab
+def test_a_take_is_kept_as_what_was_shown_when_it_was_recorded(bare):
+    page = bare("microphone.js", 1, **MICROPHONE)
+    view, prompt = page.locator("#view0"), page.locator(".sernb-prompt")
+
+    def other(**chosen) -> None:  # such as another tab of the same kernel chooses
+        page.evaluate("chosen => model.put(chosen)", chosen)
+
+    bare_take(view, lambda: other(emotion="angry", statement="two", condition="stroke"))
+    other(speaker="S02", ready=False, why="First the speaker reads the consent line above.")
+    expect(prompt).to_have_text("S01sadone")
+    view.get_by_role("button", name="Keep").click()
+    expect(prompt).to_have_text("S01sadone")
+    told = {name: MICROPHONE[name] for name in ("folder", "speaker", "emotion", "statement", "sex", "condition")}
+    assert page.evaluate("model.sent[0].said") == told
+    page.evaluate("model.say({ kind: 'kept', take: model.sent[0].take, text: 'Kept.' })")
+    expect(prompt).to_have_text("S02angrytwo")
+
+
+@pytest.mark.lab
+def test_without_an_answer_the_take_can_be_sent_again(bare):
+    page = bare("microphone.js", 1, **MICROPHONE)
+    view, keep = page.locator("#view0"), page.get_by_role("button", name="Keep")
+    bare_take(view)
+    keep.click()
+    expect(keep).to_be_disabled()
+    expect(view.locator(".sernb-status")).to_contain_text("does not answer")
+    expect(keep).to_be_enabled()
+    keep.click()
+    first, second = page.evaluate("model.sent.map(part => part.take)")
+    assert first == second
+    for _ in range(2):
+        page.evaluate("take => model.say({ kind: 'kept', take, text: 'Kept.' })", first)
+    expect(view.locator(".sernb-status")).to_have_text("Kept.")
+    expect(keep).to_be_hidden()
+
+
+def rows(*speakers: str, **more) -> list[dict]:
+    return [{"file": f"{i}.wav", "speaker": s, "note": "", "mark": "", **more} for i, s in enumerate(speakers)]
+
+
+@pytest.mark.lab
+def test_an_edited_table_keeps_the_keyboard_and_what_is_being_typed(bare):
+    columns = [{"name": "file"}, {"name": "speaker", "editable": True}, {"name": "note"}]
+    page = bare("table.js", 1, columns=columns, rows=rows("a", "b", "c"))
+    fields = page.get_by_label("speaker")
+    fields.nth(0).fill("S01")
+    page.keyboard.press("Tab")
+    assert page.evaluate("model.sent") == [{"kind": "edit", "index": 0, "column": "speaker", "value": "S01"}]
+    page.keyboard.type("S0")
+    page.evaluate("rows => model.put({ rows })", rows("S01", "b", "c", note="checked"))
+    expect(fields.nth(1)).to_be_focused()
+    page.keyboard.type("2")
+    expect(fields.nth(1)).to_have_value("S02")
+    expect(page.get_by_text("checked")).to_have_count(3)
+    wider = [*columns, {"name": "sex", "editable": True, "choices": ["", "female"]}]
+    page.evaluate("([columns, rows]) => model.put({ columns, rows })", [wider, rows("S01", "b", "c", sex="female")])
+    expect(fields.nth(1)).to_be_focused()
+    expect(fields.nth(1)).to_have_value("S02")
+    expect(page.get_by_label("sex").nth(2)).to_have_value("female")
+    page.keyboard.press("Tab")
+    assert page.evaluate("model.sent.at(-1)") == {"kind": "edit", "index": 1, "column": "speaker", "value": "S02"}
+    assert page.evaluate("model.sent.length") == 2, "what was half typed was not sent"
+    locked = rows("S01", "S02", "c", sex="female", locked=True)
+    page.evaluate("rows => model.put({ rows })", locked)
+    expect(fields).to_have_count(0)
+    expect(page.locator("tbody tr").nth(1)).to_contain_text("S02")
+
+
 @pytest.mark.report
 def test_a_book_withholds_a_private_corpus_and_says_so(page_run, tmp_path):
     mine = tmp_path / "clinic-7"
     source = corpora.load("demo-local", emotions=["angry", "sad"], max_clips=24)
+    free = {"condition": "aphasia", "statement": "my name is Zoltan", "sex": "female"}
     for i, row in source.iterrows():
         local.consent(mine, f"XQ{i % 4:02}")
         signal, rate = soundfile.read(row["path"])
-        local.keep(mine, signal, rate, speaker=f"XQ{i % 4:02}", emotion=row["emotion"])
+        local.keep(mine, signal, rate, speaker=f"XQ{i % 4:02}", emotion=row["emotion"], **free)
     given = {"CORPUS": "local", "DATA_DIR": str(mine)}
     chapters = [
         {"name": "one", "notebook": "notebooks/01_explore.ipynb", "title": "One", "parameters": given},
@@ -296,5 +426,6 @@ def test_a_book_withholds_a_private_corpus_and_says_so(page_run, tmp_path):
     for name in ("one", "six"):
         page = (html / f"{name}.html").read_text()
         assert "withheld from this page" in page and "<audio" not in page.replace("&lt;audio", "")
-        assert not re.search(r"XQ\d\d|clinic-7", page)
+        assert not re.search(r"XQ\d\d|clinic-7|aphasia|Zoltan", page)
+        assert not re.search('<img[^>]*alt="[^"]*(one clip|three clips)', page), "a picture of a single voice"
     assert not [file for file in html.rglob("*") if file.suffix in (".wav", ".mp3", ".ogg")]

@@ -176,3 +176,141 @@ def test_a_page_is_stale_once_its_corpus_may_no_longer_be_published(tmp_path):
     public = runs._data_digest(given, tmp_path)
     (tmp_path / "publishable.txt").unlink()
     assert private == runs._data_digest(given, tmp_path) != public
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home of its own, and another folder to work in."""
+    for folder in ("home", "work"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "home"
+
+
+def test_a_corpus_in_the_home_is_one_corpus_for_all(home):
+    local.consent("~/mine", "S01", publish=True)
+    keep("~/mine")
+    assert list(local.manifest("~/mine")["speaker"]) == list(local.consents("~/mine")["speaker"]) == ["S01"]
+    assert local.next_pseudonym("~/mine") == "S02" and local.taken("~/mine") == {"S01"}
+    assert local.publish("~/mine", "CC BY 4.0") == home / "mine" / "publishable.txt"
+    assert local.publishable("~/mine") and local.publishable(home / "mine")
+    local.consent("~/mine", "S02")
+    keep("~/mine", "S02")
+    assert not local.publishable("~/mine")
+    with pytest.raises(local.LocalError, match="S02 of .*home.*consent.csv have not"):
+        local.publish("~/mine", "CC BY 4.0")
+    assert local.withdraw("~/mine", "S02") == ["audio/S02/S02_sad_1.wav"] and local.withdrawn("~/mine") == {"S02"}
+    assert not list(Path.cwd().iterdir())
+
+
+@pytest.mark.parametrize("root", ["", "  "])
+@pytest.mark.parametrize(
+    "act",
+    [
+        local.manifest,
+        local.consents,
+        local.next_pseudonym,
+        local.publishable,
+        keep,
+        lambda root: local.consent(root, "S01"),
+        lambda root: local.publish(root, "CC0"),
+        lambda root: local.withdraw(root, "S01"),
+    ],
+)
+def test_no_folder_is_no_corpus(home, root, act):
+    with pytest.raises(local.LocalError, match="no corpus folder is given"):
+        act(root)
+    assert not list(Path.cwd().iterdir())
+
+
+SEMICOLONS = {
+    "manifest.csv": "file;emotion;speaker\na.wav;sad;S01\n",
+    "consent.csv": "speaker;consent;publish;time\nS01;yes;no;\n",
+}
+
+
+@pytest.mark.parametrize("name", SEMICOLONS)
+def test_a_table_with_semicolons_is_refused_and_left_alone(tmp_path, name):
+    local.consent(tmp_path, "S01")
+    (tmp_path / name).write_text(SEMICOLONS[name])
+    with pytest.raises(local.LocalError, match=rf"{name}: no column .*speaker.*Found '\w+;\w+;.*comma-separated"):
+        keep(tmp_path)
+    with pytest.raises(local.LocalError, match="Found"):
+        local.withdraw(tmp_path, "S01")
+    with pytest.raises(local.LocalError, match="Found"):
+        local.consent(tmp_path, "S02", new=True)
+    assert (tmp_path / name).read_text() == SEMICOLONS[name] and not (tmp_path / "audio").exists()
+
+
+def fails(error: Exception):
+    def act(*_, **__):
+        raise error
+
+    return act
+
+
+def test_a_withdrawal_that_breaks_off_is_completed_by_a_second(tmp_path, monkeypatch):
+    for speaker in ("S01", "S02"):
+        local.consent(tmp_path, speaker, publish=True)
+        keep(tmp_path, speaker)
+    local.publish(tmp_path, "CC BY 4.0")
+    with monkeypatch.context() as broken, pytest.raises(PermissionError):
+        broken.setattr(Path, "unlink", fails(PermissionError("in use")))
+        local.withdraw(tmp_path, "S01")
+    with pytest.raises(local.LocalError, match="has not agreed"):
+        keep(tmp_path)
+    assert not local.publishable(tmp_path)
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="no space"):
+        broken.setattr(local, "_replace", fails(OSError("no space")))
+        local.withdraw(tmp_path, "S01")
+    assert not (tmp_path / "audio/S01/S01_sad_1.wav").exists() and len(local.manifest(tmp_path)) == 2
+    assert local.withdraw(tmp_path, "S01") == []
+    assert list(corpora.load("local", tmp_path)["speaker"]) == ["S02"]
+    assert (tmp_path / "consent.csv").read_text().count("withdrawn") == 1
+
+
+def test_a_withdrawal_deletes_all_of_the_speaker_and_nothing_else(tmp_path):
+    root = tmp_path / "mine"
+    for speaker in ("S01", "S02"):
+        local.consent(root, speaker)
+        keep(root, speaker)
+    keep(root)
+    for name in ("S01_sad_3.wav", ".S01_sad_4.wav.part"):
+        (root / "audio/S01" / name).write_bytes(b"left by a crash")
+    outside = [tmp_path / "a.wav", tmp_path / "b.wav", tmp_path / "far" / "c.wav"]
+    (tmp_path / "far").mkdir()
+    for path in outside:
+        path.write_bytes(b"another's")
+    (root / "link").symlink_to(tmp_path / "far")
+    with (root / "manifest.csv").open("a") as file:
+        file.writelines(f"{name},sad,S01,,,,,\n" for name in (outside[0], "../b.wav", "link/c.wav"))
+    # A speaker put right by hand: the clip is another's, wherever it lies.
+    text = (root / "manifest.csv").read_text()
+    right = text.replace("audio/S01/S01_sad_2.wav,sad,S01", "./audio/S01/S01_sad_2.wav,sad,S02")
+    (root / "manifest.csv").write_text(right)
+    with pytest.warns(UserWarning, match="lies outside"):
+        gone = local.withdraw(root, "S01")
+    assert sorted(gone) == [f"audio/S01/{name}" for name in (".S01_sad_4.wav.part", "S01_sad_1.wav", "S01_sad_3.wav")]
+    assert all(path.exists() for path in outside)
+    assert set(corpora.load("local", root)["clip"]) == {"audio/S01/S01_sad_2.wav", "audio/S02/S02_sad_1.wav"}
+
+
+def test_a_withdrawal_of_nobody_is_refused(tmp_path):
+    local.consent(tmp_path, "S01")
+    with pytest.raises(local.LocalError, match="no speaker 'S1'; there are S01"):
+        local.withdraw(tmp_path, "S1")
+
+
+def test_a_new_speaker_gets_nobody_elses_id(tmp_path):
+    (tmp_path / "a.wav").write_bytes(local.wav(TAKE, 8000))
+    (tmp_path / "manifest.csv").write_text("file,emotion,speaker\na.wav,sad,S01\n")
+    local.consent(tmp_path, "S02", new=True)
+    local.consent(tmp_path, "S03", new=True)
+    local.withdraw(tmp_path, "S03")
+    for speaker in ("S01", "S02", "S03"):
+        with pytest.raises(local.LocalError, match=f"{speaker} is another speaker.*take S04"):
+            local.consent(tmp_path, speaker, new=True)
+    local.consent(tmp_path, "S02", publish=True)
+    assert len((tmp_path / "consent.csv").read_text().splitlines()) == 5

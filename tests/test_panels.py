@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import ipywidgets
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import tone
 from conftest import write
@@ -43,11 +44,14 @@ def answers(microphone, monkeypatch) -> list[dict]:
     return sent
 
 
-def send(microphone, signal: np.ndarray, parts: int, order=None, **said) -> None:
-    told = {name: getattr(microphone, name) for name in ("speaker", "emotion", "statement")} | said
+LABELS = ("folder", "speaker", "emotion", "statement", "sex", "condition")
+
+
+def send(microphone, signal: np.ndarray, parts: int, order=None, take="a", **said) -> None:
+    told = {name: getattr(microphone, name) for name in LABELS} | said
     pieces = np.array_split(signal, parts)
     for part in order or range(parts):
-        message = {"kind": "part", "take": 1, "part": part, "parts": parts, "rate": 44100, "said": told}
+        message = {"kind": "part", "take": take, "part": part, "parts": parts, "rate": 44100, "said": told}
         microphone._receive(None, message, [memoryview(pieces[part].astype("<i2").tobytes())])
 
 
@@ -80,13 +84,51 @@ def test_a_take_in_parts_is_kept_once_and_the_next_prompt_comes(recording):
     microphone = recording.microphone
     assert microphone.ready and microphone.speaker == "S01"
     prompt = microphone.emotion, microphone.statement
-    send(microphone, TAKE[:100], 3, order=[0, 1])  # the sending breaks off
+    send(microphone, TAKE, 3, order=[0, 1])  # the sending breaks off
     send(microphone, TAKE, 3)
-    assert [message["kind"] for message in recording.sent] == ["kept"]
+    assert {(message["kind"], message["take"]) for message in recording.sent} == {("kept", "a")}
     (row,) = local.manifest(recording.root).to_dict("records")
     assert (row["emotion"], row["statement"]) == prompt != (microphone.emotion, microphone.statement)
     assert np.array_equal(local_samples(recording.root / row["file"]), TAKE)
     assert "1 of 32" in said(recording.panel)
+
+
+def test_parts_of_two_tabs_are_not_spliced(recording):
+    recording.agreed.value = True
+    send(recording.microphone, TAKE, 2, order=[0], take="tab 1", emotion="sad")
+    send(recording.microphone, -TAKE, 3, take="tab 2", emotion="calm")
+    send(recording.microphone, TAKE, 2, order=[1], take="tab 1", emotion="sad")
+    assert [message["take"] for message in recording.sent] == ["tab 2", "tab 1"]
+    kept = local.manifest(recording.root).set_index("emotion")["file"]
+    assert np.array_equal(local_samples(recording.root / kept["sad"]), TAKE)
+    assert np.array_equal(local_samples(recording.root / kept["calm"]), -TAKE)
+
+
+def test_a_take_that_is_sent_again_is_kept_once_and_one_that_failed_can_be(recording):
+    send(recording.microphone, TAKE, 2)
+    assert recording.sent[-1]["kind"] == "failed" and recording.sent[-1]["take"] == "a"
+    recording.agreed.value = True
+    for _ in range(2):  # the second time, because the answer came late
+        send(recording.microphone, TAKE, 2)
+    assert {message["text"] for message in recording.sent[1:]} == {recording.sent[1]["text"]}
+    assert recording.sent[1]["kind"] == "kept" and len(local.manifest(recording.root)) == 1
+
+
+def test_a_kept_take_whose_next_prompt_fails_is_not_said_to_be_lost(recording, monkeypatch):
+    recording.agreed.value = True
+
+    def fails(*_, **__):
+        raise OSError("no prompts")
+
+    monkeypatch.setattr(local, "prompts", fails)
+    send(recording.microphone, TAKE, 1)
+    assert recording.sent[-1]["kind"] == "kept" and "no prompts" in said(recording.panel)
+
+
+def test_broken_off_takes_do_not_fill_the_memory(recording):
+    for i in range(3 * recorder.TAKES_BEGUN):
+        send(recording.microphone, TAKE, 2, order=[0], take=f"take {i}")
+    assert len(recording.microphone._parts) <= recorder.TAKES_BEGUN
 
 
 def local_samples(path):
@@ -102,13 +144,44 @@ def test_a_take_is_labelled_as_the_browser_showed_it(recording):
     assert (row["emotion"], row["statement"]) == ("calm", "what another tab shows")
 
 
+def test_consent_is_not_stored_for_whoever_got_the_pseudonym_meanwhile(recording):
+    local.consent(recording.root, "S01")  # another window, or an import
+    recording.agreed.value = True
+    assert len((recording.root / "consent.csv").read_text().splitlines()) == 2, "the heading and the other person"
+    assert recording.speaker.value == "S02" and not recording.agreed.value and not recording.microphone.ready
+    assert "S01" in recording.microphone.why and "S01" in said(recording.panel)
+    recording.agreed.value = True
+    assert recording.microphone.ready and set(local.consents(recording.root)["speaker"]) == {"S01", "S02"}
+    assert recording.speaker.options == ("S03", "S01", "S02"), "the next speaker can be chosen"
+    control(recording.panel, "... and may be heard on published pages").value = True
+    told = local.consents(recording.root).set_index("speaker")["publish"]
+    assert recording.microphone.ready and told.to_dict() == {"S01": "no", "S02": "yes"}
+
+
+def test_a_take_goes_to_the_corpus_that_it_was_recorded_for(recording, tmp_path_factory):
+    recording.agreed.value = True
+    waiting = {name: getattr(recording.microphone, name) for name in LABELS}
+    other = tmp_path_factory.mktemp("other")
+    local.consent(other, "S01")  # somebody else
+    control(recording.panel, "Corpus").value = str(other)
+    send(recording.microphone, TAKE, 1, **waiting)
+    assert len(local.manifest(recording.root)) == 1 and local.manifest(other).empty
+
+
 def test_another_speaker_inherits_nothing(recording):
     recording.agreed.value = True
     control(recording.panel, "Sex").value, control(recording.panel, "Condition").value = "female", "stroke"
-    send(recording.microphone, TAKE, 1)
+    waiting = {name: getattr(recording.microphone, name) for name in LABELS}
     recording.speaker.value = local.next_pseudonym(recording.root)
     assert recording.microphone.speaker == "S02" and not recording.microphone.ready
     assert control(recording.panel, "Sex").value == control(recording.panel, "Condition").value == ""
+    send(recording.microphone, TAKE, 1, **waiting)  # recorded before, kept now
+    (row,) = local.manifest(recording.root).to_dict("records")
+    assert (
+        row | waiting == row | {"folder": waiting["folder"]}
+        and waiting["condition"] == "stroke"
+        and waiting["sex"] == "female"
+    )
     recording.speaker.value = "S01"
     assert recording.agreed.value and recording.microphone.ready
     assert (control(recording.panel, "Sex").value, control(recording.panel, "Condition").value) == ("female", "stroke")
@@ -148,6 +221,18 @@ def test_a_filter_that_leaves_nothing_says_so():
     assert ui.view.clips == [] and "No clip" in ui.said.value
 
 
+def test_the_recorded_corpus_can_be_browsed_and_read_again(recording):
+    panel = browser.browse("demo-local", recorded=recording.root, max_clips=8)
+    ui = panel.state
+    ui.corpus.value = "local"
+    assert ui.view.clips == [] and ui.row is None and "No clip is in" in ui.said.value
+    recording.agreed.value = True
+    send(recording.microphone, TAKE, 1, emotion="calm")
+    control(panel, "Read again").click()
+    assert ui.row["emotion"] == "calm" and len(ui.view.clips) == 1 and "Clip 1 of 1" in ui.said.value
+    assert "local" not in browser.browse("demo-local", max_clips=8).state.corpus.options
+
+
 def test_an_import_corrected_by_hand(tmp_path):
     for i, name in enumerate(["Ann_sad_1.wav", "Ann_xyz_2.wav", "what.wav"]):
         write(tmp_path / "old" / name, tone(0.3, 8000, 200 + i), 8000)
@@ -171,6 +256,85 @@ def test_an_import_corrected_by_hand(tmp_path):
     assert [row["mark"] for row in table.rows] == ["kept"] * 3 and write_button.disabled
 
 
+def importing(tmp_path, *names: str, root=None) -> SimpleNamespace:
+    for i, name in enumerate(names):
+        write(tmp_path / "old" / name, tone(0.3, 8000, 200 + i), 8000)
+    panel = curator.import_folder(tmp_path / "mine" if root is None else root, tmp_path / "old")
+    table = next(one for one in controls(panel) if isinstance(one, widgets.EditTable))
+    control(panel, "Each of these speakers has agreed to this use of the recordings").value = True
+    return SimpleNamespace(
+        panel=panel, table=table, write=control(panel, "Write to the corpus"), root=tmp_path / "mine",
+        anonymous=control(panel, "Pseudonyms in place of what may be names"),
+    )  # fmt: skip
+
+
+def type_speaker(table, index: int, value: str) -> None:
+    table._handle_custom_msg({"kind": "edit", "index": index, "column": "speaker", "value": value}, [])
+
+
+def test_an_import_joins_a_speaker_of_the_corpus_only_by_hand(tmp_path):
+    local.consent(tmp_path / "mine", "S01", publish=True)
+    local.keep(tmp_path / "mine", TAKE, 44100, speaker="S01", emotion="sad")
+    ui = importing(tmp_path, "S01_angry_1.wav", "S01_angry_2.wav")
+    assert [row["speaker"] for row in ui.table.rows] == ["S02", "S02"] and "S01 is S02" in said(ui.panel)
+    ui.anonymous.value = False
+    assert ui.write.disabled and "an id of the corpus" in ui.table.rows[0]["note"] and "0 of 2" in said(ui.panel)
+    ui.anonymous.value = True
+    type_speaker(ui.table, 0, "S01")
+    assert [row["note"] for row in ui.table.rows] == ["joins S01 of the corpus", ""]
+    ui.write.click()
+    assert list(local.manifest(ui.root)["speaker"]) == ["S01", "S01", "S02"]
+    assert set(local.consents(ui.root)["publish"]) == {"no"}
+
+
+def test_an_import_of_who_withdrew_is_refused(tmp_path):
+    local.consent(tmp_path / "mine", "S01")
+    local.withdraw(tmp_path / "mine", "S01")
+    ui = importing(tmp_path, "Ann_angry_1.wav", "Bea_sad_1.wav")
+    assert [row["speaker"] for row in ui.table.rows] == ["S02", "S03"]
+    type_speaker(ui.table, 0, "S01")
+    assert "withdrew" in ui.table.rows[0]["note"] and "1 of 2" in said(ui.panel)
+    ui.write.click()
+    assert "S01 of" in said(ui.panel) and "nothing is imported" in said(ui.panel)
+    assert local.manifest(ui.root).empty
+
+
+def test_what_an_import_rejects_is_corrected_and_keeps_its_speaker(tmp_path):
+    ui = importing(tmp_path, "Ann_angry_1.wav", "Ann_sad_2.wav", "Bea_sad_1.wav")
+    (tmp_path / "old" / "Ann_sad_2.wav").rename(tmp_path / "away.wav")
+    ui.write.click()
+    assert [row["mark"] for row in ui.table.rows] == ["kept", "bad", "kept"] and "No such file" in said(ui.panel)
+    (tmp_path / "away.wav").rename(tmp_path / "old" / "Ann_sad_2.wav")
+    assert not ui.write.disabled
+    ui.write.click()
+    speakers = local.manifest(ui.root).set_index("emotion")["speaker"]
+    assert list(speakers["angry":"angry"]) == ["S01"] and sorted(speakers["sad"]) == ["S01", "S02"]
+    assert ui.write.disabled
+
+
+def test_a_cleared_corpus_field_writes_nowhere(tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    ui = importing(tmp_path, "Ann_angry_1.wav")
+    control(ui.panel, "Corpus").value = ""
+    assert ui.write.disabled and "no corpus folder is given" in said(ui.panel)
+    ui.write.click()
+    assert not list((tmp_path / "work").iterdir()) and not ui.root.exists()
+    assert "no corpus folder is given" in said(curator.check(""))
+
+
+def test_a_corpus_typed_with_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    ui = importing(tmp_path, "Ann_angry_1.wav")
+    control(ui.panel, "Corpus").value = "~/mine"
+    ui.write.click()
+    assert list(local.manifest(ui.root)["speaker"]) == ["S01"]
+    panel = curator.check(tmp_path / "none")
+    control(panel, "Corpus").value = "~/mine"
+    assert "Not in the manifest</h4><p>none" in said(panel)
+
+
 def test_check_and_predict_say_what_is_missing(tmp_path):
     assert "No clip is in this corpus yet" in said(curator.check(tmp_path))
     assert "holds no finished run" in said(predictor.predict(tmp_path / "none"))
@@ -178,6 +342,59 @@ def test_check_and_predict_say_what_is_missing(tmp_path):
     other = next(one for one in controls(panel) if getattr(one, "placeholder", "").startswith("or the folder"))
     other.value = str(tmp_path / "typed")
     assert control(panel, "Run").value == str(tmp_path / "typed") and "typed holds no finished run" in said(panel)
+
+
+def test_predict_lists_a_clip_as_soon_as_it_is_kept(recording):
+    panel = predictor.predict("none", folders=(recording.root,), recorder=recording.panel)
+    (clip,) = (one for one in controls(panel) if isinstance(one, ipywidgets.Dropdown) and not one.description)
+    assert clip.options == ()
+    recording.agreed.value = True
+    send(recording.microphone, TAKE, 1, emotion="calm")
+    assert clip.label == "audio/S01/S01_calm_1.wav"
+    next(one for one in controls(panel) if isinstance(one, ipywidgets.ToggleButtons)).value = predictor.SOURCES[2]
+    send(recording.microphone, TAKE, 1, take="b", emotion="sad")
+    assert len(clip.options) == 2 and clip.label == "audio/S01/S01_calm_1.wav", "the clip that is looked at stays"
+
+
+@pytest.fixture
+def judged(monkeypatch):
+    """A panel of `predict` beside an answer of the run `good`; the run `bad` cannot be loaded."""
+
+    def load(run):
+        if run == "bad":
+            raise ValueError("bad cannot be loaded")
+        return SimpleNamespace(inputs=SimpleNamespace(sample_rate=8000))
+
+    monkeypatch.setattr(predictor.prediction, "load", load)
+    monkeypatch.setattr(predictor.prediction, "card", lambda _: "the good one's card")
+    monkeypatch.setattr(predictor.prediction, "probabilities", lambda *_: pd.Series({"calm": 0.9, "sad": 0.1}))
+    monkeypatch.setattr(predictor.prediction, "course", lambda *_: None)
+    monkeypatch.setattr(predictor.widgets, "course", lambda *_: {"title": "heard"})
+    monkeypatch.setattr(predictor, "_heard", lambda _: ("clip", tone(0.3, 8000)))
+    panel = predictor.predict("good")
+    found = {type(one).__name__: one for one in controls(panel)}
+    shown = SimpleNamespace(
+        panel=panel, bars=found["Image"], view=found["ClipView"], card=found["Output"], run=control(panel, "Run"),
+        other=next(one for one in controls(panel) if getattr(one, "placeholder", "").startswith("or the folder")),
+    )  # fmt: skip
+    assert shown.bars.value and shown.view.clips and "good" in str(shown.card.outputs) and "0.90" in said(panel)
+    return shown
+
+
+def test_no_earlier_networks_answer_stays_beside_a_run_that_cannot_be_loaded(judged):
+    judged.other.value = "bad"
+    assert "bad cannot be loaded" in said(judged.panel)
+    assert judged.bars.value == b"" and judged.view.clips == [] and judged.card.outputs == ()
+
+
+def test_no_earlier_clips_answer_stays_beside_a_clip_that_cannot_be_judged(judged, monkeypatch):
+    def fails(*_):
+        raise ValueError("no sound")
+
+    monkeypatch.setattr(predictor.prediction, "probabilities", fails)
+    control(judged.panel, "Predict").click()
+    assert "no sound" in said(judged.panel) and judged.bars.value == b"" and judged.view.clips == []
+    assert "good" in str(judged.card.outputs), "the network is there"
 
 
 def test_train_says_what_went_wrong(tmp_path):

@@ -1,5 +1,5 @@
 // The microphone: level meter, countdown, take, retake, keep. Samples stay in this tab until "Keep" sends them to the
-// kernel; nothing else leaves the page.
+// kernel; nothing else leaves the page. What the kernel answers reaches every tab, so each take has an id.
 
 const WORKLET = `
 registerProcessor("sernb-tap", class extends AudioWorkletProcessor {
@@ -18,9 +18,11 @@ registerProcessor("sernb-tap", class extends AudioWorkletProcessor {
 const PART = 1 << 18; // samples in a message: half a megabyte, well below what a Jupyter server takes
 const FULL_SCALE = 0.999;
 const FLOOR = -60; // dB, the meter's left end
+const LABELS = ["folder", "speaker", "emotion", "statement", "sex", "condition"];
 
 const make = (tag, name, text = "") => Object.assign(document.createElement(tag), { className: name, textContent: text });
 const decibel = (amplitude) => 20 * Math.log10(Math.max(amplitude, 1e-5));
+const newId = () => crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
 const peakOf = (block) => block.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
 
 /** Open the microphone as it is: what browsers do for telephone calls would change the voice. */
@@ -80,7 +82,9 @@ function render({ model, el }) {
   root.append(prompt, line(power, meter, reading, warning), line(record, stop, clock, player, keep, drop), status);
   el.append(root);
 
-  let mic = null, state = "off", blocks = [], take = null, clipped = 0, held = FLOOR, timer = 0, number = 0;
+  let mic = null, state = "off", blocks = [], take = null, said = null, clipped = 0, held = FLOOR, timer = 0, waiting = 0;
+  const unanswered = new Set(); // ids of this tab's takes
+  const labels = () => Object.fromEntries(LABELS.map((name) => [name, model.get(name)]));
 
   const show = (next = state) => {
     state = next;
@@ -91,11 +95,12 @@ function render({ model, el }) {
     record.disabled = !ready;
     stop.hidden = !["countdown", "recording"].includes(state);
     player.hidden = keep.hidden = drop.hidden = state !== "taken" && state !== "sending";
-    keep.disabled = drop.disabled = record.disabled || state === "sending";
+    keep.disabled = drop.disabled = state === "sending";
     power.disabled = ["countdown", "recording", "sending"].includes(state);
     if (!["countdown", "recording"].includes(state)) clock.textContent = "";
-    prompt.replaceChildren(
-      make("i", "", model.get("speaker")), make("b", "", model.get("emotion")), make("span", "", model.get("statement")));
+    // While a take is recorded or waits, what it is labelled as, whatever has been chosen meanwhile, here or elsewhere.
+    const now = state === "recording" ? said : ["taken", "sending"].includes(state) && take ? take.said : labels();
+    prompt.replaceChildren(make("i", "", now.speaker), make("b", "", now.emotion), make("span", "", now.statement));
     root.dataset.state = state;
   };
   const say = (text, bad = false) => { status.textContent = text; status.classList.toggle("sernb-bad", bad); };
@@ -122,7 +127,8 @@ function render({ model, el }) {
   };
 
   const count = (left) => {
-    if (left <= 0) { blocks = []; clipped = 0; show("recording"); return; }
+    if (!model.get("ready")) { show(take ? "taken" : "ready"); invite(); return; } // another tab chose a new speaker
+    if (left <= 0) { blocks = []; clipped = 0; said = labels(); show("recording"); return; }
     clock.textContent = `${left} ...`;
     timer = setTimeout(() => count(left - 1), 1000);
   };
@@ -134,7 +140,7 @@ function render({ model, el }) {
     if (state === "countdown" || !blocks.length) { show(take ? "taken" : "ready"); return; }
     forget();
     const samples = pcm(blocks);
-    take = { samples, rate: mic.rate, clipped, address: URL.createObjectURL(wav(samples, mic.rate)) };
+    take = { id: newId(), said, samples, rate: mic.rate, address: URL.createObjectURL(wav(samples, mic.rate)) };
     player.src = take.address;
     const loud = clipped ? `${clipped} samples clipped: better take it again. ` : "";
     say(`${(samples.length / mic.rate).toFixed(1)} s at ${mic.rate} Hz. ${loud}Listen, then keep it or retake.`, clipped > 0);
@@ -142,21 +148,35 @@ function render({ model, el }) {
   };
 
   const send = () => {
+    const { id, said, samples, rate } = take, parts = Math.max(1, Math.ceil(samples.length / PART));
     show("sending");
     say("Sending the take to the kernel ...");
-    const { samples, rate } = take, parts = Math.max(1, Math.ceil(samples.length / PART));
-    // What this tab shows is what is kept, whatever another tab of the same kernel has chosen meanwhile.
-    const said = Object.fromEntries(["speaker", "emotion", "statement"].map((name) => [name, model.get(name)]));
-    number += 1;
-    for (let i = 0; i < parts; i++) {
-      const part = samples.slice(i * PART, (i + 1) * PART);
-      model.send({ kind: "part", take: number, part: i, parts, rate, said }, undefined, [part.buffer]);
-    }
+    unanswered.add(id);
+    clearTimeout(waiting);
+    const late = () => giveUp("The kernel does not answer; it may be busy, or gone");
+    waiting = setTimeout(late, 1000 * model.get("patience"));
+    try {
+      for (let i = 0; i < parts; i++) {
+        const part = samples.slice(i * PART, (i + 1) * PART);
+        model.send({ kind: "part", take: id, part: i, parts, rate, said }, undefined, [part.buffer]);
+      }
+    } catch (error) { giveUp(`Not sent: ${error.message}`); }
+  };
+
+  const giveUp = (why) => {
+    clearTimeout(waiting);
+    say(`${why}. The take is still here: “Keep” sends it again, and it is kept only once.`, true);
+    show("taken");
   };
 
   const answer = (message) => {
-    if (message.kind === "kept") { forget(); say(message.text, false); show(mic ? "ready" : "off"); }
-    if (message.kind === "failed") { say(message.text, true); show("taken"); } // the take is still here
+    if (!unanswered.has(message.take)) return; // another tab's take, or one that was answered already
+    if (message.kind === "kept") unanswered.delete(message.take);
+    if (message.take !== take?.id) { say(`The take before: ${message.text}`, message.kind === "failed"); return; }
+    const here = ["taken", "sending"].includes(state); // or a retake is under way, because the answer came so late
+    clearTimeout(waiting);
+    if (message.kind === "kept") { forget(); say(message.text, false); if (here) show(mic ? "ready" : "off"); }
+    if (message.kind === "failed") { say(message.text, true); if (here) show("taken"); } // the take is still here
   };
 
   const switchPower = async () => {
@@ -189,7 +209,14 @@ function render({ model, el }) {
   model.on("msg:custom", answer);
   show();
   invite();
-  return () => { clearTimeout(timer); model.off(watched, refresh); model.off("msg:custom", answer); forget(); if (mic) mic.close(); };
+  return () => {
+    clearTimeout(timer);
+    clearTimeout(waiting);
+    model.off(watched, refresh);
+    model.off("msg:custom", answer);
+    forget();
+    if (mic) mic.close();
+  };
 }
 
 export default { render };

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import shutil
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from bs4 import BeautifulSoup
 from playwright.sync_api import sync_playwright
 
 from sernb import report
+from sernb import results
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.report
@@ -42,7 +42,7 @@ def test_a_run_has_its_page_players_and_pictures(html, name):
     assert content.h1.get_text().replace("\u2019", "'").startswith(listed()[name]["title"])
     assert "Synthetic speech" in content.get_text()
     players = content.select("audio[src]")
-    assert len(players) >= 6
+    assert len(players) >= 6 or name == "claims"  # which reads finished runs and has nothing to play
     for player in players:
         kind, data = player["src"].split(",", 1)
         heard, rate = soundfile.read(io.BytesIO(base64.b64decode(data)))
@@ -55,11 +55,10 @@ def test_a_run_has_its_page_players_and_pictures(html, name):
 
 def test_the_first_page_shows_the_reference_runs(html):
     text = page(html, "index").select_one("article").get_text()
-    results = {
-        file.parent.name: json.loads(file.read_text()) for file in (ROOT / "book/results").glob("*/metrics.json")
-    }
-    for name in ("paper-random", "paper-speaker"):
-        assert f"{results[name]['models']['paper-cnn']['test']['accuracy']:.3f}" in text
+    steps = results.pooled(results.swept(ROOT / "book" / "results", "waterfall"), "label")
+    for step in (steps.iloc[0], steps.iloc[-1]):
+        assert results.with_interval(step) in text
+    assert "holds only with the leak" in text or "not reproducible" in text
     assert "0.813" in text
 
 

@@ -87,6 +87,12 @@ def _judged(
     return {"measured": measured, "unseen": honest, "verdict": verdict, "why": f"{told}{why}" if verdict else why}
 
 
+def shown(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """What `table` returns, for people: three digits, and a dash where nothing was measured."""
+    said = verdicts.set_index(["corpus", "claim"])
+    return said.map(lambda value: f"{value:.3f}" if isinstance(value, float) else value).replace("nan", "\N{EN DASH}")
+
+
 def judge(
     value: float, measured: float, honest: float, *, most: float = np.nan, of_training: bool = False
 ) -> tuple[str, str]:

@@ -170,7 +170,7 @@ def swept(results_dir: str | Path, name: str) -> pd.DataFrame:
         root = Path(__file__).parents[1] / results_dir
     found = [path for path in (root / f"{name}.csv", root / name / "results.csv") if path.is_file()]
     if not found:
-        make = f"`sernb sweep sweeps/{name}.yml -o {root / name}` makes it"
+        make = f'`sernb sweep sweeps/{name}.yml` makes it in runs: then RESULTS_DIR is "runs"'
         raise FileNotFoundError(f"{root} has neither {name}.csv nor {name}/results.csv; {make}")
     return _read_table(found[0]).assign(folder=lambda told: [str(root / name / run) for run in told["run"]])
 
@@ -288,8 +288,13 @@ def publish(sweep: str | Path, to: str | Path) -> Path:
 
     Returns:
         The table written.
+
+    Raises:
+        ValueError: The sweep lies where it would be published to, and would be lost.
     """
     sweep, to = Path(sweep), Path(to)
+    if (to / sweep.name).resolve() == sweep.resolve():
+        raise ValueError(f"{sweep} lies where it would be published to; sweep into another folder, such as runs")
     table = _read_table(sweep / "results.csv")
     runs = [sweep / run for run in table["run"].unique() if (sweep / run / "metrics.json").is_file()]
     voices = np.random.default_rng().permutation(sorted({voice for run in runs for voice in answers(run)["speaker"]}))

@@ -216,7 +216,8 @@ def _make(jobs: list[Job], workers: int, scheduler: str, kept: int) -> Iterator[
         # this sweep's: theirs may be others'.
         ours = {name: str(Path(value).absolute()) for name, value in os.environ.items() if name in FOLDERS and value}
         ours[SWEEP] = uuid.uuid4().hex
-        futures = {client.submit(_attempt, job, _sharers(client), ours, pure=False): job for job in jobs}
+        sharers = _sharers(client)
+        futures = {client.submit(_attempt, job, sharers, ours, pure=False): job for job in jobs}
         try:
             for over in _as_they_end(futures):
                 # Of those given to a worker, each of its threads runs one; the rest wait there.
@@ -231,7 +232,8 @@ def _make(jobs: list[Job], workers: int, scheduler: str, kept: int) -> Iterator[
             with contextlib.suppress(Exception):  # the cluster may be what failed
                 client.cancel(list(futures), force=True)
                 client.run(_stop_kernels, ours[SWEEP])
-            if isinstance(error, CancelledError | OSError):
+            # An error of the file system, which names a file, is no loss of the scheduler.
+            if isinstance(error, CancelledError) or (isinstance(error, OSError) and not error.filename):
                 lost = f"the scheduler was lost ({error or type(error).__name__})"
                 raise SweepError(f"{lost}; what had finished stays, and the same command goes on") from error
             raise

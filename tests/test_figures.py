@@ -96,3 +96,34 @@ def test_a_course_fills_the_whole_clip():
 def test_probabilities_are_drawn_as_they_are():
     ax = plots.probabilities(pd.Series({"sad": 0.25, "calm": 0.75}))
     assert [bar.get_width() for bar in ax.patches] == [0.25, 0.75] and "chance, 0.5" in ax.get_xlabel()
+
+
+def written(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def test_the_waterfall_says_each_score_and_what_was_lost():
+    steps = pd.DataFrame(
+        {"accuracy": [0.8, 0.5], "accuracy_low": [0.7, 0.4], "accuracy_high": [0.9, 0.6]}, index=["first", "then"]
+    )
+    (ax,) = plots.waterfall(steps, claim=0.813, chance=0.125).axes
+    assert written(ax) == ["80 %", "50 %   \N{MINUS SIGN}30 points", " claimed: 81 %", " chance"]
+    assert [bar.get_width() for bar in ax.containers[0]] == [0.8, 0.5]
+    tops = dict(zip((label.get_text() for label in ax.get_yticklabels()), ax.get_yticks(), strict=True))
+    assert tops["first"] > tops["then"], "the first step is above"
+
+
+def test_a_run_of_several_is_a_line_of_its_own():
+    one = pd.DataFrame({"epoch": [1, 2], "val_accuracy": [0.2, 0.4]})
+    ax = plots.learning({"quick": pd.concat([one, one]), "plain": one}, claim=0.8)
+    curves = [line for line in ax.lines if len(line.get_xdata()) == 2 and list(line.get_xdata()) == [1, 2]]
+    assert len(curves) == 3 and curves[0].get_color() == curves[1].get_color() != curves[2].get_color()
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["quick", "plain"]
+
+
+def test_a_failed_run_is_told_from_one_that_was_not_made():
+    scores = pd.DataFrame([[0.7, np.nan], [np.nan, 0.6]], index=["a", "b"], columns=["relu", "softmax"])
+    failed = pd.DataFrame([[False, True], [False, False]], index=scores.index, columns=scores.columns)
+    ax = plots.grid(scores, failed, label="accuracy", xlabel="activation", ylabel="split")
+    placed = {(text.get_position()[1] - 0.5, text.get_position()[0] - 0.5): text.get_text() for text in ax.texts}
+    assert placed == {(0, 0): "0.700", (0, 1): "failed", (1, 0): "\N{EN DASH}", (1, 1): "0.600"}

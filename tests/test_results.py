@@ -100,6 +100,13 @@ def test_publishing_leaves_paths_and_clips_behind(tmp_path: Path):
     assert set(results.answers(tmp_path / "book" / "sweep" / "run-0")["speaker"]) == {"0", "1"}, "numbered, not named"
 
 
+def test_a_sweep_is_not_published_onto_itself(tmp_path: Path):
+    sweep = sweep_folder(tmp_path, "asx bss bxx")
+    with pytest.raises(ValueError, match="another folder"):
+        results.publish(sweep, tmp_path)
+    assert (sweep / "run-0" / "predictions.csv").is_file()
+
+
 def test_runs_are_pooled_over_folds_and_averaged_over_seeds(tmp_path: Path):
     sweep = sweep_folder(tmp_path, "ass asx", "bss bxx bxs bss", "ass ass", "bss bxx bxx bss")
     results.publish(sweep, tmp_path / "book")

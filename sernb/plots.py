@@ -360,26 +360,27 @@ def intervals(
     *,
     label: str,
     chance: float = 0.0,
-    claims: Mapping[str, float] | None = None,
+    marks: Mapping[str, float] | None = None,
+    mark: str = "claimed",
     ax: Axes | None = None,
 ) -> Axes:
-    """Scores with their intervals, one row each, against chance and against what was claimed.
+    """Scores with their intervals, one row each, against chance and against a second figure.
 
     Args:
         scores: Indexed by name, with the columns `score`, `low` and `high`; NaN bounds are not drawn.
         label: Of the x axis.
         chance: Drawn as a dotted line if above 0.
-        claims: Claimed score by name of a row, drawn as a diamond.
+        marks: The second figure, by name of a row, drawn as a diamond.
+        mark: What it is.
         ax: Where to draw.
     """
     ax = _axes(ax, height=0.9 + 0.38 * len(scores))
     places = np.arange(len(scores))[::-1]
     error = np.abs(scores[["low", "high"]].to_numpy().T - scores["score"].to_numpy())
     ax.errorbar(scores["score"], places, xerr=np.nan_to_num(error), fmt="o", color=TRAIN, capsize=3, label="measured")
-    for place, name in zip(places, scores.index, strict=True):
-        if claims and name in claims:
-            first = "claimed" if name == next(iter(claims)) else None
-            ax.plot(claims[name], place, "D", color=VALIDATION, markerfacecolor="none", label=first)
+    if marks:
+        at = [place for place, name in zip(places, scores.index, strict=True) if name in marks]
+        ax.plot([marks[name] for name in scores.index if name in marks], at, "D", color=VALIDATION, mfc="none", label=mark)
     if chance:
         ax.axvline(chance, color=CLAIM, linestyle=":", label=f"chance {chance:.3g}")
     ax.set(yticks=places, yticklabels=scores.index, xlim=(0, 1), xlabel=label, ylim=(-0.6, len(scores) - 0.4))

@@ -10,7 +10,7 @@ from sernb import claims
 
 
 def runs(**scores: list[float]) -> pd.DataFrame:
-    return pd.DataFrame(scores).assign(NORMALISE="pad")
+    return pd.DataFrame(scores).assign(NORMALISE="pad", epochs=80)
 
 
 def test_claims_are_those_of_the_paper():
@@ -46,7 +46,7 @@ def test_a_best_is_over_all_tries_and_a_mean_over_the_seeds_of_the_best_setting(
     table = claims.table(tries, published, unseen).query("corpus == 'RAVDESS'").set_index("claim")
     assert table.loc["mean test", ["measured", "unseen"]].tolist() == pytest.approx([0.82, 0.55])
     assert table.loc["best val", ["measured", "unseen"]].tolist() == pytest.approx([0.15, 0.575])
-    assert "2 seeds of the best setting, 0.800 to 0.840" in table["why"]["mean test"]
+    assert "2 seeds of the best setting, 80 epochs, 0.800 to 0.840" in table["why"]["mean test"]
     assert table["verdict"].to_dict() == {
         "best train": "holds",
         "best val": "not reproducible",
@@ -54,6 +54,19 @@ def test_a_best_is_over_all_tries_and_a_mean_over_the_seeds_of_the_best_setting(
         "mean val": "holds only with the leak",
         "mean test": "holds only with the leak",
     }
+
+
+def test_the_best_training_is_chosen_on_validation_among_those_with_most_seeds():
+    rows = [
+        ("quick", 80, 0.77, 0.82),
+        ("quick", 80, 0.79, 0.82),
+        ("quick", 120, 0.80, 0.80),
+        ("quick", 120, 0.82, 0.80),
+    ]
+    rows += [("plain", 240, 0.90, 0.90)]
+    tries = pd.DataFrame(rows, columns=["RECIPE", "epochs", "val_accuracy", "accuracy"]).assign(status="finished")
+    assert claims.best_training(tries)["epochs"].tolist() == [120, 120]
+    assert claims.best_training(tries[:0]).empty
 
 
 def test_nobody_can_check_the_local_corpus():

@@ -379,8 +379,8 @@ def intervals(
     error = np.abs(scores[["low", "high"]].to_numpy().T - scores["score"].to_numpy())
     ax.errorbar(scores["score"], places, xerr=np.nan_to_num(error), fmt="o", color=TRAIN, capsize=3, label="measured")
     if marks:
-        at = [place for place, name in zip(places, scores.index, strict=True) if name in marks]
-        ax.plot([marks[name] for name in scores.index if name in marks], at, "D", color=VALIDATION, mfc="none", label=mark)
+        at = {name: place for name, place in zip(scores.index, places, strict=True) if name in marks}
+        ax.plot([marks[name] for name in at], list(at.values()), "D", color=VALIDATION, mfc="none", label=mark)
     if chance:
         ax.axvline(chance, color=CLAIM, linestyle=":", label=f"chance {chance:.3g}")
     ax.set(yticks=places, yticklabels=scores.index, xlim=(0, 1), xlabel=label, ylim=(-0.6, len(scores) - 0.4))

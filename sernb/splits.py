@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from collections.abc import Mapping
 from importlib.resources import files
 
 import numpy as np
@@ -59,22 +60,33 @@ def prepare(
     return rows
 
 
-def cuts(table: pd.DataFrame, protocol: str, *, fold: int = 0, **options: str | int) -> dict[int, pd.DataFrame]:
+def cuts(
+    table: pd.DataFrame, protocol: str, *, fold: int = 0, other: pd.DataFrame | None = None, **options: str | int
+) -> dict[int, pd.DataFrame]:
     """The splits of a run: one, or, for fold 0 of a protocol with folds, one for each fold that has clips.
 
     Args:
         table: Clip table without `unknown`.
         protocol: As for `prepare`.
         fold: Which fold is tested; 0 for all.
+        other: Clips of another corpus to test on instead, see `test_elsewhere`.
         **options: `ratio`, `augment` and `seed` of `prepare`.
 
     Returns:
-        What `prepare` returns by the number of its fold; by 0 where the protocol has no folds.
+        What `prepare` returns, by the number of the fold.
     """
-    if protocol not in FOLDED:
-        return {0: prepare(table, protocol, **options)}
-    numbers = [fold] if fold else list(_folds_of(table, protocol))
-    return {number: prepare(table, protocol, fold=number, **options) for number in numbers}
+    numbers = [fold]
+    if pools(protocol, fold):
+        if other is not None:
+            raise SplitError("FOLD 0 tests each fold of one corpus; with TEST_CORPUS name a fold, or use 'speaker'.")
+        numbers = list(_folds_of(table, protocol))
+    found = {number: prepare(table, protocol, fold=number, **options) for number in numbers}
+    return found if other is None else {fold: test_elsewhere(found[fold], other)}
+
+
+def pools(protocol: str, fold: int) -> bool:
+    """Whether a run is made of all the folds of its protocol."""
+    return protocol in FOLDED and fold == 0
 
 
 def test_elsewhere(rows: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
@@ -337,8 +349,11 @@ def by_one_speaker(rows: pd.DataFrame, fold: int, seed: int) -> np.ndarray:
     return split
 
 
-def sizes(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows, clips, speakers and clips of each emotion, side by side."""
+def sizes(rows: pd.DataFrame | Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+    """Rows, clips, speakers and clips of each emotion, side by side; fold by fold where there are several."""
+    if not isinstance(rows, pd.DataFrame):
+        each = {fold: sizes(part) for fold, part in rows.items()}
+        return pd.concat(each, names=["fold"]) if len(each) > 1 else next(iter(each.values()))
     sides = rows.groupby("split")
     table = sides.agg(rows=("clip", "size"), clips=("clip", "nunique"), speakers=("speaker", "nunique"))
     return table.join(pd.crosstab(rows["split"], rows["emotion"])).reindex(

@@ -304,9 +304,10 @@ def pool(output_dir: str | Path, folds: Iterable[int], parameters: Mapping[str, 
     result = {
         **first,
         "parameters": dict(parameters),
-        "split": _pooled_split({fold: run["split"] for fold, run in runs.items()}),
+        "split": _pooled_split({fold: run["split"] for fold, run in runs.items()}, told),
         "models": {name: _pooled_model(runs, told[told["model"] == name], name) for name in first["models"]},
     }
+    (folder / "inputs.json").unlink(missing_ok=True)  # of a single run that lay here: its network is not this run's
     told[told["split"] == "test"].to_csv(folder / "predictions.csv", index=False)
     curves.to_csv(folder / "history.csv", index=False)
     (folder / "metrics.json").write_text(json.dumps(_no_nan(result), indent=1) + "\n")
@@ -321,13 +322,13 @@ def _of_folds(folder: Path, folds: Iterable[int], name: str) -> pd.DataFrame:
     return pd.concat(read, names=["fold"]).reset_index("fold").reset_index(drop=True)
 
 
-def _pooled_split(parts: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+def _pooled_split(parts: Mapping[int, dict[str, Any]], told: pd.DataFrame) -> dict[str, Any]:
     each = list(parts.values())
     return {
         **each[0],
         **{side: sum(part[side] for part in each) for side in splits.SIDES},
         **{name: _summed([part[name] for part in each]) for name in ("leaks", "test_leaks")},
-        "speakers": _summed([part["speakers"] for part in each]),
+        "speakers": told.groupby("split")["speaker"].nunique().to_dict(),
         "folds": [{"fold": fold, **part} for fold, part in parts.items()],
     }
 

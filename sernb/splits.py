@@ -1,15 +1,18 @@
-"""Floor 2: who is trained on and who is tested: protocols, augmented copies, and what leaks between the sides."""
+"""Floor 2: who is trained on and who is tested: protocols and augmented copies. What leaks, `audit` tells."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from collections.abc import Mapping
 from importlib.resources import files
 
 import numpy as np
 import pandas as pd
 
 SIDES = ("train", "val", "test")
-PROTOCOLS = ("random", "speaker", "folds", "published")
+PROTOCOLS = ("random", "speaker", "folds", "loso", "statement", "published")
+FOLDED = ("folds", "loso")
 AUGMENT = ("before-split", "train-only", "none")
 
 
@@ -31,11 +34,12 @@ def prepare(
     Args:
         table: Clip table without `unknown`.
         protocol: `random` (stratified by emotion), `published` (study A's 70/30 then 95/5), `speaker` (no speaker on
-            two sides) or `folds` (the corpus's published folds).
-        ratio: train:validation:test in per cent, for `random` and `speaker`.
+            two sides), `folds` (the corpus's published folds), `loso` (one speaker is tested) or `statement` (neither
+            a speaker nor a statement is trained on and tested; clips that this leaves without a side are left out).
+        ratio: train:validation:test in per cent, for `random`, `speaker` and `statement`.
         augment: `before-split` makes a copy of every clip and then splits the doubled table, `train-only` copies
             what is in train, `none` copies nothing.
-        fold: Which fold is the test side, for `folds`, from 1.
+        fold: Which fold is the test side, for `folds` and `loso`, from 1.
         seed: Of the shuffling.
 
     Returns:
@@ -50,9 +54,39 @@ def prepare(
     if augment == "before-split":
         rows = with_copies(rows)
     rows = rows.assign(split=assign(rows, protocol, ratio=ratio, fold=fold, seed=seed))
+    rows = rows[rows["split"] != ""].reset_index(drop=True)
     if augment == "train-only":
         rows = pd.concat([rows, rows[rows["split"] == "train"].assign(copy=1)], ignore_index=True)
     return rows
+
+
+def cuts(
+    table: pd.DataFrame, protocol: str, *, fold: int = 0, other: pd.DataFrame | None = None, **options: str | int
+) -> dict[int, pd.DataFrame]:
+    """The splits of a run: one, or, for fold 0 of a protocol with folds, one for each fold that has clips.
+
+    Args:
+        table: Clip table without `unknown`.
+        protocol: As for `prepare`.
+        fold: Which fold is tested; 0 for all.
+        other: Clips of another corpus to test on instead, see `test_elsewhere`.
+        **options: `ratio`, `augment` and `seed` of `prepare`.
+
+    Returns:
+        What `prepare` returns, by the number of the fold.
+    """
+    numbers = [fold]
+    if pools(protocol, fold):
+        if other is not None:
+            raise SplitError("FOLD 0 tests each fold of one corpus; with TEST_CORPUS name a fold, or use 'speaker'.")
+        numbers = list(_folds_of(table, protocol))
+    found = {number: prepare(table, protocol, fold=number, **options) for number in numbers}
+    return found if other is None else {fold: test_elsewhere(found[fold], other)}
+
+
+def pools(protocol: str, fold: int) -> bool:
+    """Whether a run is made of all the folds of its protocol."""
+    return protocol in FOLDED and fold == 0
 
 
 def test_elsewhere(rows: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
@@ -81,6 +115,10 @@ def assign(rows: pd.DataFrame, protocol: str, *, ratio: str = "75:15:10", fold: 
         return by_speaker(rows, parts(ratio), seed)
     if protocol == "folds":
         return by_fold(rows, fold)
+    if protocol == "loso":
+        return by_one_speaker(rows, fold, seed)
+    if protocol == "statement":
+        return by_statement(rows, parts(ratio), seed)
     raise SplitError(f"PROTOCOL is {protocol!r}; give one of {', '.join(PROTOCOLS)}.")
 
 
@@ -170,13 +208,17 @@ def by_speaker(rows: pd.DataFrame, fractions: tuple[float, float, float], seed: 
     side_of = _deal(counts.to_numpy()[order], wanted, sizes)
     sides = dict(zip(counts.index[order], (SIDES[side] for side in side_of), strict=True))
     split = rows["speaker"].map(sides).to_numpy(dtype=object)
-    if untaught := sorted(set(rows["emotion"]) - set(rows["emotion"][split == "train"])):
+    _every_emotion_taught(rows, split)
+    return split
+
+
+def _every_emotion_taught(rows: pd.DataFrame, split: np.ndarray) -> None:
+    if untaught := sorted(set(rows["emotion"][split != ""]) - set(rows["emotion"][split == "train"])):
         voices = rows.loc[rows["emotion"] == untaught[0], "speaker"].nunique()
         raise SplitError(
-            f"no speaker of {untaught[0]} is left for train: {voices} of {len(counts)} speakers have it. "
+            f"no speaker of {untaught[0]} is left for train: {voices} of {rows['speaker'].nunique()} speakers have it. "
             "Leave it out with EMOTIONS, or use another SEED."
         )
-    return split
 
 
 def _side_sizes(fractions: tuple[float, float, float], speakers: int) -> np.ndarray:
@@ -200,11 +242,40 @@ def _deal(counts: np.ndarray, wanted: np.ndarray, sizes: np.ndarray) -> list[int
     return sides
 
 
-def folds(corpus: str) -> list[dict[str, list[str]]]:
-    """The published folds of a corpus: for each the speakers of train, val and test.
+def by_statement(rows: pd.DataFrame, fractions: tuple[float, float, float], seed: int) -> np.ndarray:
+    """A split that gives each speaker and each statement to one side; `""` for clips that then have no side.
+
+    Speakers are dealt out as by `by_speaker`. Statements, shuffled, go to test by its fraction (one at least, and one
+    at least not) and the others to train and validation, which differ in their speakers alone.
+
+    Raises:
+        SplitError: Fewer than two statements, clips without one, or too few speakers.
+    """
+    told = rows["statement"] if "statement" in rows else pd.Series("", rows.index)
+    names = sorted(set(told) - {""})
+    if len(names) < 2 or (told == "").any():
+        raise SplitError(
+            f"PROTOCOL 'statement' takes two statements or more, and every clip must have one: there are {len(names)}, "
+            f"and {(told == '').sum()} of {len(rows)} clips have none. Use PROTOCOL 'speaker'."
+        )
+    number = min(max(1, round(fractions[2] * len(names))), len(names) - 1)
+    new = told.isin(np.random.default_rng(seed).permutation(names)[:number]).to_numpy()
+    # If speakers were shared, as new statements alone would allow, a known voice would help more than known words do.
+    sides = by_speaker(rows, fractions, seed)
+    split = np.where((sides == "test") == new, sides, "")
+    _every_emotion_taught(rows, split)
+    return split
+
+
+def folds(corpus: str, speakers: Iterable[str] = ()) -> dict[int, dict[str, list[str]]]:
+    """The published folds of a corpus by number, from 1: for each the speakers of train, val and test.
 
     RAVDESS: the six EmoBox folds; EmoBox names test speakers only, so the next fold is validation and the other four
     are train. CREMA-D: one published speaker-disjoint split.
+
+    Args:
+        corpus: Its name.
+        speakers: Those there are, if not all: a fold that has none of them is passed over.
 
     Raises:
         SplitError: No folds were published for this corpus.
@@ -213,79 +284,78 @@ def folds(corpus: str) -> list[dict[str, list[str]]]:
     name = corpus.removeprefix("demo-")
     if name == "crema":
         split = known["crema"]
-        return [{"train": split["train"], "val": split["dev"], "test": split["test"]}]
+        return {1: {"train": split["train"], "val": split["dev"], "test": split["test"]}}
     if name != "ravdess":
-        raise SplitError(f"no folds were published for {corpus!r}, only for ravdess and crema; use PROTOCOL 'speaker'.")
-    groups = known["ravdess"]
-    return [
-        {
-            "test": groups[i],
-            "val": groups[(i + 1) % len(groups)],
-            "train": sorted(s for j, group in enumerate(groups) if j not in (i, (i + 1) % len(groups)) for s in group),
-        }
-        for i in range(len(groups))
-    ]
+        raise SplitError(
+            f"no folds were published for {corpus!r}, only for ravdess and crema; use PROTOCOL 'speaker' or 'loso'."
+        )
+    present = set(speakers)
+    groups = {i: g for i, g in enumerate(known["ravdess"], start=1) if not present or present & set(g)}
+    return {i: _fold(groups, i) for i in groups}
+
+
+def _fold(groups: dict[int, list[str]], number: int) -> dict[str, list[str]]:
+    numbers = list(groups)
+    following = numbers[(numbers.index(number) + 1) % len(numbers)]
+    rest = [speaker for i, group in groups.items() if i not in (number, following) for speaker in group]
+    return {"test": groups[number], "val": groups[following], "train": sorted(rest)}
+
+
+def _folds_of(rows: pd.DataFrame, protocol: str) -> Iterable[int]:
+    """The numbers of the folds that have clips."""
+    if protocol == "loso":
+        return range(1, rows["speaker"].nunique() + 1)
+    return folds(rows["corpus"].iloc[0], set(rows["speaker"]))
 
 
 def by_fold(rows: pd.DataFrame, fold: int) -> np.ndarray:
-    """The side of each row in one published fold of its corpus.
+    """The side of each row in one published fold of its corpus; folds without clips are passed over.
 
     Raises:
         SplitError: No such fold, or a side without clips.
     """
-    published_folds = folds(rows["corpus"].iloc[0])
-    if not 1 <= fold <= len(published_folds):
-        raise SplitError(f"FOLD is {fold}; this corpus has folds 1 to {len(published_folds)}.")
-    side_of = {speaker: side for side, group in published_folds[fold - 1].items() for speaker in group}
-    sides = rows["speaker"].map(side_of)
-    if sides.isna().any():
-        raise SplitError(f"speaker {rows['speaker'][sides.isna()].iloc[0]!r} is in no published fold.")
-    if empty := [side for side in SIDES if side not in set(sides)]:
-        speakers = ", ".join(published_folds[fold - 1][empty[0]])
+    corpus, present = rows["corpus"].iloc[0], set(rows["speaker"])
+    everyone = folds(corpus)
+    if fold not in everyone:
+        raise SplitError(f"FOLD is {fold}; this corpus has folds 1 to {len(everyone)} (0: all of them).")
+    if strangers := sorted(present - {speaker for group in everyone[fold].values() for speaker in group}):
+        raise SplitError(f"speaker {strangers[0]!r} is in no published fold.")
+    sides = folds(corpus, present).get(fold, everyone[fold])
+    if empty := [side for side in ("test", "val", "train") if not present & set(sides[side])]:
+        speakers = ", ".join(sides[empty[0]]) or "of a third fold"
         raise SplitError(f"fold {fold} has no clip for {empty[0]}: it takes clips of the speakers {speakers}.")
-    return sides.to_numpy(dtype=object)
+    side_of = {speaker: side for side, group in sides.items() for speaker in group}
+    return rows["speaker"].map(side_of).to_numpy(dtype=object)
 
 
-def sizes(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows, clips, speakers and clips of each emotion, side by side."""
+def by_one_speaker(rows: pd.DataFrame, fold: int, seed: int) -> np.ndarray:
+    """Leave one speaker out: the side of each row when the n-th speaker is tested.
+
+    Validation is one other speaker, or two where there are ten speakers or more, drawn by seed and fold.
+
+    Raises:
+        SplitError: Fewer than three speakers, no such speaker, or an emotion that nobody is left to teach.
+    """
+    speakers = sorted(set(rows["speaker"]))
+    if len(speakers) < 3:
+        raise SplitError(f"{len(speakers)} speakers; to leave one out takes at least 3, one for each side.")
+    if not 1 <= fold <= len(speakers):
+        raise SplitError(f"FOLD is {fold}; with PROTOCOL 'loso' this corpus has folds 1 to {len(speakers)} (0: all).")
+    rest = [speaker for speaker in speakers if speaker != speakers[fold - 1]]
+    drawn = np.random.default_rng([seed, fold]).permutation(rest)[: 1 + (len(speakers) >= 10)]
+    split = np.where(rows["speaker"].isin(drawn), "val", "train").astype(object)
+    split[(rows["speaker"] == speakers[fold - 1]).to_numpy()] = "test"
+    _every_emotion_taught(rows, split)
+    return split
+
+
+def sizes(rows: pd.DataFrame | Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+    """Rows, clips, speakers and clips of each emotion, side by side; fold by fold where there are several."""
+    if not isinstance(rows, pd.DataFrame):
+        each = {fold: sizes(part) for fold, part in rows.items()}
+        return pd.concat(each, names=["fold"]) if len(each) > 1 else next(iter(each.values()))
     sides = rows.groupby("split")
     table = sides.agg(rows=("clip", "size"), clips=("clip", "nunique"), speakers=("speaker", "nunique"))
     return table.join(pd.crosstab(rows["split"], rows["emotion"])).reindex(
         [s for s in SIDES if s in set(rows["split"])]
-    )
-
-
-def leaks(
-    rows: pd.DataFrame, fitted: tuple[str, ...] = ("train",), held_out: tuple[str, ...] = ("val", "test")
-) -> dict[str, int]:
-    """How many held-out rows the rows that are fitted on give away.
-
-    Args:
-        rows: What `prepare` returns.
-        fitted: The sides that the model is fitted on; `validation-in-train` fits on two.
-        held_out: The sides whose rows are counted.
-
-    Returns:
-        Held-out rows whose speaker (`speaker`), clip in another copy (`twin`) or very audio in the same copy
-        (`content`) is trained on too.
-    """
-    seen, held = rows[rows["split"].isin(fitted)], rows[rows["split"].isin(held_out)]
-    audio_of = lambda part: part["sha256"] + ":" + part["copy"].astype(str)  # noqa: E731
-    voice_of = lambda part: part["corpus"] + ":" + part["speaker"]  # noqa: E731 (two corpora may both have an "01")
-    same_clip = held["sha256"].isin(seen["sha256"])
-    same_audio = audio_of(held).isin(audio_of(seen))
-    return {
-        "speaker": int(voice_of(held).isin(voice_of(seen)).sum()),
-        "twin": int((same_clip & ~same_audio).sum()),
-        "content": int(same_audio.sum()),
-    }
-
-
-def leak_note(rows: pd.DataFrame, fitted: tuple[str, ...] = ("train",)) -> str:
-    """The counts of `leaks` as a sentence for the page."""
-    found, held_out = leaks(rows, fitted), int(rows["split"].isin(("val", "test")).sum())
-    return (
-        f"Of the {held_out} held-out rows (validation and test), **{found['speaker']}** have a speaker, "
-        f"**{found['twin']}** an augmented twin and **{found['content']}** their very own audio among the rows "
-        "that are fitted on."
     )

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import asdict
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sernb import audit
 from sernb import corpora
 from sernb import features
 from sernb import metrics
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     import keras
 
 SCHEMA = 1
-LEAST = {"EPOCHS": 0, "MAX_CLIPS": 0, "SEED": 0, "FOLD": 1, "SAMPLE_RATE": 1000, "N_MFCC": 1}
+LEAST = {"EPOCHS": 0, "MAX_CLIPS": 0, "SEED": 0, "FOLD": 0, "SAMPLE_RATE": 1000, "N_MFCC": 1}
 HISTORY = ["model", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
 
 
@@ -215,10 +217,15 @@ def evaluate(trained: Trained, labels: list[str]) -> dict[str, Any]:
     }
     if trained.failed_epoch:
         return {**entry, "failed": f"loss became NaN in epoch {trained.failed_epoch}"}
+    return {**entry, **_scores(trained.predictions, trained.losses, labels)}
+
+
+def _scores(predictions: pd.DataFrame, losses: Mapping[str, float], labels: list[str]) -> dict[str, Any]:
+    entry: dict[str, Any] = {}
     for side in splits.SIDES:
-        part = trained.predictions[trained.predictions["split"] == side]
+        part = predictions[predictions["split"] == side]
         matrix = metrics.confusion(part["truth"].to_numpy(), part["prediction"].to_numpy(), labels)
-        entry[side] = {"loss": trained.losses[side], **metrics.scores(matrix)}
+        entry[side] = {"loss": float(losses[side]), **metrics.scores(matrix)}
     # The loop ends with test: its rows carry the interval and the confusion.
     return {**entry, "ci95": metrics.interval(part, labels), "confusion": matrix.tolist()}
 
@@ -275,6 +282,76 @@ def save(
     return result
 
 
+def pool(output_dir: str | Path, folds: Iterable[int], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the finished runs of some folds together as one, scored over the rows of all of them.
+
+    Each fold's run lies in `fold-<k>` of the folder. Beside these come `predictions.csv` (the test rows of all folds)
+    and `history.csv`, each with a column `fold`, and `metrics.json`: `split.folds` tells of each fold, and the counts
+    of `split` are sums over folds. There is no network to load but those of the folds.
+
+    Args:
+        output_dir: The folder above those of the folds.
+        folds: Their numbers.
+        parameters: As the notebook ran with them.
+
+    Returns:
+        What `metrics.json` holds.
+    """
+    folder = Path(output_dir)
+    runs = {fold: json.loads((folder / f"fold-{fold}" / "metrics.json").read_text(encoding="utf-8")) for fold in folds}
+    told, curves = (_of_folds(folder, runs, name) for name in ("predictions.csv", "history.csv"))
+    first = next(iter(runs.values()))
+    result = {
+        **first,
+        "parameters": dict(parameters),
+        "split": _pooled_split({fold: run["split"] for fold, run in runs.items()}, told),
+        "models": {name: _pooled_model(runs, told[told["model"] == name], name) for name in first["models"]},
+    }
+    (folder / "inputs.json").unlink(missing_ok=True)  # of a single run that lay here: its network is not this run's
+    told[told["split"] == "test"].to_csv(folder / "predictions.csv", index=False)
+    curves.to_csv(folder / "history.csv", index=False)
+    (folder / "metrics.json").write_text(json.dumps(_no_nan(result), indent=1) + "\n")
+    return result
+
+
+def _of_folds(folder: Path, folds: Iterable[int], name: str) -> pd.DataFrame:
+    """One file of each fold's run, to the last digit, below one another, with a first column `fold`."""
+    files = {fold: folder / f"fold-{fold}" / name for fold in folds}
+    text = {"speaker": str, "clip": str}
+    read = {fold: pd.read_csv(file, dtype=text, float_precision="round_trip") for fold, file in files.items()}
+    return pd.concat(read, names=["fold"]).reset_index("fold").reset_index(drop=True)
+
+
+def _pooled_split(parts: Mapping[int, dict[str, Any]], told: pd.DataFrame) -> dict[str, Any]:
+    each = list(parts.values())
+    return {
+        **each[0],
+        **{side: sum(part[side] for part in each) for side in splits.SIDES},
+        **{name: _summed([part[name] for part in each]) for name in ("leaks", "test_leaks")},
+        "speakers": told.groupby("split")["speaker"].nunique().to_dict(),
+        "folds": [{"fold": fold, **part} for fold, part in parts.items()],
+    }
+
+
+def _summed(each: list[dict[str, int]]) -> dict[str, int]:
+    return {key: sum(one[key] for one in each) for key in each[0]}
+
+
+def _pooled_model(runs: Mapping[int, dict[str, Any]], told: pd.DataFrame, name: str) -> dict[str, Any]:
+    """One model's entry: scores over the rows of all folds, epochs of the longest fold, seconds of all together."""
+    each = {fold: run["models"][name] for fold, run in runs.items()}
+    entry = {
+        "weights": next(iter(each.values()))["weights"],
+        "epochs": max(one["epochs"] for one in each.values()),
+        "seconds": round(sum(one["seconds"] for one in each.values()), 1),
+    }
+    if failed := [f"fold {fold}: {one['failed']}" for fold, one in each.items() if "failed" in one]:
+        return {**entry, "failed": "; ".join(failed)}
+    rows = {side: np.array([run["split"][side] for run in runs.values()]) for side in splits.SIDES}
+    losses = {side: np.average([one[side]["loss"] for one in each.values()], weights=rows[side]) for side in rows}
+    return {**entry, **_scores(told, losses, next(iter(runs.values()))["labels"])}
+
+
 def _corpus_facts(table: pd.DataFrame) -> dict[str, Any]:
     return {
         "name": table["corpus"].iloc[0],
@@ -292,8 +369,8 @@ def _split_facts(rows: pd.DataFrame, table: pd.DataFrame, protocol: str, fitted:
         "protocol": protocol,
         **{side: len(part) for side, part in sides.items()},
         "speakers": {side: int(part["speaker"].nunique()) for side, part in sides.items()},
-        "leaks": splits.leaks(rows, fitted),
-        "test_leaks": splits.leaks(rows, fitted, ("test",)),
+        "leaks": audit.counts(rows, fitted),
+        "test_leaks": audit.counts(rows, fitted, ("test",)),
     }
 
 

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import train_test_split
 
+from sernb import audit
 from sernb import corpora
 from sernb import splits
 
@@ -12,6 +13,10 @@ def table(speakers=12, per_speaker=10, emotions=("angry", "happy", "sad"), corpu
     clips = pd.DataFrame([(s, emotions[i % len(emotions)], f"{s}-{i}") for s in ids for i in range(per_speaker)])
     clips.columns = ["speaker", "emotion", "clip"]
     return clips.assign(corpus=corpus, sha256=clips["clip"], sex=np.where(clips["speaker"] < "P06", "male", "female"))
+
+
+def leaks(rows):
+    return {kind: count for kind, count in audit.counts(rows).items() if kind in audit.FAULTS}
 
 
 def sides(rows):
@@ -43,7 +48,7 @@ def test_speaker_puts_nobody_on_two_sides(seed):
     on = sides(rows)
     assert not (on["train"] & on["val"] | on["train"] & on["test"] | on["val"] & on["test"])
     assert [len(on[side]) for side in splits.SIDES] == [8, 2, 2]
-    assert splits.leaks(rows) == {"speaker": 0, "twin": 0, "content": 0}
+    assert leaks(rows) == {"speaker": 0, "twin": 0, "content": 0}
 
 
 def test_speaker_balances_classes_as_near_as_can_be():
@@ -62,48 +67,70 @@ def test_every_seed_of_the_speaker_split_tests_others():
 
 def test_emobox_folds_test_every_actor_once():
     folds = splits.folds("ravdess")
-    assert len(folds) == 6
-    assert sorted(s for fold in folds for s in fold["test"]) == [f"{i:02}" for i in range(1, 25)]
-    for fold in folds:
+    assert list(folds) == [1, 2, 3, 4, 5, 6]
+    assert sorted(s for fold in folds.values() for s in fold["test"]) == [f"{i:02}" for i in range(1, 25)]
+    for fold in folds.values():
         assert len({*fold["train"], *fold["val"], *fold["test"]}) == 24
-    assert folds[0]["test"] == ["01", "11", "20", "21"]
-    (crema,) = splits.folds("crema")
+    assert folds[1]["test"] == ["01", "11", "20", "21"]
+    (crema,) = splits.folds("crema").values()
     assert [len(crema[side]) for side in splits.SIDES] == [56, 18, 17]
 
 
 @pytest.mark.parametrize("corpus", ["demo-ravdess", "demo-crema"])
 def test_the_demo_corpora_have_every_fold(corpus):
     clips = corpora.load(corpus)
-    for fold in range(1, len(splits.folds(corpus)) + 1):
-        rows = splits.prepare(clips, "folds", fold=fold)
-        assert splits.leaks(rows)["speaker"] == 0
+    cuts = splits.cuts(clips, "folds")
+    assert list(cuts) == list(splits.folds(corpus))
+    for fold, rows in cuts.items():
+        assert leaks(rows)["speaker"] == 0
+        pd.testing.assert_frame_equal(rows, splits.prepare(clips, "folds", fold=fold))
 
 
 def test_augmentation_knows_its_side():
     clips = table()
     before = splits.prepare(clips, "random", augment="before-split", seed=0)
-    assert len(before) == 240 and splits.leaks(before)["twin"] > 0
+    assert len(before) == 240 and leaks(before)["twin"] > 0
     train_only = splits.prepare(clips, "random", augment="train-only", seed=0)
     assert set(train_only.loc[train_only["copy"] == 1, "split"]) == {"train"}
     assert (train_only["split"] == "train").sum() == 180
-    assert splits.leaks(train_only)["twin"] == 0
+    assert leaks(train_only)["twin"] == 0
     assert (splits.prepare(clips, "random", augment="none", seed=0)["copy"] == 0).all()
 
 
-def test_leaks_are_counted_row_by_row():
-    rows = pd.DataFrame(
-        [
-            ("a", "x", 0, "train"),
-            ("a", "x", 1, "test"),
-            ("b", "y", 0, "test"),
-            ("c", "x", 0, "val"),
-            ("d", "z", 0, "val"),
-        ],
-        columns=["speaker", "sha256", "copy", "split"],
-    ).assign(corpus="local")
-    assert splits.leaks(rows) == {"speaker": 1, "twin": 1, "content": 1}
-    assert splits.leaks(rows, fitted=("train", "val"))["content"] == 2
-    assert splits.leaks(rows, held_out=("test",)) == {"speaker": 1, "twin": 1, "content": 0}
+def test_folds_without_clips_are_passed_over():
+    clips = table(corpus="ravdess", ids=["01", "11", "08", "03", "02"])  # of folds 1, 1, 3, 4 and 5
+    cuts = splits.cuts(clips, "folds")
+    assert list(cuts) == [1, 3, 4, 5]
+    assert sides(cuts[1]) == {"test": {"01", "11"}, "val": {"08"}, "train": {"03", "02"}}
+    assert sides(cuts[5]) == {"test": {"02"}, "val": {"01", "11"}, "train": {"08", "03"}}
+    assert list(splits.cuts(clips, "folds", fold=3)) == [3]
+
+
+def test_leaving_one_speaker_out_tests_everybody_once():
+    cuts = splits.cuts(table(), "loso", augment="train-only", seed=5)
+    assert [sides(rows)["test"] for rows in cuts.values()] == [{f"P{i:02}"} for i in range(12)]
+    assert all(leaks(rows)["speaker"] == 0 and len(sides(rows)["val"]) == 2 for rows in cuts.values())
+    assert len({frozenset(sides(rows)["val"]) for rows in cuts.values()}) > 3
+    pd.testing.assert_frame_equal(cuts[4], splits.prepare(table(), "loso", fold=4, augment="train-only", seed=5))
+    few = splits.cuts(table(4), "loso")
+    assert all(len(sides(rows)["val"]) == 1 for rows in few.values())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_new_statements_are_said_by_new_speakers(seed):
+    clips = table().assign(statement=["kids", "dogs"] * 60)
+    rows = splits.prepare(clips, "statement", ratio="50:20:30", augment="before-split", seed=seed)
+    on, said = sides(rows), {side: set(part["statement"]) for side, part in rows.groupby("split")}
+    assert not on["train"] & on["test"] and not on["train"] & on["val"] and not on["val"] & on["test"]
+    assert len(said["test"]) == 1 and said["train"] == said["val"] == {"kids", "dogs"} - said["test"]
+    assert audit.counts(rows, held_out=("test",)) == dict.fromkeys(audit.KINDS, 0)
+
+
+def test_only_protocols_with_folds_have_several_splits():
+    assert list(splits.cuts(table(), "random", fold=0)) == [0]
+    assert not splits.pools("speaker", 0) and not splits.pools("loso", 2) and splits.pools("folds", 0)
+    each = splits.sizes(splits.cuts(table(4), "loso"))
+    assert each.index.names == ["fold", "split"] and each["rows"].sum() == 4 * 40
 
 
 @pytest.mark.parametrize(
@@ -114,13 +141,19 @@ def test_leaks_are_counted_row_by_row():
         (table(1, 5, ("angry",) * 4 + ("sad",)), "random", {}, "sad has 1 clips; .* at least 3"),
         (table(), "folds", {}, "no folds were published for 'local'"),
         (table(corpus="ravdess", ids=["01", "02"]), "folds", {"fold": 7}, "folds 1 to 6"),
-        (table(corpus="ravdess", ids=["01", "02"]), "folds", {"fold": 1}, "no clip for val: .* 04, 10, 12, 14"),
+        (table(corpus="ravdess", ids=["01", "02"]), "folds", {"fold": 1}, "no clip for train"),
+        (table(corpus="ravdess", ids=["01", "02"]), "folds", {"fold": 2}, "no clip for test: .* 04, 10, 12, 14"),
+        (table(corpus="crema", ids=["1001"]), "folds", {"fold": 1}, "no clip for"),
+        (table(2), "loso", {}, "at least 3"),
+        (table(), "loso", {"fold": 13}, "folds 1 to 12"),
+        (table(), "statement", {}, "120 of 120 clips have none"),
+        (table().assign(statement="kids"), "statement", {}, "there are 1"),
         (table(corpus="ravdess", ids=["01", "99"]), "folds", {}, "'99' is in no published fold"),
         (table(), "random", {"ratio": "75:25"}, "75:15:10"),
         (table(), "random", {"ratio": "nan:1:1"}, "above 0"),
         (table(1, 33, ("angry",) * 10 + ("sad",)), "random", {"ratio": "30:20:50"}, "sad has only 3 of 33 clips"),
         (table(), "random", {"ratio": "100:0:0"}, "above 0"),
-        (table(), "stratified", {}, "random, speaker, folds, published"),
+        (table(), "stratified", {}, "random, speaker, folds, loso, statement, published"),
         (table(), "random", {"augment": "yes"}, "before-split, train-only, none"),
     ],
 )  # fmt: skip
@@ -141,7 +174,7 @@ def test_another_corpus_can_be_the_test_side_and_its_01_is_nobody_elses():
     test = rows[rows["split"] == "test"]
     assert set(test["corpus"]) == {"ravdess"} and len(test) == len(theirs)
     assert set(rows.loc[rows["split"] != "test", "corpus"]) == {"local"}
-    assert splits.leaks(rows) == {"speaker": 0, "twin": 0, "content": 0}
+    assert leaks(rows) == {"speaker": 0, "twin": 0, "content": 0}
 
 
 def test_two_corpora_are_cut_to_the_emotions_they_share():

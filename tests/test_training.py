@@ -46,7 +46,7 @@ def test_a_run_leaves_its_files_and_they_agree(tmp_path, numbers, rows):
     save(tmp_path, train(numbers, rows), rows)
     result = json.loads((tmp_path / "metrics.json").read_text())
     assert result["corpus"] | {"fingerprint": ""} == {"name": "local", "clips": 72, "speakers": 8, "fingerprint": ""}
-    assert result["split"]["leaks"] == {"speaker": 0, "twin": 0, "content": 0}
+    assert result["split"]["leaks"] == {"speaker": 0, "twin": 0, "content": 0, "statement": 0}
     entry = result["models"]["conv1d-b"]
     assert entry["test"]["accuracy"] > 0.6
     predictions = results.predictions(tmp_path)
@@ -131,3 +131,56 @@ def test_bfloat16_keeps_weights_and_answers_in_float32(numbers, rows):
 def test_one_hot_follows_the_label_list():
     encoded = training.one_hot(pd.Series(["sad", "angry"]), LABELS)
     assert encoded.tolist() == [[0, 0, 1], [1, 0, 0]]
+
+
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory, rows):
+    """A pooled run over a run for each of three speakers, and its folder."""
+    folder = tmp_path_factory.mktemp("pooled")
+    cuts = splits.cuts(rows.drop(columns=["copy", "split"]), "loso")
+    for fold in (1, 2, 3):
+        part = cuts[fold]
+        place = part["emotion"].map(LABELS.index).to_numpy()[:, None]
+        x = (place + np.random.default_rng(0).normal(0, 0.4, (len(part), 2))).astype(np.float32)
+        save(folder / f"fold-{fold}", train(x, part, epochs=fold + 1), part)
+    return folder, training.pool(folder, (1, 2, 3), {"SEED": 1, "FOLD": 0})
+
+
+def test_pooled_folds_are_scored_over_the_test_rows_of_all(folds):
+    folder, result = folds
+    assert result == json.loads((folder / "metrics.json").read_text())
+    told = results.predictions(folder)
+    assert set(told["split"]) == {"test"} and told.groupby("fold")["speaker"].unique().map(list).tolist() == [
+        ["a"], ["b"], ["c"]]  # fmt: skip
+    assert [name for name in told if name != "fold"] == list(results.predictions(folder / "fold-2"))
+    entry = result["models"]["conv1d-b"]
+    matrix = metrics.confusion(told["truth"], told["prediction"], LABELS)
+    assert entry["confusion"] == matrix.tolist() and entry["test"]["uar"] == metrics.scores(matrix)["uar"]
+    assert entry["ci95"] == metrics.interval(told, LABELS)
+    each = [results.read(folder / f"fold-{fold}")["models"]["conv1d-b"] for fold in (1, 2, 3)]
+    assert entry["test"]["loss"] == pytest.approx(np.mean([one["test"]["loss"] for one in each]))
+    assert entry["val"]["accuracy"] == pytest.approx(np.mean([one["val"]["accuracy"] for one in each]))
+    assert entry["epochs"] == 4 and entry["seconds"] == pytest.approx(sum(one["seconds"] for one in each))
+
+
+def test_pooled_folds_say_what_each_was(folds):
+    folder, result = folds
+    split = result["split"]
+    assert [part["fold"] for part in split["folds"]] == [1, 2, 3] and split["test"] == 27 == split["folds"][0][
+        "test"
+    ] * 3
+    assert split["speakers"]["test"] == 3 and split["leaks"]["speaker"] == 0 and result["parameters"]["FOLD"] == 0
+    assert results.history(folder).groupby("fold")["epoch"].max().tolist() == [2, 3, 4]
+    (row,) = results.table([folder]).to_dict("records")
+    assert row["uar"] == result["models"]["conv1d-b"]["test"]["uar"] and row["status"] == "finished"
+
+
+def test_one_failed_fold_fails_the_pool(folds, tmp_path):
+    import shutil
+
+    folder = shutil.copytree(folds[0], tmp_path / "copy")
+    told = results.read(folder / "fold-2")
+    told["models"]["conv1d-b"] = {"weights": 1, "epochs": 1, "seconds": 1.0, "failed": "loss became NaN in epoch 1"}
+    (folder / "fold-2" / "metrics.json").write_text(json.dumps(told))
+    entry = training.pool(folder, (1, 2, 3), {})["models"]["conv1d-b"]
+    assert entry["failed"] == "fold 2: loss became NaN in epoch 1" and "test" not in entry

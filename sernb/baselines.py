@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 
 from sernb import audio
 from sernb import features
+from sernb.progress import progress
 
 CHANCE = "chance"
 MODELS = {"mfcc": "mfcc-svm", "egemaps": "egemaps-svm"}
@@ -136,39 +138,46 @@ def egemaps(
         ImportError: opensmile is not installed.
     """
     try:
-        import opensmile
+        from opensmile import __version__ as version
     except ImportError as error:
         raise ImportError(NO_OPENSMILE) from error
-    from joblib import Memory
+    file = features.store_folder() / f"egemaps-{version}-{sample_rate}.csv"
+    keys = [_key(row, augmentation, seed) for row in rows.to_dict("records")]
+    jobs = dict(zip(keys, rows.to_dict("records"), strict=True))
+    kept = pd.read_csv(file, index_col=0, float_precision="round_trip") if file.is_file() else pd.DataFrame()
+    todo = {key: (row, sample_rate, augmentation, seed) for key, row in jobs.items() if key not in kept.index}
+    if todo:
+        kept = pd.concat([kept, _functionals(todo, n_jobs)])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_suffix(f".{os.getpid()}")  # whoever reads meanwhile finds the old file, or the new one
+        kept.to_csv(unfinished)
+        unfinished.replace(file)
+    return kept.loc[keys].to_numpy(dtype=np.float32)
+
+
+def _key(row: dict, augmentation: str, seed: int) -> str:
+    return f"{row['sha256']}:{augmentation}:{row['copy']}:{seed}" if row["copy"] else row["sha256"]
+
+
+def _functionals(jobs: dict[str, tuple], n_jobs: int) -> pd.DataFrame:
     from joblib import Parallel
     from joblib import delayed
 
-    memory = Memory(features.store_folder().with_name("egemaps"), verbose=0)
-    one = memory.cache(_functionals, ignore=["path"])
-    version = opensmile.__version__
-    jobs = (
-        delayed(one)(
-            row["path"],
-            row["sha256"],
-            int(row["copy"]),
-            augmentation if row["copy"] else "",
-            seed,
-            sample_rate,
-            version,
-        )
-        for row in rows[["path", "sha256", "copy"]].to_dict("records")
+    audio.warm()
+    values = Parallel(n_jobs=n_jobs, return_as="generator", batch_size=16)(
+        delayed(_of_row)(*job) for job in jobs.values()
     )
-    return np.stack(Parallel(n_jobs=n_jobs, batch_size=16)(jobs))
+    bar = progress(values, total=len(jobs), desc=f"eGeMAPS of {len(jobs)} clips")
+    return pd.DataFrame(list(bar), index=list(jobs)).rename(columns=str)
 
 
-def _functionals(
-    path: str, sha256: str, copy: int, augmentation: str, seed: int, sample_rate: int, version: str
-) -> np.ndarray:
-    """Of one row; what it does not read tells stored results apart."""
+def _of_row(row: dict, sample_rate: int, augmentation: str, seed: int) -> np.ndarray:
     import opensmile
 
-    signal = audio.load(path, sample_rate)
-    if copy:
-        signal = audio.augment(signal, sample_rate, augmentation, seed=audio.clip_seed(sha256, copy, seed))
+    signal = audio.load(row["path"], sample_rate)
+    if row["copy"]:
+        signal = audio.augment(
+            signal, sample_rate, augmentation, seed=audio.clip_seed(row["sha256"], row["copy"], seed)
+        )
     smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
     return smile.process_signal(signal, sample_rate).to_numpy(dtype=np.float32)[0]

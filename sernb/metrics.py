@@ -180,7 +180,11 @@ def pool(seeds: Iterable[pd.DataFrame], labels: Sequence[str] | None = None) -> 
     for score, (low, high) in ends.items():
         values = each[score]
         row |= {score: float(values.mean()), f"{score}_low": low, f"{score}_high": high}
-        row |= {f"{score}_least": values.min(), f"{score}_most": values.max(), f"{score}_sd": float(values.std())}
+        row |= {
+            f"{score}_least": float(values.min()),
+            f"{score}_most": float(values.max()),
+            f"{score}_sd": float(values.std()),
+        }
     return row
 
 

@@ -62,8 +62,8 @@ def _one(tied: Sequence[str], name: str) -> str:
     return tied[int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) % len(tied)]
 
 
-def said(corpus: str, voted: pd.DataFrame) -> str:
-    """What a page says of the row `listeners`, or why it has none."""
+def said(corpus: str, voted: pd.DataFrame, labels: Sequence[str] = tuple(LETTERS.values())) -> str:
+    """What a page says of the row `listeners`, or why it has none; `labels` are the run's."""
     if corpus != "crema":
         return f"{corpora.known(corpus).title} comes without listeners' votes on each clip: no row for them."
     if voted.empty:
@@ -71,9 +71,11 @@ def said(corpus: str, voted: pd.DataFrame) -> str:
             f"No row for listeners: their votes, `{FILE}`, do not lie beside AudioWAV. The file is in the folder above "
             f"AudioWAV of {corpora.known(corpus).source.partition(',')[0]}."
         )
+    lacking = [emotion for emotion in LETTERS.values() if emotion not in labels]
+    harder = f" A model that knows no {' and no '.join(lacking)} has an easier choice than they had." if lacking else ""
     return (
         "**listeners** is the majority vote of CREMA-D's listeners, who heard the voice alone and chose among six "
-        "emotions; of emotions with equally many votes one is drawn."
+        f"emotions; of emotions with equally many votes one is drawn.{harder}"
     )
 
 

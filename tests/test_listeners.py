@@ -58,6 +58,14 @@ def test_listeners_compare_with_a_model(folder, rows):
     assert metrics.by(pd.concat([model, heard]), "model").index.tolist() == ["net", "listeners"]
 
 
+def test_the_page_says_who_listened_and_that_they_had_six_emotions(folder):
+    voted = listeners.votes("crema", folder)
+    assert "majority vote" in listeners.said("crema", voted) and "easier" not in listeners.said("crema", voted)
+    assert "no fear and no neutral has an easier" in listeners.said(
+        "crema", voted, ["angry", "disgust", "happy", "sad"]
+    )
+
+
 def test_a_tie_gives_each_emotion_its_share_and_a_clip_always_the_same():
     answers = pd.Series([listeners._one(["angry", "neutral"], f"1001_IEO_ANG_{i}") for i in range(2000)])
     assert answers.value_counts(normalize=True).between(0.46, 0.54).all()

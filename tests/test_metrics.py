@@ -160,7 +160,8 @@ def test_several_seeds_of_one_model_compare_with_one_of_another(clips):
     twice = pd.concat([clips, clips])
     once, both = metrics.compare(better(clips, 0.5), clips), metrics.compare(better(clips, 0.5), twice)
     pd.testing.assert_frame_equal(once.table, both.table)
-    assert both.rows == 200
+    np.testing.assert_allclose(metrics.compare(twice, better(clips, 0.5)).table["p"], once.table["p"])
+    assert both.rows == 200 and metrics.by(twice, "speaker")["rows"].sum() == 200
 
 
 # cells

@@ -471,3 +471,43 @@ def grid(
     ax.grid(visible=False)
     ax.tick_params(axis="y", rotation=0)
     return ax
+
+
+# scores with their doubt
+
+
+def doubt(
+    cells: pd.DataFrame,
+    *,
+    score: str = "uar",
+    chance: float = 0.0,
+    others: Sequence[str] = (),
+    title: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """What `metrics.by` returns, a row each with its interval: models beside baselines and listeners, or cells of one.
+
+    Args:
+        cells: Rows with a `note` are drawn hollow: they are too little to go by. A NaN score or interval is not drawn.
+        score: `accuracy` or `uar`.
+        chance: Drawn as a dotted line if above 0.
+        others: Rows that are no trained network (`chance`, `mfcc-svm`, `listeners`), drawn as orange diamonds.
+        title: Above the figure.
+        ax: Where to draw.
+    """
+    ax = _axes(ax, height=0.9 + 0.38 * len(cells))
+    for place, (name, cell) in zip(range(len(cells))[::-1], cells.iterrows(), strict=True):
+        colour, marker = (VALIDATION, "D") if name in others else (TRAIN, "o")
+        ends = np.nan_to_num(np.abs(cell[[f"{score}_low", f"{score}_high"]].to_numpy(dtype=float) - cell[score]))
+        fill = "white" if cell["note"] else colour
+        ax.errorbar(cell[score], place, xerr=ends[:, None], fmt=marker, color=colour, markerfacecolor=fill, capsize=3)
+    if chance:
+        ax.axvline(chance, color=CLAIM, linestyle=":")
+    names = {"accuracy": "clips recognised (accuracy)", "uar": "mean recall of the emotions (UAR)"}
+    told = [f"dotted: chance, {chance:.3g}"] * bool(chance) + ["hollow: too little to go by"] * bool(
+        cells["note"].any()
+    )
+    ax.set(yticks=range(len(cells)), yticklabels=cells.index[::-1], xlim=(0, 1), ylim=(-0.6, len(cells) - 0.4))
+    ax.set(xlabel="\n".join([names[score], "; ".join(told)]).strip(), title=title)
+    ax.grid(visible=False, axis="y")
+    return ax

@@ -1,0 +1,183 @@
+"""Floor 3: what to hold a network against: a guess, and a support vector machine on a few statistics of each clip."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from sernb import audio
+from sernb import features
+from sernb.progress import progress
+
+CHANCE = "chance"
+MODELS = {"mfcc": "mfcc-svm", "egemaps": "egemaps-svm"}
+N_MFCC = 40
+NO_OPENSMILE = (
+    "eGeMAPS takes the package opensmile, which is not installed: `pip install opensmile`, or `sernb[egemaps]`. "
+    "Its licence allows private, research and teaching use, nothing commercial, which is why it is an extra."
+)
+
+
+def chance(rows: pd.DataFrame, labels: Sequence[str], seed: int = 0, *, draws: int = 100) -> pd.DataFrame:
+    """A model that guesses: each emotion as often as another, whatever the clip.
+
+    That is the random categorical model of audeering's ser-tests. Each test row is guessed many times, so that the
+    score is stable; every function of `metrics` counts a clip once, however often it is guessed.
+
+    Args:
+        rows: What `splits.prepare` returns; the test rows are guessed.
+        labels: The run's label list.
+        seed: Of the guesses.
+        draws: Guesses a row.
+
+    Returns:
+        A table as `predictions.csv`, model `chance`, with `draws` rows for each test row.
+    """
+    test = rows[rows["split"] == "test"]
+    test = test.loc[test.index.repeat(draws)]
+    answer = np.random.default_rng(seed).choice(np.array(labels, dtype=object), size=len(test))
+    return _table(CHANCE, test, answer, np.full((len(test), len(labels)), 1 / len(labels)), labels)
+
+
+def simple(
+    rows: pd.DataFrame,
+    labels: Sequence[str],
+    feature: str = "mfcc",
+    *,
+    sample_rate: int = 16000,
+    augmentation: str = "noise",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """A support vector machine on statistics of each clip, fitted on the rows that a network would be fitted on.
+
+    RBF kernel, C = 1, statistics standardised on the training rows, all emotions weighed alike. C stays at
+    scikit-learn's default: chosen on the validation rows (0.1 to 100) it did no better on RAVDESS's folds.
+
+    Args:
+        rows: What `splits.prepare` returns.
+        labels: The run's label list.
+        feature: `mfcc`: mean and standard deviation over the clip's frames of 40 MFCC, shape (n, 80). `egemaps`: the
+            88 functionals of eGeMAPSv02 (Eyben et al. 2016, doi 10.1109/TAFFC.2015.2457417), which take the optional
+            package opensmile.
+        sample_rate: In Hz.
+        augmentation: What was done to augmented copies, see `audio.augment`.
+        seed: Of the augmentation.
+
+    Returns:
+        A table as `predictions.csv`, model `mfcc-svm` or `egemaps-svm`, of every row. The probabilities are the
+        softmax of the machine's decision values: they order the emotions, and are not calibrated.
+
+    Raises:
+        ValueError: There is no such feature.
+        ImportError: `egemaps` without opensmile.
+        AudioError: A clip cannot be decoded.
+    """
+    if feature not in MODELS:
+        raise ValueError(f"feature is {feature!r}; give one of {', '.join(MODELS)}.")
+    statistics = mfcc_statistics if feature == "mfcc" else egemaps
+    x = statistics(rows, sample_rate=sample_rate, augmentation=augmentation, seed=seed)
+    return fitted(x, rows, labels, MODELS[feature])
+
+
+def fitted(x: np.ndarray, rows: pd.DataFrame, labels: Sequence[str], name: str) -> pd.DataFrame:
+    """The support vector machine of `simple` on any numbers of each row, shape (n, numbers); returns as `simple`."""
+    from scipy.special import softmax
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
+    train = (rows["split"] == "train").to_numpy()
+    # `break_ties`: the answer is the emotion of the largest decision value, as with a network.
+    machine = make_pipeline(StandardScaler(), SVC(class_weight="balanced", break_ties=True))
+    machine.fit(x[train], rows.loc[train, "emotion"])
+    values = machine.decision_function(x)
+    if values.ndim == 1:  # of two emotions there is one value, for the second of them
+        values = np.stack([-values, values], axis=1)
+    known = pd.DataFrame(softmax(values, axis=1), columns=machine.classes_)
+    probabilities = known.reindex(columns=list(labels), fill_value=0.0).to_numpy()
+    return _table(name, rows, machine.predict(x), probabilities, labels)
+
+
+def _table(
+    name: str, rows: pd.DataFrame, answer: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]
+) -> pd.DataFrame:
+    told = rows[["clip", "copy", "speaker", "split"]].assign(truth=rows["emotion"], prediction=answer)
+    told.insert(0, "model", name)
+    told[list(labels)] = probabilities.round(6)
+    return told
+
+
+# numbers of a clip
+
+
+def mfcc_statistics(
+    rows: pd.DataFrame, *, sample_rate: int = 16000, augmentation: str = "noise", seed: int = 0, n_mfcc: int = N_MFCC
+) -> np.ndarray:
+    """Mean and standard deviation of each MFCC over a clip's own frames, padding left out; shape (n, 2 n_mfcc).
+
+    The first `n_mfcc` of the 100 that chapter 3 keeps in the feature store, so that a clip is decoded once for both.
+    """
+    pictures = features.extract(rows, "mfcc", sample_rate=sample_rate, augmentation=augmentation, seed=seed)
+    frames = 1 + audio.lengths(rows["path"], sample_rate) // features.HOP_LENGTH
+    out = np.empty((len(rows), 2 * n_mfcc), dtype=np.float32)
+    for i, (picture, own) in enumerate(zip(pictures, frames, strict=True)):
+        part = picture[:n_mfcc, :own]
+        out[i] = [*part.mean(axis=1), *part.std(axis=1)]
+    return out
+
+
+def egemaps(
+    rows: pd.DataFrame, *, sample_rate: int = 16000, augmentation: str = "noise", seed: int = 0, n_jobs: int = -1
+) -> np.ndarray:
+    """The 88 eGeMAPSv02 functionals of each row by openSMILE, kept beside the feature store; shape (n, 88).
+
+    Raises:
+        ImportError: opensmile is not installed.
+    """
+    try:
+        from opensmile import __version__ as version
+    except ImportError as error:
+        raise ImportError(NO_OPENSMILE) from error
+    file = features.store_folder() / f"egemaps-{version}-{sample_rate}.csv"
+    keys = [_key(row, augmentation, seed) for row in rows.to_dict("records")]
+    jobs = dict(zip(keys, rows.to_dict("records"), strict=True))
+    kept = pd.read_csv(file, index_col=0, float_precision="round_trip") if file.is_file() else pd.DataFrame()
+    todo = {key: (row, sample_rate, augmentation, seed) for key, row in jobs.items() if key not in kept.index}
+    if todo:
+        kept = pd.concat([kept, _functionals(todo, n_jobs)])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_suffix(f".{os.getpid()}")  # whoever reads meanwhile finds the old file, or the new one
+        kept.to_csv(unfinished)
+        unfinished.replace(file)
+    return kept.loc[keys].to_numpy(dtype=np.float32)
+
+
+def _key(row: dict, augmentation: str, seed: int) -> str:
+    return f"{row['sha256']}:{augmentation}:{row['copy']}:{seed}" if row["copy"] else row["sha256"]
+
+
+def _functionals(jobs: dict[str, tuple], n_jobs: int) -> pd.DataFrame:
+    from joblib import Parallel
+    from joblib import delayed
+
+    audio.warm()
+    values = Parallel(n_jobs=n_jobs, return_as="generator", batch_size=16)(
+        delayed(_of_row)(*job) for job in jobs.values()
+    )
+    bar = progress(values, total=len(jobs), desc=f"eGeMAPS of {len(jobs)} clips")
+    return pd.DataFrame(list(bar), index=list(jobs)).rename(columns=str)
+
+
+def _of_row(row: dict, sample_rate: int, augmentation: str, seed: int) -> np.ndarray:
+    import opensmile
+
+    signal = audio.load(row["path"], sample_rate)
+    if row["copy"]:
+        signal = audio.augment(
+            signal, sample_rate, augmentation, seed=audio.clip_seed(row["sha256"], row["copy"], seed)
+        )
+    smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
+    return smile.process_signal(signal, sample_rate).to_numpy(dtype=np.float32)[0]

@@ -1,0 +1,113 @@
+"""What a network is held against: guesses, and support vector machines on the statistics of a clip."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import librosa
+import numpy as np
+import pandas as pd
+import pytest
+
+from sernb import audio
+from sernb import baselines
+from sernb import corpora
+from sernb import metrics
+from sernb import splits
+
+
+@pytest.fixture(scope="module")
+def table():
+    return corpora.load("demo-ravdess", channel="speech", emotions=["angry", "calm", "sad"], max_clips=90)
+
+
+@pytest.fixture(scope="module")
+def rows(table):
+    return splits.prepare(table, "speaker", ratio="60:20:20", augment="train-only", seed=1)
+
+
+def test_chance_is_chance_and_counts_each_clip_once(rows):
+    labels = ["angry", "calm", "sad"]
+    told = baselines.chance(rows, labels)
+    found = metrics.by(told, "model").loc["chance"]
+    assert found["uar"] == pytest.approx(1 / 3, abs=0.03)
+    assert found["rows"] == (rows["split"] == "test").sum() == len(told) / 100
+    assert told["prediction"].value_counts(normalize=True).between(0.3, 0.37).all()
+    pd.testing.assert_frame_equal(told, baselines.chance(rows, labels))
+    assert not told["prediction"].equals(baselines.chance(rows, labels, seed=1)["prediction"])
+
+
+def test_a_simple_model_answers_every_row_as_a_network_does(rows, table):
+    labels = corpora.labels(table)
+    told = baselines.simple(rows, labels)
+    assert list(told) == ["model", "clip", "copy", "speaker", "split", "truth", "prediction", *labels]
+    assert told["clip"].tolist() == rows["clip"].tolist() and (told["truth"] == rows["emotion"]).all()
+    np.testing.assert_allclose(told[labels].sum(axis=1), 1, atol=1e-5)
+    assert (told[labels].idxmax(axis=1) == told["prediction"]).all()
+    both = pd.concat([told, baselines.chance(rows, labels)])
+    assert metrics.by(both, "model")["uar"].is_monotonic_decreasing
+    assert metrics.compare(told, baselines.chance(rows, labels)).rows == (rows["split"] == "test").sum()
+
+
+def test_nothing_is_learnt_of_rows_that_are_not_trained_on(rows, table):
+    labels = corpora.labels(table)
+    held = rows["split"] != "train"
+    other = rows.assign(emotion=rows["emotion"].where(~held, "sad"))
+    pd.testing.assert_series_equal(
+        baselines.simple(rows, labels)["prediction"], baselines.simple(other, labels)["prediction"]
+    )
+    # Nor are the held-out statistics: other test clips leave the training rows' answers as they are.
+    x = baselines.mfcc_statistics(rows)
+    spoilt = np.where(held.to_numpy()[:, None], 1000 * x, x)
+    first, second = (baselines.fitted(one, rows, labels, "m")[~held] for one in (x, spoilt))
+    pd.testing.assert_frame_equal(first, second)
+
+
+def test_two_emotions_and_one_that_is_never_trained_on():
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame(
+        {"clip": map(str, range(40)), "copy": 0, "speaker": "a", "split": ["train"] * 20 + ["test"] * 20}
+    )
+    rows["emotion"] = np.tile(["angry", "sad"], 20)
+    x = (rows["emotion"] == "sad").to_numpy()[:, None] + rng.normal(0, 0.1, (40, 3))
+    told = baselines.fitted(x, rows, ["angry", "happy", "sad"], "m")
+    assert (told["prediction"] == told["truth"]).all() and (told["happy"] == 0).all()
+    assert (told[["angry", "happy", "sad"]].idxmax(axis=1) == told["truth"]).all()
+
+
+def test_mfcc_statistics_leave_the_padding_out(table):
+    short = audio.lengths(table["path"], 16000).argmin()
+    found = baselines.mfcc_statistics(table.assign(copy=0), n_mfcc=20)[short]
+    own = librosa.feature.mfcc(y=audio.load(table["path"][short], 16000), sr=16000, n_mfcc=20)
+    # The store keeps silence after a clip: its last frames hear a little of it instead of librosa's own padding.
+    np.testing.assert_allclose(found, [*own.mean(axis=1), *own.std(axis=1)], rtol=0.02, atol=1)
+
+
+def test_egemaps_takes_opensmile_and_says_so(rows, table):
+    if importlib.util.find_spec("opensmile"):
+        pytest.skip("opensmile is installed")
+    with pytest.raises(ImportError, match="nothing commercial"):
+        baselines.simple(rows, corpora.labels(table), "egemaps")
+    with pytest.raises(ValueError, match="mfcc, egemaps"):
+        baselines.simple(rows, corpora.labels(table), "compare")
+
+
+def test_egemaps_are_those_of_opensmile(table):
+    opensmile = pytest.importorskip("opensmile", reason="the extra egemaps is not installed")
+    few = table.head(2).assign(copy=[0, 1])
+    found = baselines.egemaps(few, n_jobs=1)
+    smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
+    signal = audio.load(few["path"][0], 16000)
+    np.testing.assert_allclose(found[0], smile.process_signal(signal, 16000).to_numpy()[0], rtol=1e-5)
+    assert found.shape == (2, 88) and (found[0] != found[1]).any()
+    np.testing.assert_array_equal(found, baselines.egemaps(few, n_jobs=1))  # from the store
+
+
+@pytest.mark.real
+def test_the_published_figure_comes_out_on_ravdess(real):
+    table = corpora.load("ravdess", real("ravdess"), channel="speech")
+    labels = corpora.labels(table)
+    folds = [baselines.simple(splits.prepare(table, "folds", fold=fold), labels) for fold in range(1, 7)]
+    found = metrics.pool([pd.concat(map(metrics.tested, folds))])
+    assert (found["rows"], found["speakers"]) == (1440, 24)
+    assert found["uar"] == pytest.approx(0.41, abs=0.03)

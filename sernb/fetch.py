@@ -35,6 +35,7 @@ from sernb.progress import progress
 RAVDESS, CREMA = "ravdess", "crema"
 TRIES = 4  # that bring nothing, one after the other
 PAUSE = 1.0  # seconds before the second; twice as long before each one after it
+CHUNK = 2**13  # bytes; what is lost of a transfer that breaks is less than one
 CONNECTIONS = 8
 FAILURES = 10  # files that cannot be had before the others are not tried any more
 
@@ -379,7 +380,7 @@ def _transfer(url: str, part: Path, size: int, count: Callable[[int], Any]) -> N
         response.raise_for_status()
         resumed = response.headers.get("Content-Range", "").startswith(f"bytes {there}-")
         with open(part, "ab" if resumed else "wb") as file:
-            for chunk in response.iter_content(2**16):
+            for chunk in response.iter_content(CHUNK):
                 file.write(chunk)
                 count(len(chunk))
                 if file.tell() > size:

@@ -11,15 +11,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import platformdirs
 
+from sernb import decoding
+from sernb.decoding import AudioError
+
 AUGMENTATIONS = ("noise", "pitch", "speed", "vtlp")
-
-
-class AudioError(ValueError):
-    """A clip that cannot be used, with its file and the reason."""
 
 
 def warm() -> None:
@@ -36,7 +36,7 @@ def warm() -> None:
         import librosa.feature.spectral  # noqa: F401
 
 
-def load(path: str | Path, sample_rate: int) -> np.ndarray:
+def load(path: str | Path | IO[bytes], sample_rate: int, *, training: bool = False) -> np.ndarray:
     """Decode a clip of any rate, container and number of channels to mono (channels averaged) at one rate.
 
     The same as `librosa.load(path, sr=sample_rate)`, with errors that name the file.
@@ -44,6 +44,7 @@ def load(path: str | Path, sample_rate: int) -> np.ndarray:
     Args:
         path: Any file that libsndfile reads.
         sample_rate: In Hz.
+        training: Refuse what can be heard but not trained on too: silence, a clip that is cut off or lasts minutes.
 
     Returns:
         Samples, shape (n,), float32, full scale at 1.
@@ -52,15 +53,12 @@ def load(path: str | Path, sample_rate: int) -> np.ndarray:
         AudioError: The file cannot be decoded, or holds no or non-finite samples.
     """
     import librosa
-    import soundfile
 
-    try:
-        signal, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise AudioError(f"{path}: cannot be decoded ({error}). `sernb check` lists every such clip.") from error
-    if not signal.size or not np.isfinite(signal).all():
-        raise AudioError(f"{path}: holds {'NaN or infinity' if signal.size else 'no samples'}; replace or remove it.")
-    return librosa.resample(librosa.to_mono(signal.T), orig_sr=rate, target_sr=sample_rate)
+    recording = decoding.read(path, longest=decoding.LONGEST if training else math.inf)
+    if reason := recording.broken or (recording.unfit if training else ""):
+        raise AudioError(path, reason)
+    signal = librosa.to_mono(recording.signal.T)
+    return librosa.resample(signal, orig_sr=recording.sample_rate, target_sr=sample_rate)
 
 
 def lengths(paths: Iterable[str | Path], sample_rate: int) -> np.ndarray:
@@ -69,9 +67,9 @@ def lengths(paths: Iterable[str | Path], sample_rate: int) -> np.ndarray:
 
     def length(path: str | Path) -> int:
         try:
-            info = soundfile.info(path)
+            info = soundfile.info(decoding.source(path))
         except (OSError, soundfile.LibsndfileError) as error:
-            raise AudioError(f"{path}: cannot be decoded ({error}). `sernb check` lists every such clip.") from error
+            raise AudioError(path, decoding.read(path).broken) from error
         # librosa rounds up, and leaves a clip that has the rate already as it is.
         return math.ceil(info.frames * sample_rate / info.samplerate)
 

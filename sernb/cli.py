@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Annotated
 
-import pandas as pd
 import typer
 from typer.core import TyperCommand
 
-from sernb import corpora
-from sernb import demo
-from sernb import prediction
-from sernb import report as reports
-from sernb import results
-from sernb import runs
-from sernb import sweeps
+DISKS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
-REFUSALS = (
-    corpora.CorpusError,
-    demo.DemoError,
-    prediction.PredictionError,
-    runs.ParameterError,
-    runs.RunError,
-    sweeps.SweepError,
-    reports.ReportError,
-)
+# Each command imports what it needs: pandas alone takes longer than `sernb --help` may.
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(
     help="Reproducible reports on speech emotion recognition.",
@@ -55,10 +44,15 @@ class PairsCommand(TyperCommand):
 
 @contextlib.contextmanager
 def _refusals() -> Iterator[None]:
-    """Errors that a user can mend are said in a line or a few, and the exit status is 1."""
+    """Errors that a user can mend are said in a line or a few, and the exit status is 1.
+
+    Those are the errors that `sernb` itself defines, and disks that are full or may not be written.
+    """
     try:
         yield
-    except REFUSALS as error:
+    except (ValueError, RuntimeError, OSError) as error:
+        if not (type(error).__module__.startswith("sernb.") or getattr(error, "errno", None) in DISKS):
+            raise
         typer.echo(f"sernb: {error}", err=True)
         raise typer.Exit(1) from error
 
@@ -80,6 +74,10 @@ def _print(table: pd.DataFrame) -> None:
 @app.command("corpora")
 def list_corpora() -> None:
     """What can be loaded, where it lies, its licence."""
+    import pandas as pd
+
+    from sernb import corpora
+
     rows = [
         {"name": name, "title": corpus.title, "licence": corpus.licence, "lies at": _place(name)}
         for name, corpus in corpora.CORPORA.items()
@@ -88,10 +86,31 @@ def list_corpora() -> None:
 
 
 def _place(name: str) -> str:
+    from sernb import corpora
+    from sernb import demo
+
     try:
         return str(corpora.locate(name))
     except (corpora.CorpusError, demo.DemoError):
         return f"not found; from {corpora.CORPORA[name].source}, then set SERNB_DATA"
+
+
+@app.command()
+def fetch(
+    corpus: Annotated[str, typer.Argument(help="ravdess or crema.")],
+    to: Annotated[
+        Path | None, typer.Option(help="The folder of corpora [default: $SERNB_DATA, or else ./corpora].")
+    ] = None,
+) -> None:
+    """Download a public corpus from its official record, verified. Stopped, it goes on when called again."""
+    from sernb import fetch as fetching
+
+    with _refusals():
+        try:
+            typer.echo(fetching.fetch(corpus, to))
+        except KeyboardInterrupt:
+            typer.echo("stopped; what has come stays, and the same command goes on", err=True)
+            raise typer.Exit(130) from None
 
 
 @app.command()
@@ -100,30 +119,46 @@ def check(
     data_dir: Annotated[str, typer.Option(help="The corpus's folder; looked up if not given.")] = "",
 ) -> None:
     """Open every clip of a corpus: an audit table; exit status 1 if any clip is unusable."""
+    from sernb import corpora
+    from sernb import fetch
+
     with _refusals():
         table = corpora.load(corpus, data_dir)
         found = corpora.check(table)
         fingerprint = corpora.fingerprint(table)
     _print(_audit(found))
-    unusable = found[found["problem"] != ""]
+    unusable, odd = found[found["problem"] != ""], found[found["odd"] != ""]
     typer.echo(f"\n{len(found)} clips, {len(unusable)} unusable; fingerprint {fingerprint}")
-    for row in unusable.itertuples():
-        typer.echo(f"  {row.clip}: {row.problem}")
+    _reasons(unusable, "problem")
+    if len(odd):
+        typer.echo(f"{len(odd)} odd, but usable")
+        _reasons(odd, "odd")
+    if corpus == fetch.CREMA:
+        typer.echo(fetch.official(table))
     raise typer.Exit(1 if len(unusable) else 0)
+
+
+def _reasons(clips: pd.DataFrame, column: str) -> None:
+    from sernb.decoding import printable
+
+    for clip, reason in zip(clips["clip"], clips[column], strict=True):
+        typer.echo(f"  {printable(clip)}: {reason}")
 
 
 def _audit(found: pd.DataFrame) -> pd.DataFrame:
     """Per emotion and for all: clips, their lengths, sample rates and channels, and how many are unusable."""
+    import pandas as pd
 
     def row(name: str, clips: pd.DataFrame) -> dict:
+        opened = clips[clips["sample_rate"] > 0]
         return {
             "emotion": name,
             "clips": len(clips),
-            "shortest s": clips["seconds"].min(),
-            "median s": clips["seconds"].median(),
-            "longest s": clips["seconds"].max(),
-            "Hz": ", ".join(map(str, sorted(clips["sample_rate"].unique()))),
-            "channels": ", ".join(map(str, sorted(clips["channels"].unique()))),
+            "shortest s": opened["seconds"].min(),
+            "median s": opened["seconds"].median(),
+            "longest s": opened["seconds"].max(),
+            "Hz": ", ".join(map(str, sorted(opened["sample_rate"].unique()))),
+            "channels": ", ".join(map(str, sorted(opened["channels"].unique()))),
             "unusable": int((clips["problem"] != "").sum()),
         }
 
@@ -147,6 +182,8 @@ def run(
     again: Annotated[bool, typer.Option("--again", help="Run even if the same run lies there, finished.")] = False,
 ) -> None:
     """Run a notebook with papermill into a folder of its own; print the executed notebook's path."""
+    from sernb import runs
+
     with _refusals():
         parameters = runs.parse(notebook, dict(_pair(text) for text in parameter or []))
         output_dir = output_dir or Path("runs", notebook.stem, runs.slug(parameters))
@@ -175,6 +212,10 @@ def sweep(
     scheduler: Annotated[str, typer.Option(help="Address of a running Dask scheduler, to use its workers.")] = "",
 ) -> None:
     """Make the runs of a grid that are not fresh, and print their table. Stopped, it goes on when called again."""
+    import pandas as pd
+
+    from sernb import sweeps
+
     output_dir = output_dir or Path("runs", sweep_file.stem)
     with _refusals():
         if workers and scheduler:
@@ -193,6 +234,8 @@ def sweep(
 
 
 def _scores(table: pd.DataFrame) -> pd.DataFrame:
+    from sernb import results
+
     rows = table.to_dict("records")
     intervals = {score: [results.with_interval(row, score) for row in rows] for score in results.INTERVALS}
     named = {f"{score} [95 %]": values for score, values in intervals.items()}
@@ -206,6 +249,8 @@ def report(
     workers: Annotated[int, typer.Option(min=0, help="Runs at a time; 0: one a core, at most four.")] = 0,
 ) -> None:
     """Make the listed runs that are not fresh, build the HTML book and print its path."""
+    from sernb import report as reports
+
     with _refusals():
         typer.echo(reports.build(runs_file, output_dir, workers=workers))
 
@@ -219,6 +264,8 @@ def predict(
     csv: Annotated[bool, typer.Option("--csv", help="Comma-separated, all digits, without the model's card.")] = False,
 ) -> None:
     """Probabilities of clips by a finished run's model; exit status 1 if any file cannot be used."""
+    from sernb import prediction
+
     with _refusals():
         finished = prediction.load(run_dir, model)
         found = (prediction.courses if course else prediction.files)(finished, files)

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sernb import decoding
 from sernb import demo
 
 EMOTIONS = ("angry", "calm", "disgust", "fear", "happy", "neutral", "sad", "surprise", "unknown")
@@ -51,7 +52,9 @@ SUFFIXES = {
     ".rf64",
 }
 
-CREMA_NAME = re.compile(r"(?P<speaker>\d{4})_(?P<statement>[A-Z]{3})_(?P<emotion>[A-Z]{3})_(?P<level>[A-Z]{1,2})")
+CREMA_NAME = re.compile(
+    r"(?P<speaker>\d{4})_(?P<statement>[A-Z]{3})_(?P<emotion>[A-Z]{3})_(?P<level>[A-Z]{1,2})", re.ASCII
+)
 CREMA_EMOTIONS = {
     "ANG": "angry",
     "DIS": "disgust",
@@ -63,7 +66,7 @@ CREMA_EMOTIONS = {
 CREMA_LEVELS = {"LO": "low", "MD": "medium", "HI": "high"}
 
 RAVDESS_FIELDS = ("modality", "channel", "emotion", "intensity", "statement", "repetition", "actor")
-RAVDESS_NAME = re.compile("-".join(rf"(?P<{field}>\d\d)" for field in RAVDESS_FIELDS))
+RAVDESS_NAME = re.compile("-".join(rf"(?P<{field}>\d\d)" for field in RAVDESS_FIELDS), re.ASCII)
 RAVDESS_CODES = {
     "modality": {"01": "audio-video", "02": "video", "03": "audio"},
     "channel": {"01": "speech", "02": "song"},
@@ -136,8 +139,15 @@ def ravdess_fields(name: str) -> dict | None:
 
 def walk(root: Path) -> Iterator[Path]:
     """Audio files under a folder in the order in which the file system lists them (it differs between machines)."""
-    for folder, _, names in os.walk(root):
+    for folder, _, names in os.walk(root, onerror=_unlisted):
         yield from (Path(folder, name) for name in names if _is_audio(name))
+
+
+def _unlisted(error: OSError) -> None:
+    """Passed over, a folder that cannot be listed would make the corpus smaller and nobody the wiser."""
+    if isinstance(error, FileNotFoundError):
+        return
+    raise CorpusError(f"{error.filename}: cannot be listed ({error.strerror}). Make it readable, or move it away.")
 
 
 def _is_audio(name: str) -> bool:
@@ -226,7 +236,7 @@ def _manifest_problems(root: Path, rows: pd.DataFrame) -> Iterator[str]:
         name, emotion = row["file"], row["emotion"].strip()
         if Path(name).is_absolute() or ".." in Path(name).parts:
             yield f"line {line}: {name!r} leaves the corpus folder; give a path inside {root}."
-        elif not name or not (root / name).is_file():
+        elif not name or not _lies_at(root / name):
             yield f"line {line}: there is no file {name!r} in {root}."
         elif Path(name).as_posix() in first_line:
             yield f"line {line}: {name!r} stands already in line {first_line[Path(name).as_posix()]}; remove one."
@@ -237,6 +247,14 @@ def _manifest_problems(root: Path, rows: pd.DataFrame) -> Iterator[str]:
             yield f"line {line}: unknown emotion {emotion!r}; {hint}"
         if not row["speaker"].strip():
             yield f"line {line}: no speaker; give a pseudonym, the same for all clips of one person."
+
+
+def _lies_at(path: Path) -> bool:
+    """Whether a file is there, or a link, of which `check` says where it leads."""
+    try:
+        return path.is_file() or path.is_symlink()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 # the corpora
@@ -352,11 +370,21 @@ def load(
     """
     root = locate(corpus, data_dir)
     table = pd.DataFrame(known(corpus).read(root)).assign(corpus=corpus)
-    table["clip"] = [path.relative_to(root).as_posix() for path in table["path"]]
+    table["clip"] = [_name(path.relative_to(root)) for path in table["path"]]
     table["sha256"] = digests(table["path"])
     table["path"] = table["path"].map(str)
     table = table.reindex(columns=COLUMNS).fillna("").sort_values("clip", ignore_index=True)
     return select(_without_twins(table), channel=channel, emotions=emotions, max_clips=max_clips, seed=seed)
+
+
+def _name(path: Path) -> str:
+    """A clip's id; it goes into tables and pages, which are UTF-8."""
+    name = path.as_posix()
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise CorpusError(f"{decoding.printable(name)}: this name is not UTF-8. Rename it.") from error
+    return name
 
 
 def digests(paths: Sequence[str | Path]) -> list[str]:
@@ -364,6 +392,8 @@ def digests(paths: Sequence[str | Path]) -> list[str]:
 
     def digest(path: str | Path) -> str:
         try:
+            if not os.path.isfile(path):  # opening a pipe would wait for its other end
+                return ""
             with open(path, "rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError:
@@ -471,8 +501,8 @@ def check(table: pd.DataFrame) -> pd.DataFrame:
     """Open every clip and say what is wrong with it.
 
     Returns:
-        One row a clip: `clip`, `emotion`, `seconds`, `sample_rate` (Hz), `channels` and `problem`, which is empty
-        for a usable clip.
+        One row a clip: `clip`, `emotion`, `seconds`, `sample_rate` (Hz), `channels`, `problem`, which is empty for a
+        clip that can be trained on, and `odd`: what is unusual about it and harmless.
     """
     with ThreadPoolExecutor() as pool:
         found = pd.DataFrame(pool.map(_look, table["path"]))
@@ -480,27 +510,6 @@ def check(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _look(path: str) -> dict:
-    import soundfile
-
-    try:
-        info = soundfile.info(path)
-        signal, _ = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, soundfile.LibsndfileError) as error:
-        # The table names the clip; libsndfile's own message would name the machine's folders too.
-        reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
-        return {"seconds": 0.0, "sample_rate": 0, "channels": 0, "problem": f"cannot be decoded: {reason}"}
-    problem = _problem(signal)
-    return {
-        "seconds": info.duration,
-        "sample_rate": info.samplerate,
-        "channels": info.channels,
-        "problem": problem,
-    }
-
-
-def _problem(signal: np.ndarray) -> str:
-    if not signal.size:
-        return "holds no samples"
-    if not np.isfinite(signal).all():
-        return "holds NaN or infinite samples"
-    return "" if signal.any() else "is silent throughout"
+    found = decoding.read(path, longest=decoding.LONGEST)
+    facts = {"seconds": found.seconds, "sample_rate": found.sample_rate, "channels": found.channels}
+    return {**facts, "problem": found.broken or found.unfit, "odd": found.odd}

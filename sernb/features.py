@@ -6,17 +6,12 @@ silent frame, so one stored picture serves every padded length, and a longer cli
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
-import os
 import sqlite3
-import zlib
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,15 +19,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import platformdirs
 
 from sernb import audio
+from sernb import decoding
+from sernb import store
 from sernb.progress import progress
 
 HOP_LENGTH = 512
 N_FFT = 2048
 # Raise it when stored features would no longer be what this module computes.
-STORE_VERSION = 1
+VERSION = 2
 
 
 def zcr_rms(signal: np.ndarray, sample_rate: int, *, length: int = 0) -> np.ndarray:
@@ -159,31 +155,77 @@ def extract(
         the pictures, `frames` being those of the longest clip.
 
     Raises:
-        AudioError: A clip cannot be decoded; those that can are in the store by then.
+        AudioError: A clip cannot be used (`usable` leaves those out); the others are in the store by then.
+        StoreError: The store cannot be read or written.
     """
+    place, keys, jobs = _jobs(rows, feature, sample_rate, augmentation, seed, parameters)
+    array, bad = store.working(place, lambda there: _extracted(there, keys, jobs, n_jobs))
+    if bad:
+        first = next(iter(bad.values()))
+        more = f" And {len(bad) - 1} more clips cannot be used." if len(bad) > 1 else ""
+        raise audio.AudioError(*first.args[:-1], f"{first.reason}. `sernb check` lists every such clip.{more}")
+    return array
+
+
+def usable(
+    rows: pd.DataFrame, feature: str, *, sample_rate: int, strict: bool = False, n_jobs: int = -1, **parameters: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tell the clips that can be trained on from those that cannot, by extracting a feature that is needed anyway.
+
+    Args:
+        rows: The clip table; its recordings' feature is in the store afterwards.
+        feature: One of `FEATURES`.
+        sample_rate: In Hz.
+        strict: Stop at a clip that cannot be used.
+        n_jobs: Processes; -1 for one a core.
+        **parameters: Of the feature.
+
+    Returns:
+        The rows that can be used, and those that cannot, with `problem`; `left_out` tells how many.
+
+    Raises:
+        AudioError: A clip cannot be used and `strict` forbids that, or none can.
+    """
+    place, keys, jobs = _jobs(rows, feature, sample_rate, "", 0, parameters)
+    bad = store.working(place, lambda there: _fill(there, jobs, n_jobs))
+    problems = pd.Series([bad[key].reason if key in bad else "" for key in keys], rows.index, dtype=str)
+    kept, out = rows[problems == ""], rows.assign(problem=problems)[problems != ""]
+    if len(out) and (strict or kept.empty):
+        raise audio.AudioError(_listed(out, len(rows)))
+    return kept.reset_index(drop=True), out.reset_index(drop=True)
+
+
+def _listed(out: pd.DataFrame, of: int) -> str:
+    clips = zip(out["clip"].head(5), out["problem"].head(5), strict=True)
+    shown = [f"{decoding.printable(clip)}: {problem}" for clip, problem in clips]
+    more = [f"... and {len(out) - 5} more"] if len(out) > 5 else []
+    return "\n".join([f"{len(out)} of {of} clips cannot be used:", *shown, *more])
+
+
+def left_out(kept: pd.DataFrame, out: pd.DataFrame) -> str:
+    """A sentence for the page on what `usable` has left out, without names; empty where that is nothing."""
+    reasons = out["problem"].str.extract(r"^([^:\d]*[^:\d ])")[0].value_counts()
+    told = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
+    return f"**Left out:** {len(out)} of {len(kept) + len(out)} clips ({told})." if told else ""
+
+
+def _jobs(
+    rows: pd.DataFrame, feature: str, sample_rate: int, augmentation: str, seed: int, parameters: dict[str, int]
+) -> tuple[Path, list[str], dict[str, tuple]]:
+    """Where the feature is kept, each row's key, and what it takes to compute it."""
     recipe = {"feature": feature, "sample_rate": sample_rate, **_defaults(FEATURES[feature]), **parameters}
-    jobs = {_key(row, augmentation, seed): (row, recipe, augmentation, seed) for row in rows.to_dict("records")}
-    keys = [_key(row, augmentation, seed) for row in rows.to_dict("records")]
-    path = _store_path(recipe)
-    try:
-        return _extracted(path, jobs, keys, n_jobs)
-    except sqlite3.OperationalError as error:  # locked for long, a full disk, no permission
-        raise OSError(f"the feature store {path}: {error}. Try again, or set SERNB_CACHE to another folder.") from error
-    except sqlite3.DatabaseError:  # no longer a database: what was in it is made again
-        path.replace(path.with_suffix(".damaged"))
-        return _extracted(path, jobs, keys, n_jobs)
+    records = rows.to_dict("records")
+    keys = [_key(row, augmentation, seed) for row in records]
+    jobs = {key: (row, recipe, augmentation, seed) for key, row in zip(keys, records, strict=True)}
+    return store.place(recipe, version=VERSION), keys, jobs
 
 
-def _extracted(path: Path, jobs: dict[str, tuple], keys: list[str], n_jobs: int) -> np.ndarray:
-    with closing(_open_store(path)) as store:
-        _fill(store, jobs, n_jobs)
-        array, damaged = _assemble(store, keys)
-        if damaged:
-            store.executemany("DELETE FROM features WHERE key = ?", [(key,) for key in damaged])
-            store.commit()
-            _fill(store, jobs, n_jobs)
-            array, _ = _assemble(store, keys)
-        return array
+def _key(row: dict, augmentation: str, seed: int) -> str:
+    if not row["sha256"]:
+        return f"unread {row['path']}"  # nothing is kept under it: see `compute`
+    if not row.get("copy", 0):
+        return row["sha256"]
+    return f"{row['sha256']}:{augmentation}:{row['copy']}:{seed}:nlpaug-{version('nlpaug')}"
 
 
 def _defaults(function: Callable) -> dict[str, int]:
@@ -192,26 +234,47 @@ def _defaults(function: Callable) -> dict[str, int]:
     return {setting.name: setting.default for setting in settings if setting.kind is setting.KEYWORD_ONLY}
 
 
-def _fill(store: sqlite3.Connection, jobs: dict[str, tuple], n_jobs: int) -> None:
-    """Compute and keep what the store lacks."""
-    there = {key for (key,) in store.execute("SELECT key FROM features")}
-    todo = {key: job for key, job in jobs.items() if key not in there}
+def _extracted(
+    there: sqlite3.Connection, keys: list[str], jobs: dict[str, tuple], n_jobs: int
+) -> tuple[np.ndarray | None, dict[str, audio.AudioError]]:
+    """All rows' arrays, or the clips that cannot be used; what is damaged in the store is made again."""
+    for _ in range(2):
+        if bad := _fill(there, jobs, n_jobs):
+            return None, bad
+        array, damaged = store.assemble(there, keys)
+        if not damaged:
+            return array, {}
+        store.drop(there, damaged)
+    raise sqlite3.DatabaseError(f"{len(damaged)} arrays are damaged again, as soon as they are written")
+
+
+def _fill(there: sqlite3.Connection, jobs: dict[str, tuple], n_jobs: int) -> dict[str, audio.AudioError]:
+    """Compute and keep what the store lacks; of several processes that lack the same one does it, the others wait.
+
+    Returns:
+        The clips that cannot be used, by their keys.
+    """
+    if not store.lacking(there, jobs):
+        return {}
+    with store.turn(jobs):
+        return _computed(there, {key: jobs[key] for key in store.lacking(there, jobs)}, n_jobs)
+
+
+def _computed(there: sqlite3.Connection, todo: dict[str, tuple], n_jobs: int) -> dict[str, audio.AudioError]:
     results = _in_parallel(todo.values(), len(todo), n_jobs)
     bar = progress(results, total=len(todo), desc=f"features of {len(todo)} clips")
-    computed, bad = [], []
+    done, bad = [], {}
     try:
         for key, result in zip(todo, bar, strict=True):
             if isinstance(result, audio.AudioError):
-                bad.append(result)
+                bad[key] = result
                 continue
-            computed.append(_row(key, *result))
-            if len(computed) == 64:
-                _put(store, computed)
+            done.append((key, *result))
+            if len(done) == 64:
+                store.put(there, done)
     finally:
-        _put(store, computed)
-    if bad:
-        more = f" And {len(bad) - 1} more clips cannot be used." if len(bad) > 1 else ""
-        raise audio.AudioError(f"{bad[0]}{more}")
+        store.put(there, done)
+    return bad
 
 
 def _in_parallel(jobs: Iterable[tuple], count: int, n_jobs: int) -> Iterator[tuple[int, np.ndarray] | Exception]:
@@ -258,7 +321,10 @@ def compute(row: dict, recipe: dict, augmentation: str, seed: int) -> tuple[int,
     Returns:
         The frames of the clip itself (0 for a feature without frames), and the array to keep.
     """
-    signal = audio.load(row["path"], recipe["sample_rate"])
+    if not row["sha256"]:  # what could not be read when the table was made has no name in the store
+        reason = decoding.unreachable(row["path"]) or "could not be read when the corpus was loaded: load it again"
+        raise audio.AudioError(row["path"], reason)
+    signal = audio.load(row["path"], recipe["sample_rate"], training=True)
     if copy := row.get("copy", 0):
         clip_seed = audio.clip_seed(row["sha256"], copy, seed)
         signal = audio.augment(signal, recipe["sample_rate"], augmentation, seed=clip_seed)
@@ -373,74 +439,3 @@ def _widened(array: np.ndarray, frames: int) -> np.ndarray:
     if not frames:
         return array
     return np.pad(array[:, :frames], ((0, 0), (0, max(0, frames - array.shape[1]))), mode="edge")
-
-
-# The store: one SQLite file for each feature and its parameters, one row a clip. SQLite's transactions keep it whole
-# when a run is killed and when several run at once.
-
-
-def store_folder() -> Path:
-    """Where features are kept: `$SERNB_CACHE`, or the user's cache folder."""
-    return Path(os.environ.get("SERNB_CACHE") or platformdirs.user_cache_path("sernb")).expanduser() / "features"
-
-
-def _key(row: dict, augmentation: str, seed: int) -> str:
-    if not row.get("copy", 0):
-        return row["sha256"]
-    return f"{row['sha256']}:{augmentation}:{row['copy']}:{seed}:nlpaug-{version('nlpaug')}"
-
-
-def _store_path(recipe: dict) -> Path:
-    described = json.dumps({**recipe, "librosa": version("librosa"), "store": STORE_VERSION}, sort_keys=True)
-    return store_folder() / f"{recipe['feature']}-{hashlib.sha256(described.encode()).hexdigest()[:12]}.sqlite"
-
-
-def _open_store(path: Path) -> sqlite3.Connection:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"the feature store {path.parent} cannot be made ({error}); set SERNB_CACHE.") from error
-    # Others write for moments only; who waits this long waits for a machine that hangs.
-    store = sqlite3.connect(path, timeout=120)
-    store.execute(
-        "CREATE TABLE IF NOT EXISTS features(key TEXT PRIMARY KEY, frames INTEGER, shape TEXT, crc INTEGER, data BLOB)"
-    )
-    return store
-
-
-def _row(key: str, frames: int, array: np.ndarray) -> tuple:
-    data = array.astype("<f4").tobytes()
-    return key, frames, json.dumps(array.shape), zlib.crc32(data), data
-
-
-def _put(store: sqlite3.Connection, rows: list[tuple]) -> None:
-    """Write and forget the rows: a killed run keeps them, and others are locked out for no longer than this takes."""
-    store.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?, ?)", rows)
-    store.commit()
-    rows.clear()
-
-
-def _get(store: sqlite3.Connection, key: str) -> np.ndarray | None:
-    """The stored array, or None if its bytes are not those that were stored."""
-    shape, crc, data = store.execute("SELECT shape, crc, data FROM features WHERE key = ?", (key,)).fetchone()
-    return np.frombuffer(data, "<f4").reshape(json.loads(shape)) if zlib.crc32(data) == crc else None
-
-
-def _assemble(store: sqlite3.Connection, keys: list[str]) -> tuple[np.ndarray, list[str]]:
-    """The arrays of all keys, pictures padded to the longest clip's frames; and the keys found damaged."""
-    known = {key: (frames, json.loads(shape)) for key, frames, shape in _sizes(store)}
-    frames, shape = max(known[key][0] for key in keys), known[keys[0]][1]
-    out = np.zeros((len(keys), *shape[:-1], frames or shape[-1]), dtype=np.float32)
-    damaged = []
-    for i, key in enumerate(keys):
-        if (array := _get(store, key)) is None:
-            damaged.append(key)
-            continue
-        array = array[..., :frames] if frames else array
-        out[i, ..., : array.shape[-1]] = array
-        out[i, ..., array.shape[-1] :] = array[..., -1:]
-    return out, damaged
-
-
-def _sizes(store: sqlite3.Connection) -> sqlite3.Cursor:
-    return store.execute("SELECT key, frames, shape FROM features")

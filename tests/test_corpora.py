@@ -68,7 +68,7 @@ def test_the_table_does_not_depend_on_the_machine(tmp_path, monkeypatch):
     crema_folder(tmp_path, [f"10{i:02}_IEO_ANG_HI" for i in range(1, 9)])
     first = corpora.load("crema", tmp_path)
     walk = os.walk
-    monkeypatch.setattr(os, "walk", lambda root: ((f, d, n[::-1]) for f, d, n in walk(root)))
+    monkeypatch.setattr(os, "walk", lambda root, **_: ((f, d, n[::-1]) for f, d, n in walk(root)))
     assert corpora.load("crema", tmp_path).equals(first)
 
 
@@ -144,7 +144,7 @@ def test_directory_order_is_the_file_systems(tmp_path, monkeypatch):
     names = [f"10{i:02}_IEO_ANG_HI" for i in range(1, 6)]
     table = corpora.load("crema", crema_folder(tmp_path, names))
     listed = [f"{name}.wav" for name in (names[3], names[0], names[4], names[2], names[1])]
-    monkeypatch.setattr(os, "walk", lambda root: [(str(root), [], listed)])
+    monkeypatch.setattr(os, "walk", lambda root, **_: [(str(root), [], listed)])
     assert list(corpora.in_directory_order(table, tmp_path.resolve())["clip"]) == listed
 
 

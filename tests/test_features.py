@@ -13,6 +13,7 @@ from conftest import write
 from sernb import audio
 from sernb import corpora
 from sernb import features
+from sernb import store
 
 RATE = 22050
 
@@ -63,7 +64,7 @@ def test_zcr_rms_is_librosas_on_the_padded_clip_and_on_the_clip_itself(rows):
 
 def test_the_second_time_nothing_is_extracted(rows, monkeypatch):
     first = features.extract(rows, "mfcc", sample_rate=8000)
-    monkeypatch.setattr(audio, "load", lambda *_: pytest.fail("a stored clip was decoded again"))
+    monkeypatch.setattr(audio, "load", lambda *_, **__: pytest.fail("a stored clip was decoded again"))
     np.testing.assert_array_equal(features.extract(rows, "mfcc", sample_rate=8000), first)
 
 
@@ -71,7 +72,7 @@ def test_a_new_clip_extracts_only_itself_and_widens_the_others(rows, monkeypatch
     features.extract(rows.head(2), "mel", sample_rate=RATE)
     decoded = []
     load = audio.load
-    monkeypatch.setattr(audio, "load", lambda path, rate: decoded.append(path) or load(path, rate))
+    monkeypatch.setattr(audio, "load", lambda path, *args, **how: decoded.append(path) or load(path, *args, **how))
     features.extract(rows.head(3), "mel", sample_rate=RATE)
     assert decoded == [rows["path"][2]]
 
@@ -99,8 +100,8 @@ def test_the_same_noise_whatever_the_number_of_workers(rows, monkeypatch, tmp_pa
 
 def test_what_is_damaged_in_the_store_is_made_again(rows):
     before = features.extract(rows, "mel", sample_rate=RATE)
-    (store,) = features.store_folder().glob("mel-*.sqlite")
-    with sqlite3.connect(store) as connection:
+    (file,) = store.folder().glob("mel-*.sqlite")
+    with sqlite3.connect(file) as connection:
         connection.execute("UPDATE features SET data = zeroblob(length(data)) WHERE rowid < 4")
     np.testing.assert_array_equal(features.extract(rows, "mel", sample_rate=RATE), before)
 
@@ -108,9 +109,9 @@ def test_what_is_damaged_in_the_store_is_made_again(rows):
 @pytest.mark.parametrize("damage", ["garbage", "truncated"])
 def test_a_store_that_is_no_database_any_more_is_made_again(rows, damage):
     before = features.extract(rows, "mel", sample_rate=RATE)
-    (store,) = features.store_folder().glob("mel-*.sqlite")
-    data = store.read_bytes()
-    store.write_bytes(b"garbage" * 1000 if damage == "garbage" else data[: len(data) // 2])
+    (file,) = store.folder().glob("mel-*.sqlite")
+    data = file.read_bytes()
+    file.write_bytes(b"garbage" * 1000 if damage == "garbage" else data[: len(data) // 2])
     np.testing.assert_array_equal(features.extract(rows, "mel", sample_rate=RATE), before)
 
 
@@ -127,10 +128,10 @@ def test_a_long_extraction_does_not_lock_others_out(rows, monkeypatch):
     """While one extraction computes, another writes."""
     load = audio.load
 
-    def slow(path, rate):
+    def slow(path, *args, **how):
         if path == rows["path"][4]:
             features.extract(rows.head(1), "mel", sample_rate=RATE)
-        return load(path, rate)
+        return load(path, *args, **how)
 
     monkeypatch.setattr(audio, "load", slow)
     connect = sqlite3.connect
@@ -154,7 +155,7 @@ def test_an_undecodable_clip_is_named_and_the_rest_is_kept(rows, tmp_path, monke
     with_bad = pd.concat([bad_row, all_rows, bad_row.assign(sha256="y")], ignore_index=True)
     with pytest.raises(audio.AudioError, match="bad.wav.*And 1 more clips"):
         features.extract(with_bad, "mel", sample_rate=RATE)
-    monkeypatch.setattr(audio, "load", lambda *_: pytest.fail("finished clips were lost"))
+    monkeypatch.setattr(audio, "load", lambda *_, **__: pytest.fail("finished clips were lost"))
     features.extract(all_rows, "mel", sample_rate=RATE)
 
 

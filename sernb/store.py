@@ -1,0 +1,185 @@
+"""Floor 0: the feature store: one SQLite file for each feature and its settings, one row a clip.
+
+SQLite's transactions keep a file whole when a run is killed and when several run at once. A row's checksum covers all
+of it: what a disk has changed is noticed and made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import sqlite3
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import closing
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import platformdirs
+
+T = TypeVar("T")
+# Errors that another file in this place would meet too: no permission, busy for long, read-only, a disk that is full or
+# fails. After any other error of SQLite's the file is not what was written.
+OUTSIDE = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_NOLFS,
+}
+TURNS = 64  # how many sets of features may be extracted at a time
+
+
+class StoreError(OSError):
+    """A place where features cannot be kept, with the remedy."""
+
+
+def folder() -> Path:
+    """Where features are kept: `$SERNB_CACHE`, or the user's cache folder."""
+    return Path(os.environ.get("SERNB_CACHE") or platformdirs.user_cache_path("sernb")).expanduser() / "features"
+
+
+def place(recipe: dict, *, version: int) -> Path:
+    """The file of a feature and its settings, as this version of librosa and of the store computes it."""
+    described = json.dumps({**recipe, "librosa": version_of("librosa"), "store": version}, sort_keys=True)
+    return folder() / f"{recipe['feature']}-{hashlib.sha256(described.encode()).hexdigest()[:12]}.sqlite"
+
+
+def working(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
+    """Do some work on a store; one that is no longer what was written is put away, and the work begins anew.
+
+    Raises:
+        StoreError: The store cannot be read or written, with the remedy.
+    """
+    for last in (False, True):
+        try:
+            with closing(_open(path)) as there:
+                return work(there)
+        except sqlite3.DatabaseError as error:
+            if last or getattr(error, "sqlite_errorcode", 0) & 0xFF in OUTSIDE:
+                raise _trouble(path, str(error)) from error
+        _put_away(path)
+    raise AssertionError("unreachable")
+
+
+def _trouble(path: Path, reason: str) -> StoreError:
+    remedy = "Free some space, or set SERNB_CACHE to another folder that can be written"
+    return StoreError(f"the feature store {path}: {reason}. {remedy}; what was extracted before is kept.")
+
+
+def _put_away(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):  # another process was faster
+        path.replace(path.with_suffix(".damaged"))
+    path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _trouble(path, error.strerror) from error
+    # Others write for moments only; who waits this long waits for a machine that hangs.
+    there = sqlite3.connect(path, timeout=120)
+    there.execute(
+        "CREATE TABLE IF NOT EXISTS features(key TEXT PRIMARY KEY, frames INTEGER, shape TEXT, crc INTEGER, data BLOB)"
+    )
+    return there
+
+
+@contextlib.contextmanager
+def turn(keys: Iterable[str]) -> Iterator[None]:
+    """Wait until no other process extracts this very set; a process that dies gives its turn away.
+
+    Sets that differ do not wait for each other: a long extraction must not hold up a short one.
+    """
+    from filelock import FileLock
+
+    number = zlib.crc32("\n".join(sorted(keys)).encode("utf-8", "surrogateescape")) % TURNS
+    lock = FileLock(folder() / "turns" / f"{number:02}.lock")
+    try:
+        Path(lock.lock_file).parent.mkdir(exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise _trouble(folder(), error.strerror) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def lacking(there: sqlite3.Connection, keys: Iterable[str]) -> list[str]:
+    """Those of some keys that the store does not have."""
+    found = {key for (key,) in there.execute("SELECT key FROM features")}
+    return [key for key in keys if key not in found]
+
+
+def put(there: sqlite3.Connection, done: list[tuple[str, int, np.ndarray]]) -> None:
+    """Write and forget what is done: a killed run keeps it, and others are locked out for no longer than this takes."""
+    there.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?, ?)", [_row(*one) for one in done])
+    there.commit()
+    done.clear()
+
+
+def drop(there: sqlite3.Connection, keys: Iterable[str]) -> None:
+    """Forget some arrays."""
+    there.executemany("DELETE FROM features WHERE key = ?", [(key,) for key in keys])
+    there.commit()
+
+
+def _row(key: str, frames: int, array: np.ndarray) -> tuple:
+    data, shape = array.astype("<f4").tobytes(), json.dumps(array.shape)
+    return key, frames, shape, _checksum(key, frames, shape, data), data
+
+
+def _checksum(key: str, frames: int, shape: str, data: bytes) -> int:
+    return zlib.crc32(data, zlib.crc32(f"{key} {frames} {shape}".encode()))
+
+
+def assemble(there: sqlite3.Connection, keys: list[str]) -> tuple[np.ndarray, list[str]]:
+    """The arrays of all keys, pictures padded to the longest clip's frames; and the keys found damaged."""
+    known = _sizes(there, set(keys))
+    if damaged := [key for key in keys if key not in known]:
+        return np.empty(0), damaged
+    frames, shape = max(known[key][0] for key in keys), known[keys[0]][1]
+    out = np.zeros((len(keys), *shape[:-1], frames or shape[-1]), dtype=np.float32)
+    for i, key in enumerate(keys):
+        if (array := _get(there, key)) is None:
+            damaged.append(key)
+            continue
+        array = array[..., :frames] if frames else array
+        out[i, ..., : array.shape[-1]] = array
+        out[i, ..., array.shape[-1] :] = array[..., -1:]
+    return out, damaged
+
+
+def _sizes(there: sqlite3.Connection, keys: set[str]) -> dict[str, tuple[int, list[int]]]:
+    """Frames and shape of the arrays of some keys, without those that contradict themselves or the others."""
+    found = {}
+    for key, frames, text, size in there.execute("SELECT key, frames, shape, length(data) FROM features"):
+        with contextlib.suppress(ValueError, TypeError, LookupError):
+            shape = json.loads(text)
+            whole = min(shape) > 0 and math.prod(shape) * 4 == size
+            if key in keys and whole and 0 <= frames <= shape[-1]:
+                found[key] = frames, shape
+    usual = Counter(tuple(shape[:-1]) for _, shape in found.values()).most_common(1)
+    return {key: sizes for key, sizes in found.items() if tuple(sizes[1][:-1]) == usual[0][0]}
+
+
+def _get(there: sqlite3.Connection, key: str) -> np.ndarray | None:
+    """The stored array, or None if it is not what was stored."""
+    row = there.execute("SELECT frames, shape, crc, data FROM features WHERE key = ?", (key,)).fetchone()
+    if row is None or not isinstance(row[3], bytes) or _checksum(key, *row[:2], row[3]) != row[2]:
+        return None
+    return np.frombuffer(row[3], "<f4").reshape(json.loads(row[1]))

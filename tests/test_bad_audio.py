@@ -1,0 +1,310 @@
+"""Files that are not the audio their names promise: each is named with its reason, and training goes on without it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import tone
+from conftest import write
+from typer.testing import CliRunner
+
+from sernb import audio
+from sernb import corpora
+from sernb import decoding
+from sernb import features
+from sernb.cli import app
+
+RATE = 16000
+LONG_NAME = "n" * 196 + ".wav"
+NAMES = ["a name with spaces.wav", "café ñ ü.wav", "😀 happy 👩‍🔬.wav", "two\nlines.wav", LONG_NAME, "\x1b[31mred.wav"]
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("SERNB_CACHE", str(tmp_path / "cache"))
+
+
+def sound(path: Path, seconds: float = 0.3, rate: int = RATE, channels: int = 1, **options) -> Path:
+    signal = tone(seconds, rate, 150 + len(path.name))
+    return write(path, np.stack([signal] * channels, axis=1), rate, **options)
+
+
+def cut(path: Path, bytes_left: int, **options) -> Path:
+    sound(path, 1.0, **options)
+    path.write_bytes(path.read_bytes()[:bytes_left])
+    return path
+
+
+def spoilt(path: Path, value: float) -> Path:
+    signal = tone(0.3, RATE)
+    signal[100] = value
+    return write(path, signal, RATE, subtype="FLOAT")
+
+
+def linked(path: Path, to: str) -> Path:
+    path.symlink_to(to)
+    return path
+
+
+def piped(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
+
+
+def text(path: Path, content: str) -> Path:
+    path.write_text(content)
+    return path
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+UNUSABLE = {
+    "empty.wav": (lambda path: text(path, ""), "cannot be decoded: it is empty (0 bytes)"),
+    "text.wav": (lambda path: text(path, "plain text"), "cannot be decoded: Format not recognised"),
+    "pointer.wav": (lambda path: text(path, POINTER), "is a Git LFS pointer in place of the audio: `git lfs pull`"),
+    "header.wav": (lambda path: cut(path, 44), "holds no samples"),
+    "stub.wav": (lambda path: cut(path, 20), "cannot be decoded: Error in WAV/W64/RF64 file. Malformed"),
+    "cut.wav": (lambda path: cut(path, 44 + RATE), "is cut off: 0.50 of 1.00 s are there"),
+    "cut.aiff": (lambda path: cut(path, RATE), "is cut off: 0.50 of 1.00 s are there"),
+    "cut.flac": (lambda path: cut(path, 5000), "cannot be decoded: flac decoder lost sync"),
+    "cut.ogg": (lambda path: cut(path, 3000), "cannot be decoded: Supported file format but file is malformed"),
+    "nan.wav": (lambda path: spoilt(path, np.nan), "holds NaN or infinite samples"),
+    "infinite.wav": (lambda path: spoilt(path, -np.inf), "holds NaN or infinite samples"),
+    "huge.wav": (lambda path: spoilt(path, 1e30), "holds samples of up to 1e+30 times full scale"),
+    "silent.wav": (lambda path: write(path, np.zeros(RATE), RATE), "is silent throughout"),
+    "click.wav": (lambda path: write(path, np.array([0.1]), RATE), "is too short (0.0001 s)"),
+    "minutes.wav": (
+        lambda path: write(path, np.tile(tone(1, 4000), 600), 4000),
+        "lasts 600 s: cut it into clips of at most 60 s (all are padded to the longest)",
+    ),
+    "loop.wav": (lambda path: linked(path, path.name), "is a link that leads back to itself"),
+    "nowhere.wav": (lambda path: linked(path, "gone.wav"), "is a link to nothing"),
+}
+ODD = {
+    "bits-8.wav": (lambda path: sound(path, subtype="PCM_U8"), "8-bit samples"),
+    "bits-24.wav": (lambda path: sound(path, subtype="PCM_24"), ""),
+    "rate-96000.wav": (lambda path: sound(path, rate=96000), ""),
+    "rate-4000.wav": (lambda path: sound(path, rate=4000), "4000 Hz"),
+    "channels-6.wav": (lambda path: sound(path, channels=6), "6 channels, averaged"),
+    "short.wav": (lambda path: sound(path, 0.05), "lasts 0.050 s"),
+    "integers.wav": (lambda path: spoilt(path, 32768.0), "samples of up to 32768 times full scale"),
+}
+
+
+def manifest(root: Path, names: list[str]) -> Path:
+    quoted = "".join('"{}",{},S{}\n'.format(name, "sad" if i % 2 else "happy", i % 5) for i, name in enumerate(names))
+    (root / "manifest.csv").write_text(f"file,emotion,speaker\n{quoted}", encoding="utf-8", newline="")
+    return root
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Every bad and every odd file, and sound ones of every odd name, in a local corpus."""
+    root = tmp_path / "corpus"
+    root.mkdir()
+    for name, (make, _) in {**UNUSABLE, **ODD}.items():
+        make(root / name)
+    for name in NAMES:
+        sound(root / name)
+    return manifest(root, [*UNUSABLE, *ODD, *NAMES])
+
+
+def test_each_bad_file_has_its_reason_and_each_odd_one_its_note(corpus):
+    found = corpora.check(corpora.load("local", corpus)).set_index("clip")
+    for name, (_, reason) in UNUSABLE.items():
+        assert found.loc[name, "problem"].startswith(reason), (name, found.loc[name, "problem"])
+        assert str(corpus) not in found.loc[name, "problem"]
+    for name, (_, odd) in ODD.items():
+        assert (found.loc[name, "problem"], found.loc[name, "odd"]) == ("", odd), name
+    assert (found.loc[NAMES, ["problem", "odd"]] == "").all(axis=None)
+
+
+def test_check_says_each_in_a_line(corpus):
+    said = CliRunner().invoke(app, ["check", "local", "--data-dir", str(corpus)])
+    assert said.exit_code == 1 and "Traceback" not in said.output
+    lines = said.stdout.splitlines()
+    assert f"{len(UNUSABLE) + len(ODD) + len(NAMES)} clips, {len(UNUSABLE)} unusable" in said.stdout
+    for name, (_, reason) in UNUSABLE.items():
+        assert sum(line.strip().startswith(f"{name}: {reason}") for line in lines) == 1, name
+    assert "  bits-8.wav: 8-bit samples" in lines
+
+
+def test_a_name_with_a_newline_or_a_colour_stays_in_its_line(tmp_path):
+    root = tmp_path / "corpus"
+    root.mkdir()
+    for name in NAMES:
+        (root / name).touch()
+    said = CliRunner().invoke(app, ["check", "local", "--data-dir", str(manifest(root, NAMES))]).stdout
+    assert "  two\\nlines.wav: cannot be decoded" in said and "\x1b[31m" not in said
+    assert f"  {LONG_NAME}: cannot be decoded" in said and "  café ñ ü.wav: cannot" in said
+
+
+@pytest.mark.parametrize("feature", list(features.FEATURES))
+def test_training_leaves_out_what_check_lists_and_says_how_many(corpus, feature):
+    table = corpora.load("local", corpus)
+    kept, out = features.usable(table, feature, sample_rate=RATE, n_jobs=1 if feature != "mel" else 2)
+    checked = corpora.check(table).set_index("clip")
+    assert set(out["clip"]) == set(UNUSABLE) and set(kept["clip"]) == {*ODD, *NAMES}
+    assert dict(zip(out["clip"], out["problem"], strict=True)) == checked.loc[out["clip"], "problem"].to_dict()
+    told = features.left_out(kept, out)
+    assert told.startswith(f"**Left out:** {len(UNUSABLE)} of {len(table)} clips (") and "2 is cut off" in told
+    assert ".wav" not in told and "S1" not in told
+    assert len(features.extract(kept, feature, sample_rate=RATE, n_jobs=1)) == len(kept)
+
+
+def test_strict_stops_and_names_them(corpus):
+    table = corpora.load("local", corpus)
+    with pytest.raises(audio.AudioError, match=rf"^{len(UNUSABLE)} of {len(table)} clips cannot be used:\n") as stopped:
+        features.usable(table, "mfcc", sample_rate=RATE, n_jobs=1, strict=True)
+    assert len(str(stopped.value).splitlines()) == 7
+    kept, out = features.usable(table[table["clip"].isin(NAMES)], "mfcc", sample_rate=RATE, n_jobs=1, strict=True)
+    assert len(kept) == len(NAMES) and out.empty and features.left_out(kept, out) == ""
+
+
+def test_nothing_usable_is_an_error(corpus):
+    table = corpora.load("local", corpus)
+    with pytest.raises(audio.AudioError, match="1 of 1 clips cannot be used:\nempty.wav: "):
+        features.usable(table[table["clip"] == "empty.wav"], "mfcc", sample_rate=RATE, n_jobs=1)
+
+
+def test_what_usable_has_extracted_is_not_decoded_again(corpus, monkeypatch):
+    table = corpora.load("local", corpus)
+    kept, _ = features.usable(table, "mel", sample_rate=RATE, n_jobs=1)
+    decoded = []
+    load = audio.load
+    monkeypatch.setattr(audio, "load", lambda path, *args, **how: decoded.append(path) or load(path, *args, **how))
+    features.extract(kept, "mel", sample_rate=RATE, n_jobs=1)
+    assert decoded == []
+    features.usable(table, "mel", sample_rate=RATE, n_jobs=1)
+    assert {Path(path).name for path in decoded} <= set(UNUSABLE), "only the bad ones are tried again"
+
+
+@pytest.mark.parametrize("kind", audio.AUGMENTATIONS)
+@pytest.mark.parametrize("name", list(ODD))
+def test_odd_clips_can_be_augmented(corpus, name, kind):
+    signal = audio.load(corpus / name, RATE, training=True)
+    altered = audio.augment(signal, RATE, kind, seed=1)
+    assert np.isfinite(altered).all()
+
+
+def test_a_clip_that_vanishes_after_the_table_was_made_is_left_out(corpus):
+    table = corpora.load("local", corpus)
+    (corpus / NAMES[0]).unlink()
+    _, out = features.usable(table, "mfcc", sample_rate=RATE, n_jobs=1)
+    assert out.set_index("clip").loc[NAMES[0], "problem"] == "is not there any more"
+    checked = corpora.check(table).set_index("clip")
+    assert checked.loc[NAMES[0], "problem"] == "is not there any more"
+
+
+def test_what_could_not_be_read_at_first_is_nobodys_feature(tmp_path):
+    """Two clips that cannot be read have no content to tell them apart: neither may be given the other's feature."""
+    names = ["a.wav", "b.wav", "c.wav"]
+    for name in names:
+        sound(tmp_path / name)
+    table = corpora.load("local", manifest(tmp_path, names))
+    table["sha256"] = ["", "", table["sha256"][2]]
+    kept, out = features.usable(table, "mfcc", sample_rate=RATE, n_jobs=1)
+    assert list(kept["clip"]) == ["c.wav"] and out["problem"].str.contains("load it again").all()
+
+
+@contextlib.contextmanager
+def somebody():
+    """Root may read everything: be nobody for a while, in a folder of nobody's own."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    root = os.geteuid() == 0
+    try:
+        if root:
+            os.chown(folder, 65534, 65534)
+            os.seteuid(65534)
+        yield folder
+    finally:
+        if root:
+            os.seteuid(0)
+        for path in folder.rglob("*"):
+            path.is_dir() and path.chmod(0o700)
+        shutil.rmtree(folder)
+
+
+def test_a_file_that_may_not_be_read_is_named_and_left_out(monkeypatch):
+    with somebody() as root:
+        monkeypatch.setenv("SERNB_CACHE", str(root / "cache"))
+        for name in ("a.wav", "b.wav"):
+            sound(root / name)
+        table = corpora.load("local", manifest(root, ["a.wav", "b.wav"]))
+        (root / "a.wav").chmod(0)
+        table = corpora.load("local", root)
+        assert list(corpora.check(table)["problem"]) == ["cannot be read: Permission denied", ""]
+        assert list(features.usable(table, "mel", sample_rate=RATE, n_jobs=1)[0]["clip"]) == ["b.wav"]
+
+
+def test_a_folder_that_may_not_be_listed_does_not_shrink_the_corpus_unsaid():
+    with somebody() as root:
+        for actor in ("Actor_01", "Actor_02"):
+            sound(root / actor / f"03-01-05-01-02-01-{actor[-2:]}.wav")
+        (root / "Actor_02").chmod(0)
+        with pytest.raises(corpora.CorpusError, match=r"Actor_02: cannot be listed \(Permission denied\)"):
+            corpora.load("ravdess", root)
+
+
+def test_pipes_sockets_and_links_to_folders_do_not_hold_anything_up(tmp_path):
+    good = sound(tmp_path / "1001_IEO_ANG_HI.wav")
+    piped(tmp_path / "1001_IEO_DIS_HI.wav")
+    with socket.socket(socket.AF_UNIX) as listening, contextlib.chdir(tmp_path):
+        listening.bind("1001_IEO_FEA_HI.wav")
+        (tmp_path / "again").symlink_to(tmp_path)
+        table = corpora.load("crema", tmp_path)
+    assert list(table["clip"]) == [good.name, "1001_IEO_DIS_HI.wav", "1001_IEO_FEA_HI.wav"]
+    assert list(corpora.check(table)["problem"]) == ["", *["is no regular file"] * 2]
+
+
+def test_a_folder_whose_name_is_not_utf8_is_named(tmp_path):
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(folder)
+    sound(tmp_path / "1001_IEO_ANG_HI.wav").rename(os.fsdecode(folder + b"/1001_IEO_ANG_HI.wav"))
+    with pytest.raises(corpora.CorpusError, match=r"caf\\udce9/1001_IEO_ANG_HI.wav: this name is not UTF-8"):
+        corpora.load("crema", tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".aiff"])
+def test_flipped_bytes_are_an_answer_and_never_a_crash(tmp_path, suffix):
+    whole = sound(tmp_path / f"whole{suffix}").read_bytes()
+    chance = random.Random(suffix)
+    for _ in range(150):
+        data = bytearray(whole[: chance.choice((len(whole), chance.randrange(len(whole))))])
+        for _ in range(chance.randrange(4)):
+            if data:
+                data[chance.randrange(min(len(data), chance.choice((60, len(data)))))] = chance.randrange(256)
+        path = tmp_path / f"flipped{suffix}"
+        path.write_bytes(data)
+        found = decoding.read(path, longest=decoding.LONGEST)
+        assert found.broken or found.unfit or np.isfinite(found.signal).all()
+        if not (found.broken or found.unfit):
+            assert np.isfinite(features.mfcc(audio.load(path, RATE, training=True), RATE)).all()
+
+
+def test_a_streamed_wav_that_announces_no_length_is_whole(tmp_path):
+    data = sound(tmp_path / "a.wav", 1.0).read_bytes()
+    for announced in (b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f"):
+        (tmp_path / "a.wav").write_bytes(data[:40] + announced + data[44:])
+        found = decoding.read(tmp_path / "a.wav")
+        assert (found.broken, found.unfit, len(found.signal)) == ("", "", RATE)
+
+
+@pytest.mark.real
+def test_real_clips_are_neither_unusable_nor_odd(real):
+    for name, folder in (("ravdess", "ravdess_48k"), ("ravdess", "ravdess"), ("crema", "crema")):
+        found = corpora.check(corpora.load(name, real(folder)))
+        assert (found[["problem", "odd"]] == "").all(axis=None)
+
+
+def test_soundfile_tells_in_its_log_what_is_cut_off(tmp_path):
+    """`decoding` reads libsndfile's log; a release that words it otherwise must not go unnoticed."""
+    assert "data : 32000 (should be 16000)" in soundfile.info(cut(tmp_path / "a.wav", 44 + RATE)).extra_info

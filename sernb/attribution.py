@@ -49,7 +49,8 @@ def occlusion(
 
     Zeiler and Fergus 2014, doi 10.1007/978-3-319-10590-1_53. Usual is the mean of each band over the training rows or,
     for a network whose inputs were not standardised, over the clip. Patches overlap by half; each part of the map is
-    the mean over the patches that cover it.
+    the mean over the patches that cover it. A network that is very sure loses little by any one patch: look at the
+    scale, and try larger ones.
 
     Args:
         run: What `prediction.load` returns.

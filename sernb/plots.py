@@ -478,9 +478,9 @@ def grid(
 
 LINES = ((TRAIN, "-", "o"), (VALIDATION, "--", "s"), ("black", ":", "^"), (CLAIM, "-.", "D"))
 LEVEL = {
-    "dB SNR": "noise: SNR against the speech (dB)",
+    "dB SNR": "SNR against the speech (dB)",
     "dB": "gain (dB), clipped at full scale",
-    "s": "speech lost (s); 0: its silence alone",
+    "s": "speech lost (s); 0: silence alone",
 }
 
 
@@ -498,7 +498,9 @@ def robustness(curves: pd.DataFrame, *, score: str = "uar") -> Figure:
 
     levelled = curves[curves["level"].notna()]
     single = curves[curves["level"].isna()]
-    panels = [*levelled.groupby("distortion", sort=False), ("Undistorted, a telephone, codecs", single)]
+    panels = list(levelled.groupby("distortion", sort=False))
+    if (single["distortion"] != "none").any() or not panels:
+        panels.append(("without a level", single))
     lines = -(-len(panels) // 3)
     size = (9.5, 0.5 + 2.5 * lines)
     figure, axes = plt.subplots(lines, min(3, len(panels)), figsize=size, sharey=True, layout="constrained")
@@ -527,16 +529,11 @@ def _robustness_panel(part: pd.DataFrame, curves: pd.DataFrame, score: str, ax: 
         own = part[part["model"] == model]
         x = places[own.index] + 0.02 * width * (i - (len(models) - 1) / 2)
         ends = np.nan_to_num(np.abs(own[[f"{score}_low", f"{score}_high"]].to_numpy().T - own[score].to_numpy()))
-        how = {
-            "color": colour,
-            "linestyle": line if levelled else "",
-            "marker": mark,
-            "markersize": 4,
-            "linewidth": 1.2,
-        }
-        ax.errorbar(x, own[score], yerr=ends, capsize=2, elinewidth=0.8, label=model, **how)
-        clean = curves.loc[(curves["model"] == model) & (curves["distortion"] == "none"), score]
-        ax.axhline(clean.iloc[0], color=colour, linestyle=line, linewidth=0.6, label=f"{model}, undistorted")
+        how = {"color": colour, "linestyle": line if levelled else "", "marker": mark, "markersize": 4}
+        ax.errorbar(x, own[score], yerr=ends, capsize=2, linewidth=1.2, elinewidth=0.8, label=model, **how)
+        clean = curves[(curves["model"] == model) & (curves["distortion"] == "none")]
+        for height in clean[score]:
+            ax.axhline(height, color=colour, linestyle=line, linewidth=0.6, label=f"{model}, undistorted")
     ax.axhline(part["chance"].iloc[0], color="black", linestyle=(0, (1, 2)), linewidth=1.2, label="chance")
     if levelled:
         unit = part["unit"].iloc[0]
@@ -544,7 +541,8 @@ def _robustness_panel(part: pd.DataFrame, curves: pd.DataFrame, score: str, ax: 
         if unit == "dB SNR":
             ax.invert_xaxis()  # as everywhere else, worse is further right
     else:
-        ax.set_xticks(range(len(names)), names, rotation=35, ha="right")
+        said = ["undistorted" if name == "none" else name for name in names]
+        ax.set_xticks(range(len(names)), said, rotation=35, ha="right")
         ax.grid(visible=False, axis="x")
 
 
@@ -552,25 +550,29 @@ def heard(told: Attribution, *, title: str = "") -> Figure:
     """What a network was given of a clip, and beside it which parts of that its answer hangs on.
 
     Orange with solid lines speaks for the answer, purple with dashed ones against it; the lines are at half of the
-    strongest effect. A clip that was padded ends at the upright line.
+    strongest effect. A clip that was padded ends at the upright line. A map of points is drawn blurred.
 
     Args:
         told: What `attribution.occlusion` or `attribution.gradient` returns.
         title: Above both, such as the true emotion; the answer and its probability stand there anyway.
     """
     import matplotlib.pyplot as plt
+    from scipy.ndimage import gaussian_filter
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 2.9), sharex=True, sharey=True, layout="constrained")
-    seconds = told.effect.columns.to_numpy()
-    span = (0, seconds[-1] + seconds[1], -0.5, len(told.effect) - 0.5)
+    seconds, effect = told.effect.columns.to_numpy(), told.effect.to_numpy()
+    effect = effect if told.method == "occlusion" else gaussian_filter(effect, 2)
+    span = (0, seconds[-1] + seconds[1], -0.5, len(effect) - 0.5)
     how = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "extent": span}
-    strongest = np.abs(told.effect.to_numpy()).max() or 1
+    strongest = np.abs(effect).max() or 1
     low, high = np.percentile(told.picture, (1, 99))  # the first coefficient, the level, would drown the others
     given = left.imshow(told.picture, cmap="magma", vmin=low, vmax=high, **how)
-    effect = right.imshow(told.effect, cmap="PuOr_r", vmin=-strongest, vmax=strongest, **how)
-    _half_lines(told.effect.to_numpy(), strongest, span, (left, right))
-    figure.colorbar(given, ax=left, label="as the network is given it")
-    figure.colorbar(effect, ax=right, label="probability lost without it")
+    lost = right.imshow(effect, cmap="PuOr_r", vmin=-strongest, vmax=strongest, **how)
+    _half_lines(effect, strongest, span, (left, right))
+    figure.colorbar(given, ax=left)
+    figure.colorbar(lost, ax=right, label="probability lost without it")
+    left.set_title("As the network is given it", fontsize=10)
+    right.set_title(f"What the answer hangs on: {told.method}", fontsize=10)
     for ax in (left, right):
         ax.grid(visible=False)
         ax.set(xlabel="time (s)")
@@ -583,7 +585,7 @@ def heard(told: Attribution, *, title: str = "") -> Figure:
 
 
 def _half_lines(effect: np.ndarray, strongest: float, span: tuple[float, ...], axes: Sequence[Axes]) -> None:
-    """Lines around what has at least half of the strongest effect; a map of points is too ragged for any."""
+    """Lines around what has at least half of the strongest effect."""
     bands, frames = effect.shape
     x = span[0] + (np.arange(frames) + 0.5) * (span[1] - span[0]) / frames
     for ax, colour in zip(axes, ("white", "black"), strict=True):

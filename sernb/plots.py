@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from sernb.attribution import Attribution
+
 # Study A's colours; calm, which it lacks, is a teal that keeps clear of neutral's green and sad's blue.
 COLOURS = {
     "angry": "#C00808",
@@ -511,3 +513,133 @@ def doubt(
     ax.set(xlabel="\n".join([names[score], "; ".join(told)]).strip(), title=title)
     ax.grid(visible=False, axis="y")
     return ax
+
+
+# what a score and an answer hang on
+
+LINES = ((TRAIN, "-", "o"), (VALIDATION, "--", "s"), ("black", ":", "^"), (CLAIM, "-.", "D"))
+LEVEL = {
+    "dB SNR": "SNR against the speech (dB)",
+    "dB": "gain (dB), clipped at full scale",
+    "s": "speech lost (s); 0: silence alone",
+}
+
+
+def robustness(curves: pd.DataFrame, *, score: str = "uar") -> Figure:
+    """A score against the level of each distortion, with its interval, the undistorted score and chance.
+
+    A line a model, told apart by colour, dashes and marks; thin and level is its undistorted score. What has no level
+    shares the last panel.
+
+    Args:
+        curves: What `robustness.curves` returns.
+        score: `uar` or `accuracy`.
+    """
+    import matplotlib.pyplot as plt
+
+    levelled = curves[curves["level"].notna()]
+    single = curves[curves["level"].isna()]
+    panels = list(levelled.groupby("distortion", sort=False))
+    if (single["distortion"] != "none").any() or not panels:
+        panels.append(("without a level", single))
+    lines = -(-len(panels) // 3)
+    size = (9.5, 0.5 + 2.5 * lines)
+    figure, axes = plt.subplots(lines, min(3, len(panels)), figsize=size, sharey=True, layout="constrained")
+    axes = np.atleast_1d(axes).ravel()
+    for ax, (name, part) in zip(axes, panels, strict=False):
+        _robustness_panel(part, curves, score, ax)
+        ax.set_title(name[0].upper() + name[1:])
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
+    for ax in axes[:: min(3, len(panels))]:
+        ax.set_ylabel({"uar": "UAR"}.get(score, score))
+    axes[0].set_ylim(0, min(1, 1.08 * curves[[score, f"{score}_high"]].max(axis=None)))
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def _robustness_panel(part: pd.DataFrame, curves: pd.DataFrame, score: str, ax: Axes) -> None:
+    names = list(part["distortion"].unique())
+    levelled = part["level"].notna().any()
+    places = part["level"] if levelled else part["distortion"].map(names.index)
+    width = places.max() - places.min() or 1
+    models = curves["model"].unique()
+    for i, model in enumerate(models):
+        colour, line, mark = LINES[i % len(LINES)]
+        own = part[part["model"] == model]
+        x = places[own.index] + 0.02 * width * (i - (len(models) - 1) / 2)
+        ends = np.nan_to_num(np.abs(own[[f"{score}_low", f"{score}_high"]].to_numpy().T - own[score].to_numpy()))
+        how = {"color": colour, "linestyle": line if levelled else "", "marker": mark, "markersize": 4}
+        ax.errorbar(x, own[score], yerr=ends, capsize=2, linewidth=1.2, elinewidth=0.8, label=model, **how)
+        clean = curves[(curves["model"] == model) & (curves["distortion"] == "none")]
+        for height in clean[score]:
+            ax.axhline(height, color=colour, linestyle=line, linewidth=0.6, label=f"{model}, undistorted")
+    ax.axhline(part["chance"].iloc[0], color="black", linestyle=(0, (1, 2)), linewidth=1.2, label="chance")
+    if levelled:
+        unit = part["unit"].iloc[0]
+        ax.set(xlabel=LEVEL.get(unit, unit), xticks=sorted(part["level"].unique()))
+        if unit == "dB SNR":
+            ax.invert_xaxis()  # as everywhere else, worse is further right
+    else:
+        said = ["undistorted" if name == "none" else name for name in names]
+        ax.set_xticks(range(len(names)), said, rotation=35, ha="right")
+        ax.grid(visible=False, axis="x")
+
+
+def heard(told: Attribution, *, title: str = "") -> Figure:
+    """What a network was given of a clip, and beside it which parts of that its answer hangs on.
+
+    Orange with solid lines speaks for the answer, purple with dashed ones against it; the lines are at half of the
+    strongest effect. A clip that was padded ends at the upright line. A map of points is drawn blurred.
+
+    Args:
+        told: What `attribution.occlusion` or `attribution.gradient` returns.
+        title: Above both, such as the true emotion; the answer and its probability stand there anyway.
+    """
+    import matplotlib.pyplot as plt
+    from scipy.ndimage import gaussian_filter
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 2.9), sharex=True, sharey=True, layout="constrained")
+    seconds, effect = told.effect.columns.to_numpy(), told.effect.to_numpy()
+    effect = effect if told.method == "occlusion" else gaussian_filter(effect, 2)
+    span = (0, seconds[-1] + seconds[1], -0.5, len(effect) - 0.5)
+    how = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "extent": span}
+    strongest = np.abs(effect).max() or 1
+    low, high = np.percentile(told.picture, (1, 99))  # the first coefficient, the level, would drown the others
+    given = left.imshow(told.picture, cmap="magma", vmin=low, vmax=high, **how)
+    lost = right.imshow(effect, cmap="PuOr_r", vmin=-strongest, vmax=strongest, **how)
+    _half_lines(effect, strongest, span, (left, right))
+    figure.colorbar(given, ax=left)
+    figure.colorbar(lost, ax=right, label="probability lost without it")
+    left.set_title("As the network is given it", fontsize=10)
+    right.set_title(f"What the answer hangs on: {told.method}", fontsize=10)
+    for ax in (left, right):
+        ax.grid(visible=False)
+        ax.set(xlabel="time (s)")
+        if told.seconds < span[1]:
+            ax.axvline(told.seconds, color="white" if ax is left else "black", linewidth=1)
+    _name_bands(told.effect.index, left)
+    said = f"answer {told.label} ({told.probability:.2f})"
+    figure.suptitle(f"{title}: {said}" if title else said, weight="bold", fontsize=10)
+    return figure
+
+
+def _half_lines(effect: np.ndarray, strongest: float, span: tuple[float, ...], axes: Sequence[Axes]) -> None:
+    """Lines around what has at least half of the strongest effect."""
+    bands, frames = effect.shape
+    x = span[0] + (np.arange(frames) + 0.5) * (span[1] - span[0]) / frames
+    for ax, colour in zip(axes, ("white", "black"), strict=True):
+        for sign, line in ((1, "solid"), (-1, "dashed")):
+            if (sign * effect).max() > strongest / 2:
+                where = (x, np.arange(bands), sign * effect, [strongest / 2])
+                ax.contour(*where, colors=colour, linestyles=line, linewidths=0.9)
+
+
+def _name_bands(bands: pd.Index, ax: Axes) -> None:
+    ax.set_ylabel(bands.name)
+    if "Hz" not in bands.name:
+        return
+    hertz = [hz for hz in (500, 1000, 2000, 4000, 8000) if hz < bands[-1]]
+    places = np.interp(hertz, bands, np.arange(len(bands)))
+    ax.set_yticks(places, [f"{hz / 1000:g}k" if hz > 999 else str(hz) for hz in hertz])

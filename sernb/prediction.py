@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,6 +138,39 @@ def _speakers(run: Finished, side: str) -> str:
     return f"{number} speaker{'s' * (number != 1)}"
 
 
+def tested(run: Finished, data_dir: str | Path = "") -> pd.DataFrame:
+    """The clips that a run was tested on, with what it answered: recordings only, no augmented copies.
+
+    Args:
+        run: What `load` returned.
+        data_dir: Where the corpus lies; empty for where the run had it, or to look it up (see `corpora.locate`).
+
+    Returns:
+        One row a clip: the columns of the clip table, then `truth`, `prediction` and a probability for each label.
+
+    Raises:
+        PredictionError: The corpus there lacks a clip of the run.
+    """
+    told = results.predictions(run.folder)
+    told = told[(told["model"] == run.model.name) & (told["split"] == "test") & (told["copy"] == 0)]
+    corpus, given = _tested_corpus(run)
+    table = corpora.load(corpus, data_dir or given)
+    if len(strangers := told.loc[~told["clip"].isin(table["clip"]), "clip"]):
+        where = corpora.locate(corpus, data_dir or given)
+        raise PredictionError(
+            f"{run.folder} was tested on {strangers.iloc[0]}, which {where} has not "
+            f"(nor {len(strangers) - 1} more): give the folder of its corpus {corpus} as data_dir."
+        )
+    return table.merge(told[["clip", "truth", "prediction", *run.labels]], on="clip")
+
+
+def _tested_corpus(run: Finished) -> tuple[str, str]:
+    """The name of the corpus that a run was tested on, and the folder that its parameters give for it."""
+    elsewhere = run.result["split"].get("tested")
+    name, given = ("", "DATA_DIR") if elsewhere is None else (elsewhere["name"], "TEST_DATA_DIR")
+    return name or run.result["corpus"]["name"], run.result["parameters"].get(given, "")
+
+
 # a clip
 
 
@@ -150,10 +184,16 @@ def probabilities(run: Finished, signal: np.ndarray) -> pd.Series:
     Returns:
         One value a label; a clip longer than those of the run gives the mean over windows half overlapping.
     """
+    return batch(run, [signal]).iloc[0]
+
+
+def batch(run: Finished, signals: Sequence[np.ndarray]) -> pd.DataFrame:
+    """The `probabilities` of each of several clips: one row a clip, one column a label."""
     longest = run.inputs.frames * features.HOP_LENGTH - 1
-    if not run.inputs.frames or len(signal) <= longest:
-        return _outputs(run, [signal]).iloc[0]
-    return _outputs(run, [part for _, part in _windows(signal, longest, longest // 2)]).mean()
+    whole = lambda signal: not run.inputs.frames or len(signal) <= longest  # noqa: E731
+    parts = [[s] if whole(s) else [part for _, part in _windows(s, longest, longest // 2)] for s in signals]
+    clip = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    return _outputs(run, [part for each in parts for part in each]).groupby(clip).mean()
 
 
 def course(run: Finished, signal: np.ndarray, *, window: float = WINDOW, hop: float = HOP) -> pd.DataFrame:

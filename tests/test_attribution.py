@@ -1,0 +1,155 @@
+"""A map peaks where the answer comes from, and is not what an untrained network would give too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import tone
+from test_prediction import make_run
+
+from sernb import attribution
+from sernb import corpora
+from sernb import features
+from sernb import models
+from sernb import prediction
+
+RATE, BANDS, FRAMES = 16000, 40, 60
+REGION = np.s_[8:14, 20:32]
+MAPS = [attribution.occlusion, attribution.gradient]
+
+
+def hand_made(region: tuple = REGION, feature: str = "mel", *, standardised: bool = True) -> prediction.Finished:
+    """A network of one dense layer whose answer depends on nothing but the mean of one region of the picture."""
+    models.wake_backend()
+    import keras
+
+    weights = np.zeros((BANDS, FRAMES, 2), np.float32)
+    weights[(*region, 0)] = 4 / weights[(*region, 0)].size
+    shape = [keras.Input((BANDS, FRAMES, 1)), keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")]
+    model = keras.Sequential(shape, name="hand-made")
+    model.set_weights([weights.reshape(-1, 2), np.zeros(2, np.float32)])
+    learnt = (np.full(BANDS, -40, np.float32), np.full(BANDS, 20, np.float32)) if standardised else (None, None)
+    settings = {"mel": {"n_mels": BANDS}, "mfcc": {"n_mfcc": BANDS}}[feature]
+    inputs = features.Inputs(feature, RATE, settings, "db" if feature == "mel" else "pad", FRAMES, *learnt)
+    return prediction.Finished(Path("hand-made"), {"labels": ["angry", "sad"]}, model, inputs)
+
+
+@pytest.fixture(scope="module")
+def noise():
+    return 0.1 * np.random.default_rng(0).standard_normal(FRAMES * features.HOP_LENGTH - 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("map_of", MAPS)
+@pytest.mark.parametrize("region", [REGION, np.s_[30:36, 5:15]])
+def test_the_map_peaks_where_the_answer_comes_from(noise, map_of, region):
+    told = map_of(hand_made(region), noise)
+    effect = told.effect.to_numpy()
+    inside = np.zeros(effect.shape, bool)
+    inside[region] = True
+    assert effect.shape == (BANDS, FRAMES) == told.picture.shape
+    assert inside[np.unravel_index(effect.argmax(), effect.shape)]
+    assert effect[inside].mean() > 5 * np.abs(effect[~inside]).mean() and told.label == "angry"
+    against = map_of(hand_made(region), noise, "sad").effect.to_numpy()
+    np.testing.assert_allclose(against, -effect, atol=1e-5)
+
+
+def test_an_integrated_gradient_adds_up_to_what_it_explains(noise):
+    run = hand_made()
+    told = attribution.gradient(run, noise)
+    x = told.picture.to_numpy()[None]
+    both = attribution._probability(run, np.concatenate([x, 0 * x]).astype(np.float32), told.label)
+    assert both[1] == pytest.approx(0.5) and told.probability == pytest.approx(both[0])
+    assert told.effect.to_numpy().sum() == pytest.approx(both[0] - both[1], abs=1e-3)
+
+
+def test_without_training_means_the_clips_own_are_usual(noise):
+    run = hand_made(standardised=False)
+    x, usual = attribution._pictures(run, noise)
+    np.testing.assert_allclose(usual, np.repeat(x.mean(axis=1, keepdims=True), FRAMES, 1), rtol=1e-5)
+    assert not attribution._pictures(hand_made(), noise)[1].any()
+
+
+def test_the_axes_are_seconds_and_bands():
+    clip = np.concatenate([np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE), np.zeros(RATE // 2)]).astype(np.float32)
+    told = attribution.occlusion(hand_made(), clip)
+    loud = told.picture.loc[:, :0.9].mean(axis=1)
+    assert loud.idxmax() == pytest.approx(1000, rel=0.08) and told.picture.index.name == "mel band (Hz)"
+    assert told.picture.columns[1] == pytest.approx(features.HOP_LENGTH / RATE) and told.seconds == 1.5
+    assert told.picture.columns.name == "seconds" and told.method == "occlusion"
+    coefficients = attribution.occlusion(hand_made(feature="mfcc"), clip).effect.index
+    assert list(coefficients) == list(range(BANDS)) and coefficients.name == "MFCC coefficient"
+
+
+def test_every_part_is_covered_whatever_the_patch(noise):
+    for patch in ((0.01, 0.01), (0.3, 0.35), (1, 9), (5, 0.2)):
+        assert np.isfinite(attribution.occlusion(hand_made(), noise, patch=patch).effect.to_numpy()).all(), patch
+    whole = attribution.occlusion(hand_made(), noise, patch=(1, 9))
+    assert whole.effect.to_numpy() == pytest.approx(whole.probability - 0.5)
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return corpora.load("demo-local", max_clips=24, emotions=["angry", "calm", "sad"])
+
+
+def test_what_cannot_be_asked(tmp_path, noise, demo):
+    with pytest.raises(attribution.AttributionError, match="'happy'; it knows angry, sad"):
+        attribution.occlusion(hand_made(), noise, "happy")
+    numbers = prediction.load(make_run(tmp_path, demo, "numbers"))
+    for map_of in MAPS:
+        with pytest.raises(attribution.AttributionError, match="conv1d-b .* zcr_rms, two numbers .* mel or mfcc"):
+            map_of(numbers, tone(1, RATE))
+
+
+def test_an_untrained_network_gives_another_map(tmp_path, noise):
+    """Adebayo et al. 2018: a map that does not depend on the weights is a map of the picture."""
+    run = hand_made()
+    trained = attribution.occlusion(run, noise)
+    assert attribution.alike(trained, trained) == pytest.approx(1)
+    found = attribution.sanity(run, noise, networks=3)
+    assert found.abs().max() < 0.5 and list(found.index) == [0, 1, 2] and found.nunique() == 3
+
+
+def test_random_weights_are_seeded_and_leave_the_run_alone(tmp_path, demo):
+    run = prediction.load(make_run(tmp_path, demo, "pad"))
+    before = [one.copy() for one in run.model.get_weights()]
+    one, again, other = (attribution.randomised(run, seed=seed).model.get_weights() for seed in (1, 1, 2))
+    for a, b in zip(one, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.allclose(one[0], other[0]) and not np.allclose(one[0], before[0])
+    assert all((a == b).all() for a, b in zip(before, run.model.get_weights(), strict=True))
+    clip = tone(1, RATE)
+    for map_of in MAPS:
+        trained, untrained = (map_of(each, clip, "sad") for each in (run, attribution.randomised(run)))
+        assert attribution.alike(trained, untrained) < 0.8
+
+
+def test_examples_are_the_surest_right_and_wrong_answers():
+    told = pd.DataFrame(
+        [
+            ("a", "sad", "sad", 0.9, 0.1),
+            ("b", "sad", "sad", 0.8, 0.2),
+            ("c", "angry", "angry", 0.4, 0.6),
+            ("d", "angry", "sad", 0.7, 0.3),
+            ("e", "angry", "sad", 0.95, 0.05),
+            ("f", "sad", "", np.nan, np.nan),
+        ],
+        columns=["clip", "truth", "prediction", "sad", "angry"],
+    )
+    found = attribution.examples(told, 2)
+    assert list(found["clip"]) == ["a", "c", "e", "d"], "one of each emotion first"
+    assert list(found["right"]) == [True, True, False, False]
+    assert list(found["confidence"]) == [0.9, 0.6, 0.95, 0.7]
+    assert len(attribution.examples(told.iloc[:2], 5)) == 2
+
+
+def test_from_a_run_to_a_map(tmp_path, demo):
+    from sernb import audio
+
+    run = prediction.load(make_run(tmp_path, demo, "pad"))
+    row = attribution.examples(prediction.tested(run), 1).iloc[0]
+    told = attribution.occlusion(run, audio.load(row["path"], RATE))
+    assert told.label == row["prediction"] and told.probability == pytest.approx(row["confidence"], abs=2e-5)

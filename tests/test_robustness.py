@@ -1,0 +1,231 @@
+"""Distortions do as much as they say, and a run's curve begins at its own score."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import tone
+from scipy.signal import welch
+from test_prediction import make_run
+
+from sernb import audio
+from sernb import corpora
+from sernb import metrics
+from sernb import prediction
+from sernb import results
+from sernb import robustness
+
+RATE = 16000
+FEW = {"white noise": (20, 0), "gain": (0, 12), "end cut": (0.2,), "u-law": robustness.ONCE}
+
+
+@pytest.fixture(scope="module")
+def table():
+    return corpora.load("demo-ravdess", max_clips=48, emotions=["angry", "calm", "sad"])
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory, table):
+    return make_run(tmp_path_factory.mktemp("run"), table, "pad")
+
+
+@pytest.fixture(scope="module")
+def answers(run_dir):
+    return robustness.predictions(run_dir, distortions=FEW)
+
+
+@pytest.fixture(scope="module")
+def sentence():
+    """Half a second of silence, a second of tone, half of silence: speech to a meter of energy."""
+    silence = np.zeros(RATE // 2, np.float32)
+    return np.concatenate([silence, 0.2 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE), silence]).astype(np.float32)
+
+
+def power(signal):
+    return 10 * np.log10(np.square(signal, dtype=np.float64).mean())
+
+
+# what is speech
+
+
+def test_the_level_is_that_of_the_speech_however_much_silence_there_is(sentence):
+    alone = 10 * np.log10(0.2**2 / 2)
+    assert audio.speech_level(sentence, RATE) == pytest.approx(alone, abs=1)  # the hangover counts as speech
+    longer = np.pad(sentence, (3 * RATE, 5 * RATE))
+    assert audio.speech_level(longer, RATE) == pytest.approx(audio.speech_level(sentence, RATE), abs=0.01)
+    assert power(longer) < alone - 9, "over the whole clip it would be far lower"
+    hiss = longer + 0.005 * np.random.default_rng(0).standard_normal(len(longer))
+    assert audio.speech_level(hiss, RATE) == pytest.approx(alone, abs=1)
+    assert audio.speech_level(10 * sentence, RATE) == pytest.approx(20 + audio.speech_level(sentence, RATE), abs=0.01)
+
+
+def test_a_short_pause_belongs_to_the_speech_and_a_long_one_does_not():
+    word = tone(0.5, RATE)
+    short, long = (np.concatenate([word, np.zeros(int(s * RATE), np.float32), word]) for s in (0.15, 0.8))
+    assert audio.active(short, RATE).all()
+    spoken = audio.active(long, RATE)
+    assert 1 - spoken.mean() == pytest.approx((0.8 - audio.HANGOVER) / 1.8, abs=0.03)
+    assert audio.active(np.zeros(100, np.float32), RATE).all() and len(audio.active(word[:7], RATE)) == 7
+
+
+# how much
+
+
+@pytest.mark.parametrize("kind", ["white noise", "pink noise", "babble"])
+@pytest.mark.parametrize("level", [20, 0])
+def test_noise_has_the_snr_that_is_asked_for_against_the_speech(sentence, kind, level):
+    noise = audio.distort(sentence, RATE, kind, level, seed=3) - sentence
+    assert audio.speech_level(sentence, RATE) - power(noise) == pytest.approx(level, abs=0.05)
+    padded = np.pad(sentence, (0, 4 * RATE))
+    same = audio.distort(padded, RATE, kind, level, seed=3) - padded
+    assert power(same) == pytest.approx(power(noise), abs=0.1), "more silence makes no less noise"
+
+
+def test_noise_is_seeded_and_only_louder_at_a_lower_snr(sentence):
+    at = lambda level, seed: audio.distort(sentence, RATE, "babble", level, seed=seed) - sentence  # noqa: E731
+    np.testing.assert_array_equal(at(10, 1), at(10, 1))
+    assert np.abs(np.corrcoef(at(10, 1), at(10, 2))[0, 1]) < 0.1
+    np.testing.assert_allclose(at(0, 1), 10 * at(20, 1), atol=1e-5)
+
+
+def octaves(kind):
+    noise = audio.distort(tone(8, RATE), RATE, kind, 0, seed=1) - tone(8, RATE)
+    spectrum = np.abs(np.fft.rfft(noise)) ** 2
+    hertz = np.fft.rfftfreq(len(noise), 1 / RATE)
+    edges = (250, 500, 1000, 2000, 4000)
+    return [10 * np.log10(spectrum[(hertz >= low) & (hertz < 2 * low)].mean()) for low in edges[:-1]]
+
+
+def test_noises_have_their_colours():
+    assert np.diff(octaves("white noise")) == pytest.approx(0, abs=0.6)
+    assert np.diff(octaves("pink noise")) == pytest.approx(-3, abs=0.6)
+    assert octaves("babble")[0] - octaves("babble")[-1] > 12
+
+
+@pytest.mark.parametrize("level", [-12, -6, 0, 6, 12])
+def test_gain_clips_at_full_scale_and_nowhere_else(level):
+    signal = tone(0.5, RATE, level=0.4)
+    out, factor = audio.distort(signal, RATE, "gain", level), 10 ** (level / 20)
+    over = np.abs(signal * factor) > 1
+    np.testing.assert_allclose(out[~over], signal[~over] * factor, rtol=1e-5)
+    assert (np.abs(out) >= 1).sum() == over.sum() and (over.sum() > 100) == (level == 12)
+
+
+@pytest.mark.parametrize("lost", [0, 0.1, 0.4])
+def test_a_cut_takes_the_silence_and_so_much_speech(sentence, lost):
+    for kind in ("start cut", "end cut"):
+        left = audio.distort(sentence, RATE, kind, lost)
+        assert len(left) / RATE == pytest.approx(1.5 - lost, abs=0.04), kind
+    assert np.abs(audio.distort(sentence, RATE, "start cut", lost)[: RATE // 50]).max() > 0.1
+    assert np.abs(audio.distort(sentence, RATE, "end cut", lost)[-RATE // 50 :]).max() > 0.1
+    most = audio.distort(sentence, RATE, "start cut", 60)
+    assert len(most) / RATE == pytest.approx(0.6, abs=0.04), "a tenth of the speech is left"
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050])
+def test_a_telephone_passes_its_band_alone(rate):
+    noise = 0.1 * np.random.default_rng(0).standard_normal(2 * rate).astype(np.float32)
+    heard = audio.distort(noise, rate, "telephone")
+    hertz, before = welch(noise, rate, nperseg=1024, detrend=False)
+    change = 10 * np.log10(welch(heard, rate, nperseg=1024, detrend=False)[1] / before)
+    assert np.median(change[(hertz > 400) & (hertz < 3200)]) == pytest.approx(0, abs=0.5)
+    assert change[hertz < 150].max() < -40 and change[hertz > 3970].max() < -40 and len(heard) == len(noise)
+
+
+@pytest.mark.parametrize("codec", audio.CODECS)
+@pytest.mark.parametrize("rate", [16000, 22050])
+def test_a_codec_keeps_the_sound_in_its_place_and_loses_some(codec, rate):
+    time = np.arange(2 * rate) / rate
+    signal = (np.sin(2 * np.pi * 440 * time) * np.exp(-(((time - 1) / 0.3) ** 2))).astype(np.float32)
+    signal += 0.05 * np.random.default_rng(0).standard_normal(len(signal)).astype(np.float32)
+    heard = audio.distort(signal, rate, codec)
+    assert len(heard) == len(signal) and heard.dtype == np.float32 and np.isfinite(heard).all()
+    assert 3 < audio.snr(signal, heard) < 40
+    spectra = np.fft.rfft(heard, 2 * len(signal)) * np.conj(np.fft.rfft(signal, 2 * len(signal)))
+    lag = np.fft.irfft(spectra).argmax()
+    assert min(lag, 2 * len(signal) - lag) <= 0.001 * rate
+
+
+def test_minutes_of_vorbis_and_a_blink_of_each():
+    assert len(audio.distort(tone(150, RATE), RATE, "vorbis")) == 150 * RATE  # in one piece libsndfile crashes
+    for codec in audio.CODECS:
+        assert len(audio.distort(tone(0.01, RATE), RATE, codec)) == 160
+
+
+def test_an_unknown_distortion():
+    with pytest.raises(ValueError, match="echo.*white noise, .*u-law"):
+        audio.distort(tone(0.1, RATE), RATE, "echo", 1)
+
+
+# a run
+
+
+@pytest.mark.parametrize("kind", ["pad", "numbers", "db"])
+def test_the_undistorted_point_is_the_runs_own_score(tmp_path, table, run_dir, kind):
+    folder = run_dir if kind == "pad" else make_run(tmp_path, table, kind)
+    found = robustness.curves(folder, distortions={"gain": (0,)})
+    told = next(iter(results.read(folder)["models"].values()))
+    for name in (robustness.UNDISTORTED, "gain"):
+        row = found[found["distortion"] == name].iloc[0]
+        assert (row["uar"], row["accuracy"]) == (told["test"]["uar"], told["test"]["accuracy"])
+        assert [row["uar_low"], row["uar_high"]] == pytest.approx(told["ci95"]["uar"], nan_ok=True)
+    assert row["rows"] == results.read(folder)["split"]["test"] and row["chance"] == pytest.approx(1 / 3)
+
+
+def test_every_clip_answers_to_every_distortion(run_dir, table, answers):
+    clips = prediction.tested(prediction.load(run_dir))["clip"]
+    sizes = answers.groupby(["distortion", "level"], sort=False, dropna=False).size()
+    assert list(sizes) == [len(clips)] * 7
+    assert list(sizes.index.get_level_values(0)) == ["none", *["white noise"] * 2, *["gain"] * 2, "end cut", "u-law"]
+    assert set(answers["clip"]) == set(clips) and not answers.duplicated(["distortion", "level", "clip"]).any()
+    then = results.predictions(run_dir).set_index("clip")
+    now = answers[answers["distortion"] == "none"].set_index("clip")
+    np.testing.assert_allclose(now[corpora.labels(table)], then.loc[now.index, corpora.labels(table)], atol=2e-5)
+    pd.testing.assert_frame_equal(answers, robustness.predictions(run_dir, distortions=FEW), atol=1e-5)
+
+
+def test_the_scores_are_those_of_the_answers(answers):
+    found = robustness.scored(answers).set_index(["distortion", "level"])
+    part = answers[(answers["distortion"] == "white noise") & (answers["level"] == 0)]
+    matrix = metrics.confusion(part["truth"].to_numpy(), part["prediction"].to_numpy(), ["angry", "calm", "sad"])
+    assert found.loc[("white noise", 0), "uar"] == metrics.uar(matrix)
+    assert found.loc[("white noise", 0), "unit"] == "dB SNR"
+    mute = answers.assign(prediction=answers["prediction"].where(answers["distortion"] == "none", ""))
+    worst = robustness.scored(mute).set_index("distortion")["accuracy"]
+    assert worst["u-law"] == 0 and worst["none"] == found["accuracy"].iloc[0], "no answer is no error, only wrong"
+    said = robustness.shown(robustness.scored(answers))
+    assert list(said.index) == ["none", "white noise 20 dB SNR", "white noise 0 dB SNR", "gain 0 dB", "gain 12 dB",
+                                "end cut 0.2 s", "u-law"]  # fmt: skip
+
+
+def test_clips_of_ones_own_and_fewer_of_them(tmp_path, run_dir):
+    own = corpora.load("demo-local", emotions=["angry", "calm", "happy"], max_clips=18)
+    found = robustness.curves(prediction.load(run_dir), own, distortions={}, max_clips=8)
+    assert list(found["distortion"]) == ["none"] and found["rows"].iloc[0] == 8 and found["chance"].iloc[0] == 0.5
+
+
+def test_a_corpus_that_is_not_the_runs(tmp_path, run_dir):
+    told = results.predictions(run_dir)
+    for file in run_dir.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    told["prediction"] = told["prediction"].map({"angry": "calm", "calm": "sad", "sad": "angry"})
+    told.to_csv(tmp_path / "predictions.csv", index=False)
+    with pytest.warns(UserWarning, match="no longer answered as in predictions.csv"):
+        robustness.curves(tmp_path, distortions={})
+    told.assign(clip="gone/" + told["clip"]).to_csv(tmp_path / "predictions.csv", index=False)
+    with pytest.raises(prediction.PredictionError, match="was tested on gone/.*data_dir"):
+        robustness.curves(tmp_path)
+
+
+def test_many_clips_at_once_are_predicted_as_one_by_one(run_dir):
+    run = prediction.load(run_dir)
+    clips = [tone(seconds, RATE, 200 + 50 * i) for i, seconds in enumerate((0.5, 9, 2, 12))]
+    each = pd.DataFrame([prediction.probabilities(run, clip) for clip in clips], index=range(4))
+    pd.testing.assert_frame_equal(prediction.batch(run, clips), each, atol=1e-5)
+
+
+def test_a_good_third_of_a_real_clip_is_speech(real):
+    own = corpora.load("ravdess", real("ravdess"), channel="speech", max_clips=16)
+    shares = [audio.active(audio.load(path, RATE), RATE).mean() for path in own["path"]]
+    assert 0.25 < np.median(shares) < 0.6

@@ -22,6 +22,7 @@ from sernb import corpora
 from sernb import features
 from sernb import models
 from sernb import results
+from sernb import splits
 
 if TYPE_CHECKING:
     import keras
@@ -47,6 +48,11 @@ class Finished:
     def labels(self) -> list[str]:
         """The emotions that it knows, in the order of its outputs."""
         return self.result["labels"]
+
+    @property
+    def corpus(self) -> str:
+        """The name of the corpus that it was tested on."""
+        return self.result["split"].get("tested", self.result["corpus"])["name"]
 
 
 # a run
@@ -139,36 +145,45 @@ def _speakers(run: Finished, side: str) -> str:
 
 
 def tested(run: Finished, data_dir: str | Path = "") -> pd.DataFrame:
-    """The clips that a run was tested on, with what it answered: recordings only, no augmented copies.
+    """The rows of `rows` that a run was tested on: recordings only, no augmented copies."""
+    return _found(run, ("test",), data_dir).query("copy == 0").drop(columns=["copy", "split"]).reset_index(drop=True)
+
+
+def rows(run: Finished, data_dir: str | Path = "") -> pd.DataFrame:
+    """Every row of a run as `splits.prepare` gave it, with what the run's model answered.
 
     Args:
         run: What `load` returned.
-        data_dir: Where the corpus lies; empty for where the run had it, or to look it up (see `corpora.locate`).
+        data_dir: Where the corpus (of the test side) lies; empty for where the run had it, or to look it up (see
+            `corpora.locate`).
 
     Returns:
-        One row a clip: the columns of the clip table, then `truth`, `prediction` and a probability for each label.
+        One row a clip and copy: the columns of the clip table, `copy`, `split`, then `truth`, `prediction` and a
+        probability for each label.
 
     Raises:
         PredictionError: The corpus there lacks a clip of the run.
     """
+    if "tested" not in run.result["split"]:
+        return _found(run, splits.SIDES, data_dir)
+    return pd.concat([_found(run, splits.SIDES[:2]), _found(run, ("test",), data_dir)], ignore_index=True)
+
+
+def _found(run: Finished, sides: tuple[str, ...], data_dir: str | Path = "") -> pd.DataFrame:
+    """The rows of some sides, all of one corpus."""
     told = results.predictions(run.folder)
-    told = told[(told["model"] == run.model.name) & (told["split"] == "test") & (told["copy"] == 0)]
-    corpus, given = _tested_corpus(run)
-    table = corpora.load(corpus, data_dir or given)
+    told = told[(told["model"] == run.model.name) & told["split"].isin(sides)]
+    elsewhere = run.result["split"].get("tested") if sides == ("test",) else None
+    name = (elsewhere or run.result["corpus"])["name"]
+    given = run.result["parameters"].get("TEST_DATA_DIR" if elsewhere else "DATA_DIR", "")
+    table = corpora.load(name, data_dir or given)
     if len(strangers := told.loc[~told["clip"].isin(table["clip"]), "clip"]):
-        where = corpora.locate(corpus, data_dir or given)
         raise PredictionError(
-            f"{run.folder} was tested on {strangers.iloc[0]}, which {where} has not "
-            f"(nor {len(strangers) - 1} more): give the folder of its corpus {corpus} as data_dir."
+            f"{run.folder} has the clip {strangers.iloc[0]}, which {corpora.locate(name, data_dir or given)} has not "
+            f"(nor {len(strangers) - 1} more): give the folder of its corpus {name} as data_dir."
         )
-    return table.merge(told[["clip", "truth", "prediction", *run.labels]], on="clip")
-
-
-def _tested_corpus(run: Finished) -> tuple[str, str]:
-    """The name of the corpus that a run was tested on, and the folder that its parameters give for it."""
-    elsewhere = run.result["split"].get("tested")
-    name, given = ("", "DATA_DIR") if elsewhere is None else (elsewhere["name"], "TEST_DATA_DIR")
-    return name or run.result["corpus"]["name"], run.result["parameters"].get(given, "")
+    columns = ["clip", "copy", "split", "truth", "prediction", *run.labels]
+    return table.merge(told[columns], on="clip")
 
 
 # a clip

@@ -199,20 +199,8 @@ def _pool(group: pd.DataFrame) -> dict[str, float]:
     of_seed = group.groupby("SEED")["run"].transform("size")
     group = group[of_seed == of_seed.max()]
     told = [pd.concat(map(answers, part["folder"], part["model"])) for _, part in group.groupby("SEED")]
-    everything = pd.concat(told)
-    labels = sorted({*everything["truth"], *everything["prediction"]})
-    each = pd.DataFrame(
-        [metrics.scores(metrics.confusion(t["truth"].to_numpy(), t["prediction"].to_numpy(), labels)) for t in told]
-    )
-    ends = metrics.interval(everything, labels)
-    row = {"seeds": len(told), "speakers": everything["speaker"].nunique(), "rows": round(len(everything) / len(told))}
-    row |= {name: group[name].mean() for name in ("train_accuracy", "val_accuracy")}
-    row["minutes"] = group["seconds"].mean() / 60
-    for score in INTERVALS:
-        bounds = dict(zip(("low", "high"), ends[score], strict=True))
-        spread = {"least": each[score].min(), "most": each[score].max()}
-        row |= {score: each[score].mean()} | {f"{score}_{end}": value for end, value in (bounds | spread).items()}
-    return row
+    row = metrics.pool(told) | {name: group[name].mean() for name in ("train_accuracy", "val_accuracy")}
+    return row | {"minutes": group["seconds"].mean() / 60}
 
 
 def shown(steps: pd.DataFrame) -> pd.DataFrame:

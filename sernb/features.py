@@ -150,7 +150,7 @@ def usable(
     Raises:
         AudioError: A clip cannot be used and `strict` forbids that, or none can.
     """
-    place, keys, jobs = _jobs(rows, feature, sample_rate, "", 0, parameters)
+    place, keys, jobs = _jobs(rows.assign(copy=0), feature, sample_rate, "", 0, parameters)
     bad = store.working(place, lambda there: _fill(there, jobs, n_jobs))
     problems = pd.Series([bad[key].reason if key in bad else "" for key in keys], rows.index, dtype=str)
     kept, out = rows[problems == ""], rows.assign(problem=problems)[problems != ""]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import shutil
 import socket
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ import pytest
 import soundfile
 from conftest import tone
 from conftest import write
+from nobody import somebody
 from typer.testing import CliRunner
 
 from sernb import audio
@@ -213,24 +212,6 @@ def test_what_could_not_be_read_at_first_is_nobodys_feature(tmp_path):
     table["sha256"] = ["", "", table["sha256"][2]]
     kept, out = features.usable(table, "mfcc", sample_rate=RATE, n_jobs=1)
     assert list(kept["clip"]) == ["c.wav"] and out["problem"].str.contains("load it again").all()
-
-
-@contextlib.contextmanager
-def somebody():
-    """Root may read everything: be nobody for a while, in a folder of nobody's own."""
-    folder = Path(tempfile.mkdtemp(dir="/tmp"))
-    root = os.geteuid() == 0
-    try:
-        if root:
-            os.chown(folder, 65534, 65534)
-            os.seteuid(65534)
-        yield folder
-    finally:
-        if root:
-            os.seteuid(0)
-        for path in folder.rglob("*"):
-            path.is_dir() and path.chmod(0o700)
-        shutil.rmtree(folder)
 
 
 def test_a_file_that_may_not_be_read_is_named_and_left_out(monkeypatch):

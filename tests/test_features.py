@@ -300,6 +300,7 @@ def test_a_full_disk_is_an_error_with_its_remedy_and_nothing_half_written_is_bel
     ballast.write_bytes(bytes(150_000))
     with pytest.raises(store.StoreError, match="full.*SERNB_CACHE to another folder"):
         features.extract(many, "mel", sample_rate=RATE, n_jobs=1)
+    assert not list(small_disk.rglob("*.damaged")), "what is there is not thrown away for it"
     few = features.extract(rows.head(1), "zcr_rms", sample_rate=RATE)
     assert np.isfinite(few).all(), "what fits is kept"
     ballast.unlink()

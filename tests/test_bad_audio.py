@@ -134,6 +134,7 @@ def test_check_says_each_in_a_line(corpus):
     for name, (_, reason) in UNUSABLE.items():
         assert sum(line.strip().startswith(f"{name}: {reason}") for line in lines) == 1, name
     assert "  bits-8.wav: 8-bit samples" in lines
+    assert f"{sum(odd != '' for _, odd in ODD.values())} odd, but usable" in lines
 
 
 def test_a_name_with_a_newline_or_a_colour_stays_in_its_line(tmp_path):
@@ -154,7 +155,7 @@ def test_training_leaves_out_what_check_lists_and_says_how_many(corpus, feature)
     assert set(out["clip"]) == set(UNUSABLE) and set(kept["clip"]) == {*ODD, *NAMES}
     assert dict(zip(out["clip"], out["problem"], strict=True)) == checked.loc[out["clip"], "problem"].to_dict()
     told = features.left_out(kept, out)
-    assert told.startswith(f"**Left out:** {len(UNUSABLE)} of {len(table)} clips (") and "2 is cut off" in told
+    assert told.startswith(f"**Left out:** {len(UNUSABLE)} of {len(table)} clips: ") and "is cut off (2)" in told
     assert ".wav" not in told and "S1" not in told
     assert len(features.extract(kept, feature, sample_rate=RATE, n_jobs=1)) == len(kept)
 

@@ -77,7 +77,8 @@ def read(path: str | Path | IO[bytes], *, longest: float = math.inf) -> Recordin
             if facts[0] > longest:
                 return Recording(nothing, *facts, unfit=_too_long(facts[0], longest))
             signal = file.read(dtype="float32", always_2d=True)
-            return Recording(signal, *facts, _broken(signal), _unfit(signal, file), _odd(signal, file))
+            broken, unfit = _broken(signal), _unfit(signal, file)
+            return Recording(signal, *facts, broken, unfit, "" if broken or unfit else _odd(signal, file))
     except (OSError, MemoryError, soundfile.LibsndfileError) as error:
         return Recording(nothing, broken=_undecodable(path, error))
 

@@ -186,7 +186,7 @@ def usable(
     Raises:
         AudioError: A clip cannot be used and `strict` forbids that, or none can.
     """
-    place, keys, jobs = _jobs(rows, feature, sample_rate, "", 0, parameters)
+    place, keys, jobs = _jobs(rows.assign(copy=0), feature, sample_rate, "", 0, parameters)
     bad = store.working(place, lambda there: _fill(there, jobs, n_jobs))
     problems = pd.Series([bad[key].reason if key in bad else "" for key in keys], rows.index, dtype=str)
     kept, out = rows[problems == ""], rows.assign(problem=problems)[problems != ""]
@@ -205,8 +205,8 @@ def _listed(out: pd.DataFrame, of: int) -> str:
 def left_out(kept: pd.DataFrame, out: pd.DataFrame) -> str:
     """A sentence for the page on what `usable` has left out, without names; empty where that is nothing."""
     reasons = out["problem"].str.extract(r"^([^:\d]*[^:\d ])")[0].value_counts()
-    told = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
-    return f"**Left out:** {len(out)} of {len(kept) + len(out)} clips ({told})." if told else ""
+    told = ", ".join(f"{reason} ({number})" for reason, number in reasons.items())
+    return f"**Left out:** {len(out)} of {len(kept) + len(out)} clips: {told}." if told else ""
 
 
 def _jobs(

@@ -1,5 +1,12 @@
+import functools
+import os
+import random
+import signal
 import sqlite3
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -9,6 +16,7 @@ import pandas as pd
 import pytest
 from conftest import tone
 from conftest import write
+from nobody import somebody
 
 from sernb import audio
 from sernb import corpora
@@ -204,3 +212,121 @@ def test_pitch_is_that_of_a_tone_and_none_of_noise(rate, hertz):
     assert np.isfinite(features.pitch(noise, rate)).mean() < 0.1
     for short in (np.zeros(rate // 2), np.zeros(10)):
         assert np.isnan(features.pitch(short, rate)).all()
+
+
+def extracted(folder, rows, start):
+    """In a process of its own: wait for the others, extract, and say how many clips were decoded here."""
+    import time
+
+    decoded = []
+    load = audio.load
+    audio.load = lambda path, *args, **how: time.sleep(0.05) or decoded.append(path) or load(path, *args, **how)
+    (folder / f"ready-{start}").touch()
+    while len(list(folder.glob("ready-*"))) < 4:
+        time.sleep(0.01)
+    return features.extract(rows, "mfcc", sample_rate=16000, n_jobs=1), len(decoded)
+
+
+def test_of_four_processes_that_want_the_same_one_extracts_and_all_get_it(rows, tmp_path):
+    many = pd.concat([rows.assign(copy=copy) for copy in range(4)], ignore_index=True)
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+        found = [job.result() for job in [pool.submit(extracted, tmp_path, many, i) for i in range(4)]]
+    assert sorted(decoded for _, decoded in found) == [0, 0, 0, len(many)]
+    for array, _ in found[1:]:
+        np.testing.assert_array_equal(array, found[0][0])
+
+
+def test_a_process_that_is_killed_in_its_turn_holds_nobody_up(rows, tmp_path):
+    (tmp_path / "rows.csv").write_text(rows.to_csv(index=False))
+    code = (
+        "import os, signal, sys, pandas as pd\n"
+        "from sernb import audio, features\n"
+        "audio.load = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "features.extract(pd.read_csv(sys.argv[1]), 'mel', sample_rate=22050, n_jobs=1)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "rows.csv")])
+    assert done.returncode == -signal.SIGKILL
+    assert len(features.extract(rows, "mel", sample_rate=RATE)) == len(rows)
+
+
+@pytest.mark.parametrize("feature", ["mfcc", "zcr_rms"])
+def test_flipped_and_missing_bytes_anywhere_in_the_store_are_noticed(rows, feature):
+    before = features.extract(rows, feature, sample_rate=8000)
+    (file,) = store.folder().glob("*.sqlite")
+    whole, chance = file.read_bytes(), random.Random(feature)
+    for _ in range(60):
+        data = bytearray(whole)
+        for _ in range(chance.choice((1, 1, 5))):
+            data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        cut = chance.choice((0, 0, 1, 100, 5000))
+        gap = chance.randrange(len(data) - cut)
+        file.write_bytes(data[:gap] + data[gap + cut :])
+        np.testing.assert_array_equal(features.extract(rows, feature, sample_rate=8000), before)
+
+
+def test_every_column_of_a_row_is_under_its_checksum(rows):
+    before = features.extract(rows, "mfcc", sample_rate=8000)
+    (file,) = store.folder().glob("*.sqlite")
+    for change in (
+        "frames = frames - 1",
+        "frames = 10000000",
+        "shape = '[1, 1]'",
+        "shape = '{}'",
+        "crc = 0",
+        "data = 7",
+    ):
+        with closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute(f"UPDATE features SET {change} WHERE rowid IN (1, 3)")
+        np.testing.assert_array_equal(features.extract(rows, "mfcc", sample_rate=8000), before, change)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 400 kB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=400k,mode=777", "tmpfs"]
+    if not hasattr(os, "geteuid") or os.geteuid() or subprocess.run(["mount", *options, folder]).returncode:
+        pytest.skip("only root can mount a small file system")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_is_an_error_with_its_remedy_and_nothing_half_written_is_believed(rows, small_disk, monkeypatch):
+    many = pd.concat([rows.assign(copy=copy) for copy in range(3)], ignore_index=True)
+    expected = features.extract(many, "mel", sample_rate=RATE, n_jobs=1)
+    monkeypatch.setenv("SERNB_CACHE", str(small_disk))
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(150_000))
+    with pytest.raises(store.StoreError, match="full.*SERNB_CACHE to another folder"):
+        features.extract(many, "mel", sample_rate=RATE, n_jobs=1)
+    assert not list(small_disk.rglob("*.damaged")), "what is there is not thrown away for it"
+    few = features.extract(rows.head(1), "zcr_rms", sample_rate=RATE)
+    assert np.isfinite(few).all(), "what fits is kept"
+    ballast.unlink()
+    for path in small_disk.rglob("zcr_rms*"):
+        path.unlink()
+    monkeypatch.setattr(store, "put", functools.partial(_bigger_disk, small_disk, store.put))
+    np.testing.assert_array_equal(features.extract(many, "mel", sample_rate=RATE, n_jobs=1), expected)
+
+
+def _bigger_disk(folder, put, *args):
+    subprocess.run(["mount", "-o", "remount,size=4m", folder], check=True)
+    put(*args)
+
+
+def test_a_folder_that_may_not_be_written_is_an_error_but_can_be_read(monkeypatch):
+    with somebody() as root:
+        clip = write(root / "a.wav", tone(0.3, RATE), RATE)
+        one = pd.DataFrame({"path": [str(clip)], "sha256": corpora.digests([clip])})
+        monkeypatch.setenv("SERNB_CACHE", str(root / "cache"))
+        expected = features.extract(one, "mel", sample_rate=RATE)
+        kept = root / "cache" / "features"
+        for path in [*kept.rglob("*"), kept]:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        np.testing.assert_array_equal(features.extract(one, "mel", sample_rate=RATE), expected)
+        with pytest.raises(store.StoreError, match="SERNB_CACHE"):
+            features.extract(one, "mfcc", sample_rate=RATE)
+        monkeypatch.setenv("SERNB_CACHE", str(kept))
+        with pytest.raises(store.StoreError, match="Permission denied. Free some space, or set SERNB_CACHE"):
+            features.extract(one, "mfcc", sample_rate=RATE)

@@ -330,6 +330,17 @@ def test_ctrl_c_keeps_what_has_come(ravdess, tmp_path):
     assert ravdess.asked[0] == ("Speech.zip", f"bytes={came}-") and contents(tmp_path / "ravdess") == WHOLE
 
 
+def test_after_ctrl_c_no_further_file_is_begun():
+    begun = []
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch._at_once([interrupted, *[lambda: begun.append(time.sleep(0.05))] * 400])
+    assert len(begun) < 100
+
+
 def test_the_command_says_what_it_did_and_refuses_what_it_cannot(ravdess, tmp_path):
     said = CliRunner().invoke(app, ["fetch", "ravdess", "--to", str(tmp_path)])
     assert said.exit_code == 0 and "8 files are new" in said.stdout

@@ -170,12 +170,22 @@ def banner(
     from IPython.display import HTML
 
     parts = [parts] if isinstance(parts, pd.DataFrame) else list(parts)
-    each = [counts(part, fitted, held_out) for part in parts]
-    leaks = {kind: sum(one[kind] for one in each) for kind in KINDS}
-    number = sum(int(part["split"].isin(held_out).sum()) for part in parts)
+    found = table(parts, fitted, held_out)
+    leaks, number = found["rows"].to_dict(), int(found["held_out"].iloc[0])
     if strict and any(leaks[kind] for kind in FAULTS):
         raise LeakError(_refusal(leaks, number))
     return HTML(_html(leaks, number, f" in {len(parts)} folds" * (len(parts) > 1)))
+
+
+def table(
+    parts: Iterable[pd.DataFrame], fitted: tuple[str, ...] = ("train",), held_out: tuple[str, ...] = ("val", "test")
+) -> pd.DataFrame:
+    """The counts of one or more splits (folds) together: `rows` of each kind, of how many that are `held_out`."""
+    parts = list(parts)
+    each = [counts(part, fitted, held_out) for part in parts]
+    number = sum(int(part["split"].isin(held_out).sum()) for part in parts)
+    leaks = {kind: sum(one[kind] for one in each) for kind in KINDS}
+    return pd.DataFrame({"rows": leaks, "held_out": number}).rename_axis("kind")
 
 
 def _refusal(leaks: dict[str, int], number: int) -> str:

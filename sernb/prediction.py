@@ -79,12 +79,22 @@ def load(run: str | Path, model: str = "") -> Finished:
     if not (folder / "metrics.json").is_file():
         raise PredictionError(f"{folder} holds no finished run: there is no metrics.json. Name a run's folder.")
     result = results.read(folder)
+    if parts := result["split"].get("folds"):
+        raise PredictionError(
+            f"{folder} pooled {len(parts)} folds; name one of them: {folder}/fold-{parts[0]['fold']}."
+        )
     name = model or next(iter(result["models"]))
     if name not in result["models"]:
         raise PredictionError(f"{folder} has no model {name!r}; it has {', '.join(result['models'])}.")
     if failure := result["models"][name].get("failed"):
         raise PredictionError(f"{name} of {folder} cannot predict: {failure}.")
     return Finished(folder, result, _network(folder, name), _inputs(folder, name))
+
+
+def folds(run: str | Path, model: str = "") -> list[Finished]:
+    """A finished run, or each fold of one that pooled them; arguments and errors as of `load`."""
+    parts = sorted(Path(run).glob("fold-*"), key=lambda part: int(part.name.removeprefix("fold-")))
+    return [load(part, model) for part in parts] or [load(run, model)]
 
 
 def _inputs(folder: Path, name: str) -> features.Inputs:

@@ -215,7 +215,7 @@ def test_a_corpus_that_is_not_the_runs(tmp_path, run_dir):
     with pytest.warns(UserWarning, match="no longer answered as in predictions.csv"):
         robustness.curves(tmp_path, distortions={})
     told.assign(clip="gone/" + told["clip"]).to_csv(tmp_path / "predictions.csv", index=False)
-    with pytest.raises(prediction.PredictionError, match="was tested on gone/.*data_dir"):
+    with pytest.raises(prediction.PredictionError, match="has the clip gone/.*data_dir"):
         robustness.curves(tmp_path)
 
 

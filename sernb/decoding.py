@@ -117,7 +117,9 @@ def _undecodable(path: str | Path | IO[bytes], error: Exception) -> str:
 
 
 def _too_long(seconds: float, longest: float) -> str:
-    return f"lasts {seconds:.0f} s: cut it into clips of at most {longest:.0f} s (all are padded to the longest)"
+    return (
+        f"lasts too long: {seconds:.0f} s; cut it into clips of at most {longest:.0f} s (all are padded to the longest)"
+    )
 
 
 def _broken(signal: np.ndarray) -> str:
@@ -126,7 +128,7 @@ def _broken(signal: np.ndarray) -> str:
     if not np.isfinite(signal).all():
         return "holds NaN or infinite samples"
     peak = np.abs(signal).max()
-    return f"holds samples of up to {peak:.0e} times full scale" if peak > LOUDEST else ""
+    return f"holds samples far beyond full scale: {peak:.0e} times it" if peak > LOUDEST else ""
 
 
 def _unfit(signal: np.ndarray, file: soundfile.SoundFile) -> str:
@@ -134,7 +136,7 @@ def _unfit(signal: np.ndarray, file: soundfile.SoundFile) -> str:
         seconds = len(signal) / file.samplerate
         return f"is cut off: {seconds:.2f} of {seconds / share:.2f} s are there" if share else "holds no samples"
     if (seconds := len(signal) / file.samplerate) < SHORTEST:
-        return f"is too short ({seconds:.4f} s)"
+        return f"is too short: {seconds:.4f} s"
     return "" if signal.any() else "is silent throughout"
 
 

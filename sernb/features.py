@@ -204,7 +204,7 @@ def _listed(out: pd.DataFrame, of: int) -> str:
 
 def left_out(kept: pd.DataFrame, out: pd.DataFrame) -> str:
     """A sentence for the page on what `usable` has left out, without names; empty where that is nothing."""
-    reasons = out["problem"].str.extract(r"^([^:\d]*[^:\d ])")[0].value_counts()
+    reasons = out["problem"].str.split(":").str[0].value_counts()
     told = ", ".join(f"{reason} ({number})" for reason, number in reasons.items())
     return f"**Left out:** {len(out)} of {len(kept) + len(out)} clips: {told}." if told else ""
 

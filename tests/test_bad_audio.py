@@ -77,12 +77,12 @@ UNUSABLE = {
     "cut.ogg": (lambda path: cut(path, 3000), "cannot be decoded: Supported file format but file is malformed"),
     "nan.wav": (lambda path: spoilt(path, np.nan), "holds NaN or infinite samples"),
     "infinite.wav": (lambda path: spoilt(path, -np.inf), "holds NaN or infinite samples"),
-    "huge.wav": (lambda path: spoilt(path, 1e30), "holds samples of up to 1e+30 times full scale"),
+    "huge.wav": (lambda path: spoilt(path, 1e30), "holds samples far beyond full scale: 1e+30 times it"),
     "silent.wav": (lambda path: write(path, np.zeros(RATE), RATE), "is silent throughout"),
-    "click.wav": (lambda path: write(path, np.array([0.1]), RATE), "is too short (0.0001 s)"),
+    "click.wav": (lambda path: write(path, np.array([0.1]), RATE), "is too short: 0.0001 s"),
     "minutes.wav": (
         lambda path: write(path, np.tile(tone(1, 4000), 600), 4000),
-        "lasts 600 s: cut it into clips of at most 60 s (all are padded to the longest)",
+        "lasts too long: 600 s; cut it into clips of at most 60 s (all are padded to the longest)",
     ),
     "loop.wav": (lambda path: linked(path, path.name), "is a link that leads back to itself"),
     "nowhere.wav": (lambda path: linked(path, "gone.wav"), "is a link to nothing"),
@@ -155,7 +155,7 @@ def test_training_leaves_out_what_check_lists_and_says_how_many(corpus, feature)
     assert set(out["clip"]) == set(UNUSABLE) and set(kept["clip"]) == {*ODD, *NAMES}
     assert dict(zip(out["clip"], out["problem"], strict=True)) == checked.loc[out["clip"], "problem"].to_dict()
     told = features.left_out(kept, out)
-    assert told.startswith(f"**Left out:** {len(UNUSABLE)} of {len(table)} clips: ") and "is cut off (2)" in told
+    assert told.startswith(f"**Left out:** {len(UNUSABLE)} of {len(table)} clips: ") and "is cut off (2), " in told
     assert ".wav" not in told and "S1" not in told
     assert len(features.extract(kept, feature, sample_rate=RATE, n_jobs=1)) == len(kept)
 

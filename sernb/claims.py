@@ -122,7 +122,8 @@ def judge(
     """
     if np.isnan(measured) or (np.isnan(honest) and not of_training):
         return "", "not measured yet"
-    if not (measured >= value - TOLERANCE or most >= value):
+    measured, most = round(measured, 3), round(most, 3)  # the claims have three digits
+    if not (measured >= round(value - TOLERANCE, 3) or most >= value):
         return "not reproducible", "; the claim is above them"
     if of_training:
         return "holds", "; it says only how well the network knows the clips that it was trained on"

@@ -36,6 +36,7 @@ def test_a_claim_is_judged_by_what_was_measured(measured, honest, of_training, v
 
 def test_a_claim_that_one_seed_reaches_is_reached():
     assert claims.judge(0.813, 0.77, 0.5, most=0.82)[0] == "holds only with the leak"
+    assert claims.judge(0.813, 0.77, 0.5, most=0.8126)[0] == "holds only with the leak", "the claim has three digits"
     assert claims.judge(0.813, 0.77, 0.5, most=0.80)[0] == "not reproducible"
 
 

@@ -17,7 +17,7 @@ from sernb import local
 from sernb.progress import headless
 
 WITHHELD = "withheld"
-COLUMNS = ("clip", "file", "path", "speaker", "sha256")
+COLUMNS = ("clip", "file", "path", "speaker", "sha256", "trained_clip", "trained_speaker")
 NOTICE = (
     "Private corpus: its players, file names and speaker ids, pictures of single clips and free text such as a "
     "condition are withheld from this page. "

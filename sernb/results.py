@@ -33,7 +33,7 @@ MODEL_COLUMNS = (
     "fingerprint",
     "revision",
 )
-LEAKS = ("speaker", "twin", "content")
+LEAKS = ("speaker", "twin", "content", "statement")
 ANSWERS = "answers.csv"
 POOLED = (
     *("seeds", "speakers", "rows", "train_accuracy", "val_accuracy", "minutes"),

@@ -32,7 +32,8 @@ from sernb import privacy
 from sernb.results import is_folder
 
 RECORD = "run.json"
-RESULT_FILES = ("metrics.json", "predictions.csv", "history.csv", "clips.csv", "check.csv", "inputs.json", "*.keras")
+RESULTS = ("metrics.json", "predictions.csv", "history.csv", "clips.csv", "check.csv", "inputs.json", "*.keras")
+RESULT_FILES = (*RESULTS, *(f"fold-*/{name}" for name in RESULTS))
 # What can change a number or a figure; a new release of one of these makes a finished run stale.
 PACKAGES = (
     "numpy",
@@ -452,7 +453,7 @@ def _clear(output_dir: Path) -> None:
 
     A killed run had no time to record its files: the names that notebooks write are removed in any case.
     """
-    known = [path.name for pattern in RESULT_FILES for path in output_dir.glob(pattern)]
+    known = [path.relative_to(output_dir) for pattern in RESULT_FILES for path in output_dir.glob(pattern)]
     for name in [*read_record(output_dir).get("files", []), *known]:
         (output_dir / name).unlink(missing_ok=True)
 

@@ -12,20 +12,29 @@ help:
 	@echo "make lab      open the notebooks in JupyterLab"
 	@echo "make lint     check the style of code and notebooks"
 	@echo "make bench    time feature extraction"
-	@echo "make reference   make the figures of book/results anew from the real corpora (a day; it can be stopped)"
+	@echo "make reference   make the figures of book/results anew from the real corpora (some six hours; it can be stopped)"
 	@echo "make clean    remove built books and caches; runs/ and .venv stay"
 
 report: $(READY)
 	$(BIN)/sernb report
 
 # The figures of book/results, on the real corpora that SERNB_DATA names; stopped, it goes on where it was.
-SWEEPS := waterfall paper-grid recipes crema-1d-vs-2d
+SWEEPS := waterfall paper-grid recipes crema-1d-vs-2d faults cross-corpus trust-runs
+MADE := _build/reference
+# Run and corpus: what the chapter on trust looks into.
+TRUSTED := corpus-ravdess_channel-speech_protocol-folds:ravdess-speech \
+  corpus-crema_emotions-angry+disgust+fear+happy+sad_protocol-speaker_split-60-10-30:crema
 reference: $(READY)
 	@test -n "$$SERNB_DATA" || { echo "Set SERNB_DATA to the folder that holds ravdess/ and crema/."; exit 1; }
 	for name in $(SWEEPS); do \
-	  $(BIN)/sernb sweep sweeps/$$name.yml -o _build/reference/$$name && \
-	  $(BIN)/python -c "from sernb import results; print(results.publish('_build/reference/$$name', 'book/results'))" \
+	  $(BIN)/sernb sweep sweeps/$$name.yml -o $(MADE)/$$name && \
+	  $(BIN)/python -c "from sernb import results; print(results.publish('$(MADE)/$$name', 'book/results'))" \
 	  || exit 1; \
+	done
+	for pair in $(TRUSTED); do \
+	  $(BIN)/sernb run notebooks/05_trust.ipynb -p RUN_DIR $(MADE)/trust-runs/$${pair%%:*} -p OTHER_CORPUS "" \
+	    -o $(MADE)/trust/$${pair##*:} && mkdir -p book/results/trust/$${pair##*:} && \
+	  cp $(MADE)/trust/$${pair##*:}/*.csv book/results/trust/$${pair##*:}/ || exit 1; \
 	done
 
 test: $(READY)

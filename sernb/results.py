@@ -165,14 +165,30 @@ def swept(results_dir: str | Path, name: str) -> pd.DataFrame:
     Raises:
         FileNotFoundError: There is neither.
     """
-    root = Path(results_dir)
-    if not root.is_dir():  # a notebook opened in JupyterLab runs in its own folder, not in the project's
-        root = Path(__file__).parents[1] / results_dir
+    root = _root(results_dir)
     found = [path for path in (root / f"{name}.csv", root / name / "results.csv") if path.is_file()]
     if not found:
         make = f'`sernb sweep sweeps/{name}.yml` makes it in runs: then RESULTS_DIR is "runs"'
         raise FileNotFoundError(f"{root} has neither {name}.csv nor {name}/results.csv; {make}")
     return _read_table(found[0]).assign(folder=lambda told: [str(root / name / run) for run in told["run"]])
+
+
+def _root(results_dir: str | Path) -> Path:
+    """A folder of results; a notebook opened in JupyterLab runs in its own folder, not in the project's."""
+    root = Path(results_dir)
+    return root if root.is_dir() else Path(__file__).parents[1] / results_dir
+
+
+def tables(results_dir: str | Path, name: str) -> dict[str, pd.DataFrame]:
+    """Every `.csv` of a folder of the results, by its name without the ending.
+
+    Raises:
+        FileNotFoundError: It has none.
+    """
+    folder = _root(results_dir) / name
+    if not (found := sorted(folder.glob("*.csv"))):
+        raise FileNotFoundError(f"{folder} holds no table; `make reference` makes it")
+    return {path.stem: _read_table(path) for path in found}
 
 
 def pooled(runs: pd.DataFrame, by: str) -> pd.DataFrame:
@@ -211,6 +227,26 @@ def shown(steps: pd.DataFrame) -> pd.DataFrame:
         told[f"{score} [95 %]"] = [with_interval(row, score) for row in rows]
         told[f"{score}, by seed"] = [f"{row[f'{score}_least']:.3f} to {row[f'{score}_most']:.3f}" for row in rows]
     return told.join(steps[["train_accuracy", "minutes"]].round(3))
+
+
+def priced(pool: pd.DataFrame, base: str) -> pd.DataFrame:
+    """What each way of working reports, in points against one of them, and how far its validation is above its test.
+
+    Args:
+        pool: What `pooled` returns.
+        base: The row that the others are held against.
+
+    Returns:
+        Of each row UAR and accuracy with their intervals and the difference from `base`, the accuracy that the
+        validation curve ends at, and that less the test accuracy.
+    """
+    rows, told = pool.to_dict("records"), {}
+    for score in ("uar", "accuracy"):
+        told[f"{score} [95 %]"] = [with_interval(row, score) for row in rows]
+        told[f"{score}, points"] = (100 * (pool[score] - pool.loc[base, score])).round(1).to_numpy()
+    told["validation"] = pool["val_accuracy"].round(3).to_numpy()
+    told["validation above test, points"] = (100 * (pool["val_accuracy"] - pool["accuracy"])).round(1).to_numpy()
+    return pd.DataFrame(told, index=pool.index)
 
 
 def side_by_side(tables: Mapping[str, pd.DataFrame], score: str) -> pd.DataFrame:

@@ -509,7 +509,7 @@ def doubt(
     told = [f"dotted: chance, {chance:.3g}"] * bool(chance) + ["hollow: too little to go by"] * bool(
         cells["note"].any()
     )
-    ax.set(yticks=range(len(cells)), yticklabels=cells.index[::-1], xlim=(0, 1), ylim=(-0.6, len(cells) - 0.4))
+    ax.set(yticks=range(len(cells)), yticklabels=cells.index[::-1], xlim=(-0.02, 1.02), ylim=(-0.6, len(cells) - 0.4))
     ax.set(xlabel="\n".join([names[score], "; ".join(told)]).strip(), title=title)
     ax.grid(visible=False, axis="y")
     return ax

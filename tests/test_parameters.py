@@ -155,21 +155,19 @@ def test_a_notebook_of_ones_own_may_mean_something_else_by_a_name(tmp_path):
         runs.validate(path, {"SEED": -1}, tmp_path)
 
 
-def test_nothing_heavy_is_imported_to_refuse(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [("CHANNEL", "speach", "did you mean 'speech'"), ("DATA_DIR", "~nobody/x", "must be there")],
+)
+def test_nothing_heavy_is_imported_to_refuse(tmp_path, name, value, says):
     """No TensorFlow, no decoder: the refusal comes before any of the work could."""
-    words = [
-        "run",
-        str(ROOT / "notebooks" / "03_paper_replication.ipynb"),
-        "-p",
-        "CHANNEL",
-        "speach",
-        "-o",
-        str(tmp_path),
-    ]
+    notebook = ROOT / "notebooks" / "03_paper_replication.ipynb"
+    (tmp_path / "run.json").write_text("{}")  # of an earlier run, which is not replaced
+    words = ["run", str(notebook), "-p", name, value, "-o", str(tmp_path)]
     code = f"from sernb.cli import app\nimport sys\ntry:\n    app({words})\nexcept SystemExit:\n    print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     modules = set(done.stdout.split())
-    assert "did you mean 'speech'" in done.stderr and done.stderr.count("\n") == 1
+    assert says in done.stderr and done.stderr.count("\n") == 1
     assert "sernb.limits" in modules
     assert not modules & {"tensorflow", "keras", "librosa", "soundfile", "nlpaug", "papermill", "distributed"}
 

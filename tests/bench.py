@@ -17,6 +17,7 @@ import os
 import platform
 import shutil
 import sqlite3
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -63,11 +64,12 @@ def measured(work: Callable, *given: object) -> tuple[object, float]:
     process.start()
     there.close()
     peak = 0.0
-    while not here.poll(0.1):
+    while not here.poll(0.1):  # which is also true once the other end is closed
         peak = max(peak, _memory(process.pid))
-        if not process.is_alive() and not here.poll():
-            raise RuntimeError(f"{work.__name__} died with status {process.exitcode}")
-    answer = here.recv()
+    try:
+        answer = here.recv()
+    except EOFError:
+        raise RuntimeError(f"{work.__name__} failed; its error stands above") from None
     process.join()
     return answer, peak
 
@@ -252,7 +254,7 @@ NETWORKS = {
 def arrays(name: str, count: int, folder: Path) -> None:
     """The inputs of a network, as its chapter makes them, in files."""
     corpus, feature, rate, options, _ = NETWORKS[name]
-    rows = splits.prepare(corpora.trainable(corpora.load(corpus, max_clips=count)), "random", ratio="75:15:10")
+    rows = splits.prepare(corpora.trainable(corpora.load(corpus, max_clips=count)), "random", ratio="60:20:20")
     x = features.extract(rows, feature, sample_rate=rate, **options)
     x = features.standardise(features.to_db(x) if feature == "mel" else x, (rows["split"] == "train").to_numpy())
     np.save(folder / f"{name}.npy", x)
@@ -379,12 +381,13 @@ def show(rows: list[dict]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(box=None, pad_edge=False, header_style="bold", title=" / ".join(machine().values()))
+    shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in COLUMNS:
         shown.add_column(column, justify="left" if column in ("part", "measure", "unit") else "right")
     for one in rows:
         shown.add_row(*(_said(one[column]) for column in COLUMNS))
-    Console(highlight=False).print(shown)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    console.print(", ".join(f"{name} {value}" for name, value in machine().items()), shown, sep="\n")
 
 
 def _said(value: object) -> str:

@@ -47,7 +47,7 @@ def corpus(root: Path, *, publishable: bool) -> Path:
     rows = []
     for i, code in enumerate(CODE):
         for j, emotion in enumerate(["sad", "happy"]):
-            name = f"zqclip{j} {code}.wav".replace("/", "\u2215")
+            name = f"zqclip{j}{i} {code}.wav".replace("/", "\u2215")
             silent = j == 0 and i in (1, 6)
             signal = tone(1.2, 16_000, 150 + 20 * i + 100 * j)
             write(root / name, np.zeros_like(signal) if silent else signal, 16_000)
@@ -142,15 +142,17 @@ def test_no_name_runs_in_a_browser_and_every_name_can_be_read(published, browser
         for word in ("zqstatement", "zqcondition"):
             assert f"{word} {code}" in texts["heard"]
     for text in texts.values():
-        assert f"zqclip0 {CODE[1]}.wav" in text and f"zqclip0 {CODE[6]}.wav" in text, "clips that are left out"
-    assert f"zqspeaker {CODE[2]}" in texts["heard"], "beside its player"
+        assert f"zqclip01 {CODE[1]}.wav" in text and f"zqclip06 {CODE[6]}.wav" in text, "clips that are left out"
+    for code in CODE[1:3]:  # the second clip of each emotion that can be used
+        assert f"zqspeaker {code}" in texts["heard"], "beside its player"
 
 
 def test_a_published_page_does_not_say_where_it_was_made(published):
     assert not leaks(published / "html", (PRIVATE_HOME, str(Path.home()).lower() + "/"))
 
 
-def test_a_private_corpus_is_on_no_page(private):
+def test_a_private_corpus_is_on_no_page(private, published):
+    assert {word for _, word in leaks(published / "html", WORDS)} == set(WORDS), "found where they may stand"
     assert "Private corpus" in (private / "html" / "heard.html").read_text(encoding="utf-8")
     assert not leaks(private / "html", (*WORDS, PRIVATE_HOME))
     assert "<audio" not in (private / "html" / "learnt.html").read_text(encoding="utf-8")

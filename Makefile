@@ -11,7 +11,7 @@ help:
 	@echo "make setup    make .venv alone"
 	@echo "make lab      open the notebooks in JupyterLab"
 	@echo "make lint     check the style of code and notebooks"
-	@echo "make bench    time feature extraction"
+	@echo "make bench    measure time and memory beside what they are compared with (an hour; 9 GB of memory)"
 	@echo "make reference   make the figures of book/results anew from the real corpora (some six hours; it can be stopped)"
 	@echo "make clean    remove built books and caches; runs/ and .venv stay"
 

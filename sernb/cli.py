@@ -187,7 +187,9 @@ def run(
     with _refusals():
         parameters = runs.parse(notebook, dict(_pair(text) for text in parameter or []))
         output_dir = output_dir or Path("runs", notebook.stem, runs.slug(parameters))
-        if not again and runs.fresh(runs.Job(notebook, output_dir, parameters)):
+        job = runs.Job(notebook, output_dir, parameters)
+        runs.check(job)
+        if not again and runs.fresh(job):
             typer.echo("this very run is there already, finished (--again makes it once more):", err=True)
         elif runs.read_record(output_dir):
             typer.echo(f"{output_dir} holds another run, or this one before a change: it is replaced", err=True)

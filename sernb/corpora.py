@@ -24,6 +24,7 @@ from sernb import decoding
 from sernb import demo
 
 EMOTIONS = ("angry", "calm", "disgust", "fear", "happy", "neutral", "sad", "surprise", "unknown")
+CHANNELS = ("all", "speech", "song")
 COLUMNS = [
     "clip",
     "path",
@@ -425,8 +426,8 @@ def select(
     Raises:
         CorpusError: Nothing is left, or a channel or emotion does not exist.
     """
-    if channel not in ("all", "speech", "song"):
-        raise CorpusError(f"no channel is called {channel!r}; there are all, speech and song.")
+    if channel not in CHANNELS:
+        raise CorpusError(f"no channel is called {channel!r}; there are {', '.join(CHANNELS)}.")
     if strangers := [emotion for emotion in emotions if emotion not in EMOTIONS]:
         raise CorpusError(f"no emotion is called {strangers[0]!r}; there are {', '.join(EMOTIONS)}.")
     if max_clips < 0:

@@ -37,6 +37,20 @@ STUDY_A = {
 }
 OUTPUT_ACTIVATIONS = ("relu", "sigmoid", "softmax", "softplus")
 PRECISIONS = ("float32", "mixed_bfloat16")
+SMALLEST = 31  # of the paper's pictures, both ways
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is fitted: `epochs` is what the paper's network gets by default, `peak` 0 is Adam's own rate."""
+
+    epochs: int
+    batch_size: int
+    peak: float = 0.0
+    warmup: int = 0
+
+
+RECIPES = {"plain": Recipe(120, 32), "quick": Recipe(80, 16, peak=4e-3, warmup=3)}
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -132,6 +146,11 @@ def paper_cnn(input_shape: tuple[int, ...], classes: int, *, output_activation: 
 
     if output_activation not in OUTPUT_ACTIVATIONS:
         raise ValueError(f"output_activation is {output_activation!r}; give one of {', '.join(OUTPUT_ACTIVATIONS)}.")
+    if min(input_shape[:2]) < SMALLEST:
+        raise ValueError(
+            f"the pictures have {input_shape[0]} coefficients and {input_shape[1]} frames; the paper's network halves "
+            f"both four times and takes {SMALLEST} of each: use longer clips, or raise SAMPLE_RATE or N_MFCC."
+        )
     model = keras.Sequential([keras.Input(input_shape)], name="paper-cnn")
     for filters in (16, 32, 64, 128):
         model.add(layers.Conv2D(filters, 2, activation="relu"))

@@ -28,7 +28,9 @@ import yaml
 
 from sernb import corpora
 from sernb import demo
+from sernb import limits
 from sernb import privacy
+from sernb.limits import ParameterError
 from sernb.results import is_folder
 
 RECORD = "run.json"
@@ -53,10 +55,6 @@ QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
 }
-
-
-class ParameterError(ValueError):
-    """A parameter that the notebook does not have, or of another type than its default."""
 
 
 class RunError(RuntimeError):
@@ -107,8 +105,10 @@ def read_yaml(path: Path) -> Any:
     """
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _Strict)  # noqa: S506 (a SafeLoader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"not YAML: {error}") from error
+    except OSError:
+        raise
+    except Exception as error:  # PyYAML's own and, of a wrong tag, whatever its constructors raise
+        raise ValueError(f"not YAML: {error or type(error).__name__}") from error
 
 
 def read_notebook(path: Path) -> Any:
@@ -170,15 +170,22 @@ def _parse(text: str, default: Any) -> Any:
             return float(text)  # YAML 1.1 takes 1e-3 for text
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except Exception:  # see `read_yaml`
         return text
 
 
-def validate(notebook: Path, parameters: dict[str, Any]) -> None:
-    """Refuse parameters that a notebook does not have, or whose type is not their default's.
+def validate(notebook: Path, parameters: dict[str, Any], base: Path | None = None) -> None:
+    """Refuse parameters that a notebook does not have, of another type than their default, or out of range.
+
+    A notebook whose own default is out of a parameter's range (see `limits`) means something else by that name.
+
+    Args:
+        notebook: The notebook.
+        parameters: Values by name.
+        base: The folder that relative ones are relative to; without it no folder is looked for.
 
     Raises:
-        ParameterError: Naming the parameter and what would be right.
+        ParameterError: Naming the parameter, its value and what would be right.
     """
     known = defaults(notebook)
     for name, value in parameters.items():
@@ -189,18 +196,22 @@ def validate(notebook: Path, parameters: dict[str, Any]) -> None:
         if not _same_type(value, known[name]):
             raise ParameterError(
                 f"{notebook}: {name} takes a value like {known[name]!r} ({type(known[name]).__name__}), "
-                f"not {value!r} ({type(value).__name__}).{_hint(value, known[name])}"
+                f"not {limits.shown(value)} ({type(value).__name__}).{_hint(value, known[name])}"
             )
+    try:
+        limits.check(known | parameters, [name for name in parameters if limits.holds(name, known[name])], base=base)
+    except ParameterError as error:
+        raise ParameterError(f"{notebook}: {error}") from error
 
 
 def _hint(value: Any, default: Any) -> str:
     if isinstance(default, list):
-        return f" Write it as a list: [{value}]."
+        return f" Write it as a list: [{str(value)[:60]}]."
     return " In YAML, text with a colon needs quotes." if isinstance(default, str) else ""
 
 
 def _unknown(notebook: Path, name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name.upper(), known, n=1)
+    near = difflib.get_close_matches(str(name).upper(), known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     has = f"It has {', '.join(known)}." if known else "It has no cell tagged `parameters`."
     return f"{notebook} has no parameter {name}: {hint}{has}"
@@ -280,7 +291,7 @@ def file_digest(path: Path) -> str:
 
 
 def _digest(text: str | bytes) -> str:
-    return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text).hexdigest()
 
 
 def package_digest() -> str:
@@ -363,11 +374,20 @@ def run(
         RunError: The notebook failed; it is kept with its traceback.
     """
     job = Job(Path(notebook).absolute(), Path(output_dir).absolute(), parameters, cwd)
-    validate(job.notebook, parameters)
+    check(job)
     if again or not fresh(job):
         _clear(job.output_dir)
         _execute(job, threads, bar)
     return job.output_dir / job.notebook.name
+
+
+def check(job: Job) -> None:
+    """Refuse a job whose parameters are wrong, the folders that they name included.
+
+    Raises:
+        ParameterError: See `validate`.
+    """
+    validate(job.notebook, job.parameters, job.cwd or Path.cwd())
 
 
 def _execute(job: Job, threads: int, bar: bool) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import signal
 import threading
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 KEYS = {"notebook", "parameters", "grid"}
 LABEL = "label"
 TABLE = "results.csv"
+MOST = 10_000  # runs: a slip of the pen multiplies lists to more than fits in memory
 FOLDERS = ("SERNB_DATA", "SERNB_CACHE")
 SWEEP = "SERNB_SWEEP"  # in the environment of a sweep's kernels
 
@@ -85,13 +87,15 @@ def read(sweep_file: Path) -> Sweep:
     try:
         told = runs.read_yaml(sweep_file)
         _check_keys(told)
-        grids = told["grid"] if isinstance(told["grid"], list) else [told["grid"]]
+        grids = told["grid"] if isinstance(told["grid"], list) and told["grid"] else [told["grid"]]
         points = [point for grid in grids for point in _points(grid, told.get("parameters") or {})]
         sweep = Sweep(_notebook(sweep_file, told["notebook"]), told.get("parameters") or {}, points)
-    except (ValueError, OSError) as error:
+        for point in points:
+            runs.validate(sweep.notebook, sweep.fixed | point.varied)
+    except runs.ParameterError:
+        raise
+    except (ValueError, OSError, runs.RunError) as error:
         raise SweepError(f"{sweep_file}: {error}") from error
-    for point in points:
-        runs.validate(sweep.notebook, sweep.fixed | point.varied)
     if twice := [name for name, count in Counter(runs.slug(point.varied) for point in points).items() if count > 1]:
         raise SweepError(f"{sweep_file}: the run {twice[0]} stands twice in the grid")
     return sweep
@@ -111,9 +115,11 @@ def _points(grid: Any, fixed: dict[str, Any]) -> Iterator[Point]:
     values = {name: value for name, value in grid.items() if name != LABEL}
     for name, several in values.items():
         if not isinstance(several, list) or not several:
-            raise ValueError(f"grid: {name} takes a list of values, as in `{name}: [{several or '...'}]`")
+            raise ValueError(f"grid: {name} takes a list of values, as in `{name}: [{str(several or '...')[:60]}]`")
         if name in fixed:
             raise ValueError(f"{name} stands in `parameters` and in `grid`; leave it in one of them")
+    if (count := math.prod(map(len, values.values()))) > MOST:
+        raise ValueError(f"the grid has {count} runs; {MOST} are the most in one sweep: leave some values out")
     for combination in itertools.product(*values.values()):
         yield Point(dict(zip(values, combination, strict=True)), str(grid.get(LABEL, "")))
 
@@ -194,7 +200,7 @@ def run_all(
         ValueError: Two jobs share a folder.
     """
     for job in jobs:
-        runs.validate(job.notebook, job.parameters)
+        runs.check(job)
     if shared := [str(name) for name, count in Counter(job.output_dir for job in jobs).items() if count > 1]:
         raise ValueError(f"two runs would share the folder {shared[0]}")
     outcomes = {job.output_dir: Outcome(job, "kept") for job in jobs if runs.fresh(job)}

@@ -23,6 +23,7 @@ import pandas as pd
 from sernb import audit
 from sernb import corpora
 from sernb import features
+from sernb import limits
 from sernb import metrics
 from sernb import models
 from sernb import splits
@@ -32,21 +33,7 @@ if TYPE_CHECKING:
     import keras
 
 SCHEMA = 1
-LEAST = {"EPOCHS": 0, "MAX_CLIPS": 0, "SEED": 0, "FOLD": 0, "SAMPLE_RATE": 1000, "N_MFCC": 1}
 HISTORY = ["model", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is fitted: `epochs` is what the paper's network gets by default, `peak` 0 is Adam's own rate."""
-
-    epochs: int
-    batch_size: int
-    peak: float = 0.0
-    warmup: int = 0
-
-
-RECIPES = {"plain": Recipe(120, 32), "quick": Recipe(80, 16, peak=4e-3, warmup=3)}
 
 
 @dataclass
@@ -145,18 +132,18 @@ def _bar(name: str, epochs: int) -> keras.callbacks.Callback:
     return callback
 
 
-def recipe_of(name: str) -> Recipe:
+def recipe_of(name: str) -> models.Recipe:
     """The recipe of that name.
 
     Raises:
         ValueError: There is none.
     """
-    if name not in RECIPES:
-        raise ValueError(f"RECIPE is {name!r}; give one of {', '.join(RECIPES)}.")
-    return RECIPES[name]
+    if name not in models.RECIPES:
+        raise ValueError(f"RECIPE is {name!r}; give one of {', '.join(models.RECIPES)}.")
+    return models.RECIPES[name]
 
 
-def _schedule(recipe: Recipe, model: keras.Model, epochs: int, steps: int) -> list:
+def _schedule(recipe: models.Recipe, model: keras.Model, epochs: int, steps: int) -> list:
     """Warm-up and cosine decay, step by step; nothing where the recipe leaves Adam its own rate."""
     if not recipe.peak:
         return []
@@ -420,10 +407,6 @@ def parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """A notebook's parameters: its UPPER_CASE names, as far as they are plain values.
 
     Raises:
-        ValueError: A number is below what makes sense, so that no work is begun in vain.
+        ParameterError: One is out of range (see `limits`), so that no work is begun in vain.
     """
-    for name, least in LEAST.items():
-        if namespace.get(name, least) < least:
-            raise ValueError(f"{name} is {namespace[name]}; give {least} or more.")
-    plain = (str, int, float, bool, list)
-    return {name: value for name, value in namespace.items() if name.isupper() and isinstance(value, plain)}
+    return limits.check_here(namespace)

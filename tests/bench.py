@@ -1,24 +1,47 @@
-"""Time feature extraction, cold (nothing in the store) and warm: `make bench`.
+"""What takes how long, each measured beside what it is compared with, in one run: `make bench`.
 
-Each step runs in a process of its own, so that its peak memory is its own too. RAVDESS is measured where `SERNB_DATA`
-names a folder that holds it.
+    python tests/bench.py                                    # all parts at full size: most of an hour, 9 GB of memory
+    python tests/bench.py preparation --clips 1000 --to ''   # one part, smaller, and nothing is written
+
+Parts: `preparation` (both features of study A, against the published way), `growth` (1,000 and 10,000 clips; --large
+for 100,000), `training` (our loop against bare Keras) and `features` (from nothing and from the store). Every
+measurement has a process of its own, whose memory is that of all its children too. The clips are made of real ones of
+CREMA-D where `SERNB_DATA` names a folder that holds it, otherwise of the demo corpus.
 """
 
 from __future__ import annotations
 
+import argparse
+import itertools
 import os
-import resource
+import platform
+import shutil
+import sqlite3
+import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import closing
+from importlib.metadata import version
 from multiprocessing import get_context
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from sernb import audio
 from sernb import corpora
 from sernb import features
+from sernb import models
+from sernb import splits
+from sernb import store
+from sernb import training
 
-STEPS = [
+ROOT = Path(__file__).parents[1]
+CREMA_CLIPS, RATE, NATIVE = 7442, 22_050, 16_000
+COLUMNS = ["part", "measure", "clips", "ours", "baseline", "unit", "ratio"]
+ASPECTS = [
     ("demo-crema", "zcr_rms", 22_050, {}),
     ("demo-crema", "mel", 22_050, {}),
     ("demo-ravdess", "mfcc", 16_000, {"n_mfcc": 100}),
@@ -27,41 +50,377 @@ STEPS = [
 ]
 
 
-def measure(corpus: str, feature: str, sample_rate: int, options: dict) -> dict:
-    """Extract a feature of a whole corpus twice, from nothing and from the store."""
+# measuring
+
+
+def measured(work: Callable, *given: object) -> tuple[object, float]:
+    """What some work returns in a process of its own, and that process's peak of memory in MB, its children's included.
+
+    Memory that processes share counts once (Linux; elsewhere it counts for each of them).
+    """
+    context = get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(there, work, given))
+    process.start()
+    there.close()
+    peak = 0.0
+    while not here.poll(0.1):  # which is also true once the other end is closed
+        peak = max(peak, _memory(process.pid))
+    try:
+        answer = here.recv()
+    except EOFError:
+        raise RuntimeError(f"{work.__name__} failed; its error stands above") from None
+    process.join()
+    return answer, peak
+
+
+def _send(pipe: object, work: Callable, given: tuple) -> None:
+    pipe.send(work(*given))
+
+
+def _memory(pid: int) -> float:
+    import psutil
+
+    total = 0
+    try:
+        for process in (root := psutil.Process(pid), *root.children(recursive=True)):
+            told = process.memory_full_info() if platform.system() == "Linux" else process.memory_info()
+            total += getattr(told, "pss", told.rss)
+    except (psutil.Error, OSError):  # one of them has just ended
+        pass
+    return total / 1e6
+
+
+def row(part: str, measure: str, clips: int, ours: float, baseline: float | None, unit: str) -> dict:
+    """A line of the table; the ratio says how many times the baseline is as much as ours."""
+    ratio = baseline / ours if baseline and ours else np.nan
+    return dict(zip(COLUMNS, (part, measure, clips, ours, baseline, unit, ratio), strict=True))
+
+
+# clips
+
+
+def make_clips(folder: Path, count: int, *, seconds: float = 0.0, first: int = 0) -> Path:
+    """So many clips named as CREMA-D's, no two of equal bytes: real or demo ones, each begun elsewhere.
+
+    Args:
+        folder: Gets `AudioWAV`.
+        count: How many.
+        seconds: Cut or repeated to this length; 0 leaves each clip its own.
+        first: The number of the first one.
+    """
+    import soundfile
+
+    sources = list(_sources())
+    names = itertools.islice(_names(), first, first + count)
+    (folder / "AudioWAV").mkdir(parents=True, exist_ok=True)
+    for i, name in enumerate(names, first):
+        signal = np.roll(sources[i % len(sources)], 1 + i // len(sources))
+        signal = np.resize(signal, int(seconds * NATIVE)) if seconds else signal
+        soundfile.write(folder / "AudioWAV" / name, signal, NATIVE, subtype="PCM_16")
+    return folder
+
+
+def _sources() -> Iterator[np.ndarray]:
+    try:
+        table = corpora.load("crema")
+    except corpora.CorpusError:
+        table = corpora.load("demo-crema")
+    for path in table["path"]:
+        yield audio.load(path, NATIVE)
+
+
+def _names() -> Iterator[str]:
+    """More names than there are clips of CREMA-D: its actors, sentences, emotions and levels, then more actors."""
+    sentences = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
+    levels = ("XX", "LO", "MD", "HI")
+    for level, actor, sentence, emotion in itertools.product(
+        levels, range(1001, 9999), sentences, corpora.CREMA_EMOTIONS
+    ):
+        yield f"{actor}_{sentence}_{emotion}_{level}.wav"
+
+
+# preparation
+
+
+def published(folder: Path, kept: Path) -> float:
+    """Study A's way: every file loaded twice, all audio padded in one array, features clip by clip; seconds."""
+    import librosa
+
+    audio.warm()
+    start = time.perf_counter()
+    files = sorted(folder.glob("AudioWAV/*.wav"))
+    signals = [librosa.load(file)[0] for file in files]
+    longest = max(map(len, signals))
+    padded = np.array([librosa.util.fix_length(librosa.load(file)[0], size=longest) for file in files])
+    rate = np.array([librosa.feature.zero_crossing_rate(signal).mean() for signal in padded])
+    energy = np.array([librosa.feature.rms(y=signal).mean() for signal in padded])
+    mel = np.array([librosa.feature.melspectrogram(y=signal, sr=RATE) for signal in padded])
+    seconds = time.perf_counter() - start
+    np.savez(kept, numbers=np.stack([rate, energy], axis=1), mel=mel)
+    return seconds
+
+
+def ours(folder: Path, kept: Path, cache: Path) -> float:
+    """From the same files to the same values, by the clip table and the store; seconds."""
+    os.environ["SERNB_CACHE"] = str(cache)
+    audio.warm()
+    start = time.perf_counter()
+    table = corpora.load("crema", folder)
+    longest = int(audio.lengths(table["path"], RATE).max())
+    numbers = features.extract(table, "zcr_rms", sample_rate=RATE, length=longest)
+    mel = features.extract(table, "mel", sample_rate=RATE)
+    seconds = time.perf_counter() - start
+    np.savez(kept, numbers=numbers, mel=mel)
+    return seconds
+
+
+def preparation(folder: Path, asked: argparse.Namespace) -> list[dict]:
+    """Both features of study A, from file names to arrays: the published way and ours, cold and warm."""
+    count = asked.clips or CREMA_CLIPS
+    clips = make_clips(folder / "crema", count)
+    theirs, at = folder / "theirs.npz", folder / "ours.npz"
+    then, then_peak = measured(published, clips, theirs)
+    cold, cold_peak = measured(ours, clips, at, folder / "cache")
+    warm, warm_peak = measured(ours, clips, at, folder / "cache")
+    return [
+        row("preparation", "cold", count, cold, then, "s"),
+        row("preparation", "warm", count, warm, then, "s"),
+        row("preparation", "peak memory, cold", count, cold_peak, then_peak, "MB"),
+        row("preparation", "peak memory, warm", count, warm_peak, then_peak, "MB"),
+        *(
+            row("preparation", f"largest difference of {name}, of its largest value", count, found, None, "")
+            for name, found in _differences(theirs, at).items()
+        ),
+    ]
+
+
+def _differences(theirs: Path, at: Path) -> dict[str, float]:
+    a, b = np.load(theirs), np.load(at)
+    return {name: float(np.abs(a[name] - b[name]).max() / np.abs(a[name]).max()) for name in ("numbers", "mel")}
+
+
+# growth
+
+
+def filled(folder: Path, cache: Path) -> tuple[float, int]:
+    """Load a corpus and bring its mel spectrograms into the store; seconds, and how many rows were written."""
+    os.environ["SERNB_CACHE"] = str(cache)
+    audio.warm()
+    place = store.place({"feature": "mel", "sample_rate": RATE, "n_mels": 128}, version=features.VERSION)
+    before = _last_row(place)
+    start = time.perf_counter()
+    features.usable(corpora.load("crema", folder), "mel", sample_rate=RATE)
+    # A row that is written again gets a new number: these are all that were written.
+    return time.perf_counter() - start, _last_row(place) - before
+
+
+def _last_row(place: Path) -> int:
+    if not place.is_file():
+        return 0
+    with closing(sqlite3.connect(place)) as there:
+        return there.execute("SELECT max(rowid) FROM features").fetchone()[0] or 0
+
+
+def growth(folder: Path, asked: argparse.Namespace) -> list[dict]:
+    """Clips of one second: does the time of a clip, or the memory, grow with their number? And 100 more at the end."""
+    sizes = [asked.clips, 10 * asked.clips] if asked.clips else [1000, 10_000, *([100_000] if asked.large else [])]
+    found, least = [], 0.0
+    for size in sizes:
+        at, cache = folder / f"clips-{size}", folder / f"cache-{size}"
+        make_clips(at, size, seconds=1.0)
+        (seconds, written), peak = measured(filled, at, cache)
+        each = 1000 * seconds / size
+        least = least or each
+        found.append(row("growth", f"a clip, {written} extracted", size, each, least, "ms"))
+        found.append(row("growth", "peak memory", size, peak, None, "MB"))
+        if size == sizes[1]:
+            make_clips(at, 100, seconds=1.0, first=size)
+            (again, written), _ = measured(filled, at, cache)
+            found.append(row("growth", f"100 clips more, {written} extracted", size + 100, again, seconds, "s"))
+        shutil.rmtree(at)
+        shutil.rmtree(cache)
+    return found
+
+
+# training
+
+NETWORKS = {
+    "paper-cnn": ("demo-ravdess", "mfcc", 16_000, {"n_mfcc": 100}, 16),
+    "conv2d-a": ("demo-crema", "mel", 22_050, {}, 32),
+}
+
+
+def arrays(name: str, count: int, folder: Path) -> None:
+    """The inputs of a network, as its chapter makes them, in files."""
+    corpus, feature, rate, options, _ = NETWORKS[name]
+    rows = splits.prepare(corpora.trainable(corpora.load(corpus, max_clips=count)), "random", ratio="60:20:20")
+    x = features.extract(rows, feature, sample_rate=rate, **options)
+    x = features.standardise(features.to_db(x) if feature == "mel" else x, (rows["split"] == "train").to_numpy())
+    np.save(folder / f"{name}.npy", x)
+    rows.to_pickle(folder / f"{name}.pickle")
+
+
+def _given(name: str, folder: Path) -> tuple[np.ndarray, pd.DataFrame, list[str]]:
+    rows = pd.read_pickle(folder / f"{name}.pickle")
+    return np.load(folder / f"{name}.npy"), rows, corpora.labels(rows)
+
+
+def _model(name: str, x: np.ndarray, labels: list[str]):  # noqa: ANN202 (Keras is not imported here)
+    shape = (*x.shape[1:], 1)
+    return models.paper_cnn(shape, len(labels)) if name == "paper-cnn" else models.study_a(name, shape, len(labels))
+
+
+def our_loop(name: str, folder: Path, epochs: int) -> float:
+    """Seconds of the fit by `training.fit`, seeded and repeatable as every run is."""
+    training.seed_everything(1)
+    x, rows, labels = _given(name, folder)
+    recipe = "quick" if NETWORKS[name][-1] == 16 else "plain"
+    return training.fit(_model(name, x, labels), x, rows, labels, epochs=epochs, recipe=recipe).seconds
+
+
+def bare_loop(name: str, folder: Path, epochs: int) -> float:
+    """Seconds of Keras's own fit of the same network on the same arrays, in batches of the same size."""
+    models.wake_backend()
+    x, rows, labels = _given(name, folder)
+    x, y = x[..., None], training.one_hot(rows["emotion"], labels)
+    sides = {side: (rows["split"] == side).to_numpy() for side in ("train", "val")}
+    (train, train_y), val = ((x[side], y[side]) for side in sides.values())
+    model = _model(name, x[..., 0], labels)
+    start = time.perf_counter()
+    model.fit(train, train_y, validation_data=val, epochs=epochs, batch_size=NETWORKS[name][-1], verbose=0)
+    return time.perf_counter() - start
+
+
+def train(folder: Path, asked: argparse.Namespace) -> list[dict]:
+    """Our loop and the bare one in turn, and in the other turn next time: the median of their ratios."""
+    found, count = [], asked.clips or 360
+    for name in NETWORKS:
+        measured(arrays, name, count, folder)
+        pairs = [_pair(name, folder, asked.epochs, swapped=bool(i % 2)) for i in range(asked.pairs)]
+        middle = sorted(pairs, key=lambda pair: pair[1] / pair[0])[len(pairs) // 2]
+        measure = f"{name}, {asked.epochs} epochs, median of {asked.pairs} pairs"
+        found.append(row("training", measure, count, *middle, "s"))
+    return found
+
+
+def _pair(name: str, folder: Path, epochs: int, *, swapped: bool) -> tuple[float, float]:
+    loops = [our_loop, bare_loop]
+    seconds = [measured(loop, name, folder, epochs)[0] for loop in (reversed(loops) if swapped else loops)]
+    return tuple(reversed(seconds)) if swapped else tuple(seconds)
+
+
+# features
+
+
+def extracted(corpus: str, feature: str, sample_rate: int, options: dict, cache: Path) -> tuple[int, float]:
+    """How many clips, and the seconds that their feature takes."""
     table = corpora.load(corpus)
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["SERNB_CACHE"] = folder
-        cold, warm = (_seconds(table, feature, sample_rate, options) for _ in range(2))
-    peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    os.environ["SERNB_CACHE"] = str(cache)
+    start = time.perf_counter()
+    features.extract(table, feature, sample_rate=sample_rate, **options)
+    return len(table), time.perf_counter() - start
+
+
+def aspects(folder: Path, asked: argparse.Namespace) -> list[dict]:
+    """Each feature of whole corpora, from the store and from nothing."""
+    found = []
+    for corpus, feature, sample_rate, options in ASPECTS:
+        try:
+            corpora.locate(corpus)
+        except corpora.CorpusError as error:
+            print(f"left out: {error}")
+            continue
+        given = (corpus, feature, sample_rate, options, folder / f"{corpus}-{feature}")
+        ((count, cold), peak), ((_, warm), _) = (measured(extracted, *given) for _ in range(2))
+        found.append(row("features", f"{feature} of {corpus}, warm against cold", count, warm, cold, "s"))
+        found.append(row("features", f"{feature} of {corpus}, peak memory", count, peak, None, "MB"))
+    return found
+
+
+# the table
+
+PARTS = {"preparation": preparation, "growth": growth, "training": train, "features": aspects}
+
+
+def machine() -> dict[str, str]:
+    """What a figure depends on, besides the code."""
+    import psutil
+
     return {
-        "corpus": corpus,
-        "clips": len(table),
-        "feature": feature,
-        "cold s": cold,
-        "warm s": warm,
-        "cold / warm": round(cold / warm, 1),
-        # ru_maxrss counts kB and, of the children, the largest: of two workers one is counted.
-        "peak MB": round(peak / 1000),
+        "cpu": _cpu(),
+        "cores": str(os.cpu_count()),
+        "memory_gb": f"{psutil.virtual_memory().total / 1e9:.0f}",
+        "system": platform.system(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("numpy", "librosa", "keras", "tensorflow")},
+        "revision": training.revision(),
     }
 
 
-def _seconds(table: pd.DataFrame, feature: str, sample_rate: int, options: dict) -> float:
-    start = time.perf_counter()
-    features.extract(table, feature, sample_rate=sample_rate, **options)
-    return round(time.perf_counter() - start, 2)
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def write(rows: list[dict], to: Path) -> None:
+    """Put the measured rows in place of the earlier ones of the same parts."""
+    table = pd.DataFrame(rows).assign(**machine())
+    if to.is_file():
+        before = pd.read_csv(to, dtype=str)
+        table = pd.concat([before[~before["part"].isin(table["part"])], table])
+    to.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(to, index=False)
+
+
+def show(rows: list[dict]) -> None:
+    """The table, for people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for column in COLUMNS:
+        shown.add_column(column, justify="left" if column in ("part", "measure", "unit") else "right")
+    for one in rows:
+        shown.add_row(*(_said(one[column]) for column in COLUMNS))
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    console.print(", ".join(f"{name} {value}" for name, value in machine().items()), shown, sep="\n")
+
+
+def _said(value: object) -> str:
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return ""
+    return (
+        f"{value:.3g}"
+        if isinstance(value, float) and abs(value) < 100
+        else f"{value:.0f}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def main() -> None:
-    """Print a row for each step whose corpus is there."""
+    """Measure the parts that are asked for, or all, and keep their rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)} [default: all]")
+    parser.add_argument("--clips", type=int, default=0, help="how many, instead of the full number")
+    parser.add_argument("--large", action="store_true", help="growth up to 100,000 clips (10 GB of disk)")
+    parser.add_argument("--epochs", type=int, default=6, help="of a training")
+    parser.add_argument("--pairs", type=int, default=5, help="of trainings")
+    parser.add_argument("--to", default=str(ROOT / "book" / "results" / "bench.csv"), help="where to; '' for nowhere")
+    asked = parser.parse_args()
+    if strange := set(asked.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(strange)}; there are {', '.join(PARTS)}")
     rows = []
-    for step in STEPS:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            try:
-                rows.append(process.submit(measure, *step).result())
-            except corpora.CorpusError as error:
-                print(f"left out: {error}")
-    print(pd.DataFrame(rows).to_string(index=False))
+    for name in asked.parts or PARTS:
+        with tempfile.TemporaryDirectory() as folder:
+            rows += PARTS[name](Path(folder), asked)
+        if asked.to:
+            write([one for one in rows if one["part"] == name], Path(asked.to))
+    show(rows)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,33 @@
+"""What is killed is completed by the same command, with the results of an undisturbed one: see kill.py for more."""
+
+from __future__ import annotations
+
+import kill
+import pytest
+
+pytestmark = pytest.mark.notebook
+
+
+# An even seed kills all processes at once, an odd one the command alone.
+@pytest.mark.parametrize(("kind", "seed"), [("extraction", 2), ("training", 4), ("small-sweep", 3)])
+def test_after_a_kill_the_same_command_ends_as_if_undisturbed(tmp_path, kind, seed):
+    (found,) = kill.kills(kind, 1, tmp_path, seed)
+    log = (tmp_path / kind / "log.txt").read_text()
+    assert found.ended, f"{found}\n{log[-2000:]}"
+    assert found.equal, f"{found}\n{log[-2000:]}"
+
+
+def test_a_difference_would_be_noticed(tmp_path):
+    """Of the results compared, each digit counts; seconds and folders do not."""
+    run = tmp_path / "run"
+    run.mkdir()
+    files = {"metrics.json": '{"a": 1, "seconds": 2}', "predictions.csv": "x\n1\n"}
+    for name, text in files.items():
+        (run / name).write_text(text)
+    before = kill.run_results(tmp_path)
+    (run / "metrics.json").write_text('{"a": 1, "seconds": 3}')
+    assert kill.run_results(tmp_path) == before
+    for name, text in {"metrics.json": '{"a": 2}', "predictions.csv": "x\n1.0\n"}.items():
+        (run / name).write_text(text)
+        assert kill.run_results(tmp_path) != before
+        (run / name).write_text(files[name])

@@ -31,6 +31,7 @@ PAGE_KEYS = {"page"}
 RUN_KEYS = {"name", "notebook", "title", "parameters"}
 FETCHED = {"script", "img", "audio", "video", "source", "iframe", "embed", "object", "track", "link"}
 FETCHED_LINKS = {"stylesheet", "preload", "modulepreload", "preconnect", "dns-prefetch", "icon", "manifest"}
+USED_IN = re.compile(r"^% chapters that use sernb\.(\w+)$", flags=re.MULTILINE)  # a comment, where nothing replaces it
 BROKEN = ("Traceback (most recent call last)", "Executing", "An Exception was encountered at")
 
 
@@ -170,6 +171,7 @@ def build(runs_file: Path, output_dir: Path, *, workers: int = 0) -> Path:
     built = _render(source, output_dir)
     if problems := list(check(built, book)):
         raise ReportError("\n".join(["the book has broken pages:", *problems, f"(to look at: {built})"]))
+    _lighten(built)
     shutil.rmtree(output_dir / "html", ignore_errors=True)
     shutil.move(built, output_dir / "html")
     return output_dir / "html" / "index.html"
@@ -194,7 +196,7 @@ def stage(book: Book, output_dir: Path) -> Path:
     source.mkdir(parents=True)
     for chapter in book.chapters:
         _stage_page(chapter, book, output_dir, source)
-    for extra in [*book.folder.glob("*.bib"), *book.folder.glob("_static")]:
+    for extra in [*book.folder.glob("*.bib"), *book.folder.glob("_static"), *book.root.glob("CHANGELOG.md")]:
         shutil.copytree(extra, source / extra.name) if extra.is_dir() else shutil.copy(extra, source)
     (source / "references.bib").touch()  # the configuration names it, and a list of one's own may have none
     shutil.copy(book.root / CONFIG, source)
@@ -217,14 +219,15 @@ def _stage_page(chapter: Chapter, book: Book, output_dir: Path, source: Path) ->
 
     target = source / f"{chapter.name}{chapter.source.suffix}"
     if not chapter.runs:
-        shutil.copy(chapter.source, target)
+        text = chapter.source.read_text(encoding="utf-8")
+        target.write_text(re.sub(USED_IN, lambda match: _used_in(match[1], book), text), encoding="utf-8")
         return
     notebook = runs.read_notebook(output_dir / "runs" / chapter.name / chapter.source.name)
     _show_parameters(notebook)
     _strip_papermill(notebook)
     if chapter.title:
         _set_title(notebook, chapter.title)
-        notebook.cells.append(nbformat.v4.new_markdown_cell(_command(chapter, book.root)))
+        notebook.cells.append(nbformat.v4.new_markdown_cell(_command(chapter, book.root) + _helpers(chapter)))
     nbformat.write(nbformat.v4.upgrade(notebook), target)
 
 
@@ -275,6 +278,29 @@ def _command(chapter: Chapter, root: Path) -> str:
     return f":::{{admonition}} This page as a command\n:class: note\n```\n{shlex.join(words)}\n```\n:::"
 
 
+def _imported(notebook: Path) -> list[str]:
+    """The modules of `sernb` that a notebook imports; empty for prose."""
+    if notebook.suffix != ".ipynb":
+        return []
+    cells = [cell.source for cell in runs.read_notebook(notebook).cells if cell.cell_type == "code"]
+    return sorted(set(re.findall(r"^from sernb import (\w+)", "\n".join(cells), flags=re.MULTILINE)))
+
+
+def _helpers(chapter: Chapter) -> str:
+    """The modules behind a chapter; a book without an API reference shows their names and no links."""
+    names = ", ".join(f"{{py:mod}}`sernb.{name}`" for name in _imported(chapter.source))
+    return f"\n\nHelpers of this chapter: {names}." if names else ""
+
+
+def _used_in(module: str, book: Book) -> str:
+    """The chapters that show a module at work; of several runs of one notebook the first."""
+    first: dict[Path, str] = {}
+    for chapter in book.chapters:
+        first.setdefault(chapter.source, chapter.name)
+    links = [f"{{doc}}`{name}`" for source, name in first.items() if module in _imported(source)]
+    return f"At work in: {', '.join(links)}." if links else ""
+
+
 # pages into a book
 
 
@@ -288,6 +314,19 @@ def _render(source: Path, output_dir: Path) -> Path:
     if done.returncode:
         raise ReportError(f"the book could not be built:\n{done.stdout.strip()[-3000:]}")
     return output_dir / "sphinx" / "_build" / "html"
+
+
+def _lighten(html: Path) -> None:
+    """Halve a book: what its pages offer for download are notebooks without outputs; no maps for debuggers of scripts."""
+    import nbformat
+
+    for file in html.rglob("*.map"):
+        file.unlink()
+    for file in (html / "_sources").rglob("*.ipynb"):
+        notebook = runs.read_notebook(file)
+        for cell in notebook.cells:
+            cell.update({"outputs": [], "execution_count": None} if cell.cell_type == "code" else {})
+        nbformat.write(notebook, file)
 
 
 # the book is read again

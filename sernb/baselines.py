@@ -50,6 +50,7 @@ def simple(
     sample_rate: int = 16000,
     augmentation: str = "noise",
     seed: int = 0,
+    sides: Sequence[str] = ("train",),
 ) -> pd.DataFrame:
     """A support vector machine on statistics of each clip, fitted on the rows that a network would be fitted on.
 
@@ -65,6 +66,7 @@ def simple(
         sample_rate: In Hz.
         augmentation: What was done to augmented copies, see `audio.augment`.
         seed: Of the augmentation.
+        sides: Those fitted on, as the network was.
 
     Returns:
         A table as `predictions.csv`, model `mfcc-svm` or `egemaps-svm`, of every row. The probabilities are the
@@ -79,17 +81,19 @@ def simple(
         raise ValueError(f"feature is {feature!r}; give one of {', '.join(MODELS)}.")
     statistics = mfcc_statistics if feature == "mfcc" else egemaps
     x = statistics(rows, sample_rate=sample_rate, augmentation=augmentation, seed=seed)
-    return fitted(x, rows, labels, MODELS[feature])
+    return fitted(x, rows, labels, MODELS[feature], sides)
 
 
-def fitted(x: np.ndarray, rows: pd.DataFrame, labels: Sequence[str], name: str) -> pd.DataFrame:
+def fitted(
+    x: np.ndarray, rows: pd.DataFrame, labels: Sequence[str], name: str, sides: Sequence[str] = ("train",)
+) -> pd.DataFrame:
     """The support vector machine of `simple` on any numbers of each row, shape (n, numbers); returns as `simple`."""
     from scipy.special import softmax
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
-    train = (rows["split"] == "train").to_numpy()
+    train = rows["split"].isin(sides).to_numpy()
     # `break_ties`: the answer is the emotion of the largest decision value, as with a network.
     machine = make_pipeline(StandardScaler(), SVC(class_weight="balanced", break_ties=True))
     machine.fit(x[train], rows.loc[train, "emotion"])

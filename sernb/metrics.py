@@ -219,7 +219,7 @@ def by(
         raise ValueError(
             f"the predictions are of {told['model'].nunique()} models; choose one, or give column 'model'."
         )
-    values = _values(told, column, table).fillna("").replace("", "not said")
+    values = _values(told, column, table).astype(object).fillna("").replace("", "not said")
     cells = {
         value: _cell(part, column, resamples, seed) for value, part in told.groupby(values, sort=column != "model")
     }
@@ -230,6 +230,8 @@ def _values(told: pd.DataFrame, column: str, table: pd.DataFrame | None) -> pd.S
     if column in told:
         return told[column]
     if table is not None and column in table:
+        if "clip" not in told:
+            raise ValueError("the predictions have no column clip, by which the clip table could be joined.")
         of_clip = table.drop_duplicates("clip").set_index("clip")[column]
         if strangers := int((~told["clip"].isin(of_clip.index)).sum()):
             raise ValueError(f"{strangers} of {len(told)} predicted clips are not in the clip table; give its own.")

@@ -93,8 +93,16 @@ def load(run: str | Path, model: str = "") -> Finished:
 
 def folds(run: str | Path, model: str = "") -> list[Finished]:
     """A finished run, or each fold of one that pooled them; arguments and errors as of `load`."""
-    parts = sorted(Path(run).glob("fold-*"), key=lambda part: int(part.name.removeprefix("fold-")))
-    return [load(part, model) for part in parts] or [load(run, model)]
+    folder = Path(run).expanduser()
+    there = (folder / "metrics.json").is_file()
+    told = results.read(folder)["split"].get("folds", []) if there else []
+    return [load(folder / f"fold-{one['fold']}", model) for one in told] or [load(folder, model)]
+
+
+def data_dir(run: Finished, given: str | Path = "") -> str | Path:
+    """The folder of the corpus that a run was tested on: the one given, else the one that the run was given."""
+    name = "TEST_DATA_DIR" if "tested" in run.result["split"] else "DATA_DIR"
+    return given or run.result["parameters"].get(name, "")
 
 
 def _inputs(folder: Path, name: str) -> features.Inputs:

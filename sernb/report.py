@@ -317,7 +317,7 @@ def _render(source: Path, output_dir: Path) -> Path:
 
 
 def _lighten(html: Path) -> None:
-    """Halve a book: what its pages offer for download are notebooks without outputs; no maps for debuggers of scripts."""
+    """Halve a book: the notebooks that its pages offer for download lose their outputs, scripts their maps."""
     import nbformat
 
     for file in html.rglob("*.map"):

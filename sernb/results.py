@@ -233,7 +233,7 @@ def priced(pool: pd.DataFrame, base: str) -> pd.DataFrame:
     """What each way of working reports, in points against one of them, and how far its validation is above its test.
 
     Args:
-        pool: What `pooled` returns.
+        pool: What `pooled` returns, of runs whose `val_accuracy` is the `curve_end`.
         base: The row that the others are held against.
 
     Returns:
@@ -283,6 +283,15 @@ def answers(folder: str | Path, model: str = "") -> pd.DataFrame:
 def history(folder: str | Path) -> pd.DataFrame:
     """A run's `history.csv`."""
     return pd.read_csv(Path(folder) / "history.csv")
+
+
+def curve_end(folder: str | Path, model: str) -> float:
+    """The accuracy that a model's validation curve ends at.
+
+    With a fault that touches what is validated on, it is not the validation accuracy of `metrics.json`.
+    """
+    curves = history(folder)
+    return float(curves.loc[curves["model"] == model, "val_accuracy"].iloc[-1])
 
 
 def epochs_to(curves: pd.DataFrame, level: float) -> float:

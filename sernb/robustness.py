@@ -82,10 +82,9 @@ def predictions(
 
 
 def _models(folder: str | Path) -> list[prediction.Finished]:
-    """The models of a run that did not fail."""
-    first = prediction.load(folder)
-    names = [name for name, entry in first.result["models"].items() if "failed" not in entry]
-    return [prediction.load(folder, name) for name in names]
+    """The models of a run that did not fail; of each fold, where it pooled several."""
+    names = [name for name, entry in results.read(folder)["models"].items() if "failed" not in entry]
+    return [one for name in names for one in prediction.folds(folder, name)]
 
 
 def _answers(

@@ -264,6 +264,13 @@ def by_statement(rows: pd.DataFrame, fractions: tuple[float, float, float], seed
     sides = by_speaker(rows, fractions, seed)
     split = np.where((sides == "test") == new, sides, "")
     _every_emotion_taught(rows, split)
+    untested = sorted(set(rows["emotion"]) - set(rows["emotion"][split == "test"]))
+    if untested or "val" not in split:
+        raise SplitError(
+            f"PROTOCOL 'statement' leaves no clip {f'of {untested[0]} to test' if untested else 'for validation'}: new "
+            "sentences of new speakers are few. Give test a larger part, such as 50:20:30, use another SEED, or leave "
+            "that emotion out with EMOTIONS."
+        )
     return split
 
 

@@ -356,6 +356,7 @@ def _split_facts(rows: pd.DataFrame, table: pd.DataFrame, protocol: str, fitted:
         "protocol": protocol,
         **{side: len(part) for side, part in sides.items()},
         "speakers": {side: int(part["speaker"].nunique()) for side, part in sides.items()},
+        "fitted": list(fitted),
         "leaks": audit.counts(rows, fitted),
         "test_leaks": audit.counts(rows, fitted, ("test",)),
     }

@@ -106,6 +106,11 @@ def crema_fields(name: str) -> dict | None:
     """Decode a CREMA-D name such as `1001_IEO_ANG_HI.wav`; None if it is not one.
 
     An emotion code outside the six of the corpus becomes `unknown`.
+
+    Example:
+        >>> fields = crema_fields("1001_IEO_ANG_HI.wav")
+        >>> fields["speaker"], fields["emotion"], fields["intensity"]
+        ('1001', 'angry', 'high')
     """
     match = CREMA_NAME.fullmatch(Path(name).stem)
     return match and {
@@ -122,6 +127,12 @@ def ravdess_fields(name: str) -> dict | None:
 
     Besides the columns of the clip table this gives `modality`, `repetition` and `actor`. An emotion code outside
     the published ones becomes `unknown`, other codes stay as they are. Odd actors are male, even ones female.
+
+    Example:
+        >>> fields = ravdess_fields("03-01-05-02-01-02-16.wav")
+        >>> fields["emotion"], fields["channel"], fields["speaker"], fields["sex"]
+        ('angry', 'speech', '16', 'female')
+        >>> ravdess_fields("holiday.wav")
     """
     match = RAVDESS_NAME.fullmatch(Path(name).stem)
     if not match:

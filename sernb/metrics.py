@@ -23,6 +23,11 @@ def confusion(truth: np.ndarray, prediction: np.ndarray, labels: Sequence[str]) 
 
     Raises:
         ValueError: A truth or prediction is none of the labels.
+
+    Example:
+        >>> confusion(["sad", "sad", "calm"], ["sad", "calm", "calm"], ["calm", "sad"])
+        array([[1, 0],
+               [1, 1]])
     """
     matrix = np.zeros((len(labels), len(labels)), dtype=int)
     np.add.at(matrix, (_places(truth, labels), _places(prediction, labels)), 1)
@@ -46,6 +51,13 @@ def uar(matrix: np.ndarray) -> np.ndarray:
     """Unweighted average recall (balanced accuracy) from confusion matrices of shape (..., k, k).
 
     Classes that do not occur are left out. The field's standard measure since the INTERSPEECH 2009 challenge.
+
+    Example:
+        Of 90 calm clips all are named right, of 10 sad ones none: answering "calm" always gains nothing by UAR.
+
+        >>> always_calm = np.array([[90, 0], [10, 0]])
+        >>> float(accuracy(always_calm)), float(uar(always_calm))
+        (0.9, 0.5)
     """
     hits, occurring = np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(axis=-1)
     recall = np.divide(hits, occurring, out=np.zeros(hits.shape), where=occurring > 0)
@@ -152,7 +164,14 @@ def interval(
 
 
 def wilson(share: float, rows: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of rows: what so few allow one to say, even if each were another voice."""
+    """Wilson's 95 % interval of a share of rows: what so few allow one to say, even if each were another voice.
+
+    Example:
+        The paper's local test set had some 40 clips.
+
+        >>> [round(end, 2) for end in wilson(0.61, 40)]
+        [0.45, 0.74]
+    """
     from scipy.stats import binomtest
 
     found = binomtest(round(share * rows), rows).proportion_ci(method="wilson")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import shlex
 import shutil
@@ -31,7 +32,9 @@ PAGE_KEYS = {"page"}
 RUN_KEYS = {"name", "notebook", "title", "parameters"}
 FETCHED = {"script", "img", "audio", "video", "source", "iframe", "embed", "object", "track", "link"}
 FETCHED_LINKS = {"stylesheet", "preload", "modulepreload", "preconnect", "dns-prefetch", "icon", "manifest"}
-USED_IN = re.compile(r"^% chapters that use sernb\.(\w+)$", flags=re.MULTILINE)  # a comment, where nothing replaces it
+# Comments of prose pages that are replaced by links.
+USED_IN = re.compile(r"^% chapters that use sernb\.(\w+)$", flags=re.MULTILINE)
+LAUNCH = re.compile(r"^% launch$", flags=re.MULTILINE)
 BROKEN = ("Traceback (most recent call last)", "Executing", "An Exception was encountered at")
 
 
@@ -220,7 +223,8 @@ def _stage_page(chapter: Chapter, book: Book, output_dir: Path, source: Path) ->
     target = source / f"{chapter.name}{chapter.source.suffix}"
     if not chapter.runs:
         text = chapter.source.read_text(encoding="utf-8")
-        target.write_text(re.sub(USED_IN, lambda match: _used_in(match[1], book), text), encoding="utf-8")
+        text = USED_IN.sub(lambda match: _used_in(match[1], book), text)
+        target.write_text(LAUNCH.sub(_launch(book), text), encoding="utf-8")
         return
     notebook = runs.read_notebook(output_dir / "runs" / chapter.name / chapter.source.name)
     _show_parameters(notebook)
@@ -301,6 +305,19 @@ def _used_in(module: str, book: Book) -> str:
     return f"At work in: {', '.join(links)}." if links else ""
 
 
+def _launch(book: Book) -> str:
+    """Links that open the book's notebooks elsewhere: only a build on GitHub knows of which repository."""
+    if not (repository := os.environ.get("GITHUB_REPOSITORY")):
+        return "(This copy of the book was not built on GitHub: it knows no repository to link to.)"
+    sources = {chapter.source.relative_to(book.root).as_posix() for chapter in book.chapters if chapter.title}
+    binder, colab = "https://mybinder.org/v2/gh", "https://colab.research.google.com/github"
+    return "\n".join(
+        f"- `{source}`: [Binder]({binder}/{repository}/HEAD?labpath={source}), "
+        f"[Colab]({colab}/{repository}/blob/main/{source})"
+        for source in sorted(sources)
+    )
+
+
 # pages into a book
 
 
@@ -317,7 +334,7 @@ def _render(source: Path, output_dir: Path) -> Path:
 
 
 def _lighten(html: Path) -> None:
-    """Halve a book: the notebooks that its pages offer for download lose their outputs, scripts their maps."""
+    """Halve a book: its pages offer notebooks without outputs for download, and debuggers get no maps of scripts."""
     import nbformat
 
     for file in html.rglob("*.map"):

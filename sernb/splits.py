@@ -127,6 +127,10 @@ def parts(ratio: str) -> tuple[float, float, float]:
 
     Raises:
         SplitError: Not three positive numbers.
+
+    Example:
+        >>> parts("75:15:10")
+        (0.75, 0.15, 0.1)
     """
     try:
         train, val, test = (float(part) for part in ratio.split(":"))
@@ -286,6 +290,10 @@ def folds(corpus: str, speakers: Iterable[str] = ()) -> dict[int, dict[str, list
 
     Raises:
         SplitError: No folds were published for this corpus.
+
+    Example:
+        >>> folds("ravdess")[1]["test"]
+        ['01', '11', '20', '21']
     """
     known = json.loads(files("sernb").joinpath("data/folds.json").read_text())
     name = corpus.removeprefix("demo-")

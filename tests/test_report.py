@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import shutil
 from pathlib import Path
 
@@ -24,15 +25,28 @@ parts:
       - page: about.md
       - {name: heard, notebook: notebooks/small.ipynb, title: "Heard & seen", parameters: {SEED: 7, MODELS: [b]}}
 """
+ABOUT = """\
+# About
+
+See {cite}`cao2014`.
+
+% chapters that use sernb.players
+
+% chapters that use sernb.plots
+
+```{bibliography}
+```
+"""
 
 
 def project(folder: Path, listed: str = RUNS) -> Path:
     """A project of two notebooks and a page; returns its list of runs."""
-    small_notebooks.write(folder / "notebooks" / "small.ipynb", small_notebooks.WRITE, small_notebooks.PLAYER)
+    code = ["from sernb import players", small_notebooks.WRITE, small_notebooks.PLAYER]
+    small_notebooks.write(folder / "notebooks" / "small.ipynb", *code)
     small_notebooks.write(
         folder / "book" / "index.ipynb", "print('first')", title="First", parameters="RESULTS_DIR = ''"
     )
-    (folder / "book" / "about.md").write_text("# About\n\nSee {cite}`cao2014`.\n\n```{bibliography}\n```\n")
+    (folder / "book" / "about.md").write_text(ABOUT)
     shutil.copy(ROOT / "book" / "references.bib", folder / "book")
     shutil.copytree(ROOT / "book" / "_static", folder / "book" / "_static")
     shutil.copy(ROOT / "_config.yml", folder)
@@ -77,6 +91,33 @@ def test_a_page_shows_what_ran_and_how_to_run_it(built: Path):
     assert "SEED = 7  # a comment" in text and "MODELS = ['b']" in text and "SEED = 1" not in text
     assert "sernb run notebooks/small.ipynb -p SEED 7 -p MODELS '[\"b\"]'" in text
     assert str(built) not in (built / "html" / "heard.html").read_text(), "no path of this machine"
+
+
+@pytest.mark.report
+def test_what_is_offered_for_download_is_the_notebook_without_its_outputs(built: Path):
+    offered = nbformat.read(built / "html" / "_sources" / "heard.ipynb", as_version=4)
+    code = [cell for cell in offered.cells if cell.cell_type == "code"]
+    assert code and not any(cell.outputs or cell.execution_count for cell in code)
+    assert soup(built, "heard.html").select("a[href='_sources/heard.ipynb']"), "the button leads there"
+    assert soup(built, "heard.html").select("audio"), "the page itself keeps its players"
+    assert not list((built / "html").rglob("*.map"))
+
+
+@pytest.mark.report
+def test_chapters_and_modules_name_one_another(built: Path):
+    """The small book has no API reference: names without links, and nothing is broken."""
+    assert "Helpers of this chapter: sernb.players." in soup(built, "heard.html").get_text()
+    (link,) = soup(built, "about.html").select("p a[href='heard.html']")
+    assert link.parent.get_text() == "At work in: Heard & seen."
+
+
+@pytest.mark.parametrize("repository", ["", "owner/name"])
+def test_links_to_other_machines_only_where_the_repository_is_known(tmp_path: Path, monkeypatch, repository: str):
+    monkeypatch.setenv("GITHUB_REPOSITORY", repository)
+    said = report._launch(report.read_runs(project(tmp_path)))
+    found = ["https://mybinder.org/v2/gh/owner/name/HEAD?labpath=notebooks/small.ipynb"]
+    found += ["https://colab.research.google.com/github/owner/name/blob/main/notebooks/small.ipynb"]
+    assert re.findall(r"https://[^)]+", said) == (found if repository else [])
 
 
 @pytest.mark.report

@@ -1,0 +1,88 @@
+"""Figures look as they looked when somebody last looked at them.
+
+Where a figure was meant to change: `python tests/test_looks.py`, then look at what git says has changed in tests/looks.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import tone
+from matplotlib.figure import Figure
+from matplotlib.testing.compare import compare_images
+
+from sernb import plots
+
+LOOKS = Path(__file__).parent / "looks"
+# Root mean square of a pixel's difference, of 255. The same versions give 0; a line of another colour gives 1, a word more.
+TOLERANCE = 0.9
+
+
+def scores(names: list[str], values: list[float]) -> pd.DataFrame:
+    found = {}
+    for score in ("accuracy", "uar"):
+        found |= {score: values, f"{score}_low": np.array(values) - 0.05, f"{score}_high": np.array(values) + 0.04}
+    return pd.DataFrame(found, index=names)
+
+
+def waterfall() -> Figure:
+    steps = scores(["as published", "no noisy copies", "unseen speakers"], [0.8, 0.7, 0.5])
+    return plots.waterfall(steps, claim=0.813, chance=0.125, title="What is left")
+
+
+def confusion() -> Figure:
+    return plots.confusion([[7, 2, 1], [0, 9, 1], [4, 4, 2]], ["angry", "calm", "sad"], title="a network").figure
+
+
+def curves() -> Figure:
+    epoch = np.arange(1, 9)
+    rising = {f"{side}_accuracy": 1 - 1 / (epoch + late) for side, late in (("train", 1), ("val", 0))}
+    return plots.curves(pd.DataFrame({"epoch": epoch, **rising, "train_loss": 1 / epoch, "val_loss": 2 / epoch}))
+
+
+def doubt() -> Figure:
+    cells = scores(["conv2d-a", "mfcc-svm", "listeners"], [0.52, 0.45, 0.4]).assign(note=["", "", "few"])
+    return plots.doubt(cells, chance=1 / 6, others=["mfcc-svm", "listeners"], title="Beside others").figure
+
+
+def mel() -> Figure:
+    return plots.mel(tone(1.0, 16000, 440), 16000, "a tone").figure
+
+
+def draw(figure: Callable[[], Figure], to: Path) -> Path:
+    """A figure in the house style as a small picture, at any place of a run of tests."""
+    import matplotlib.pyplot as plt
+    import seaborn as sns
+
+    with plt.rc_context():
+        plt.rcdefaults()
+        sns.set_theme(style="whitegrid", font_scale=0.9, rc={"axes.titleweight": "bold"})
+        drawn = figure()
+        drawn.savefig(to, dpi=50, metadata={"Software": None})
+        plt.close(drawn)
+    return to
+
+
+FIGURES = (waterfall, confusion, curves, doubt, mel)
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.__name__)
+def test_a_figure_looks_as_it_did(tmp_path, figure):
+    drawn = draw(figure, tmp_path / f"{figure.__name__}.png")
+    assert compare_images(str(LOOKS / drawn.name), str(drawn), tol=TOLERANCE) is None
+
+
+def test_a_changed_word_is_seen(tmp_path):
+    changed = draw(lambda: plots.confusion([[7, 2], [1, 9]], ["angry", "sad"]).figure, tmp_path / "a.png")
+    other = draw(lambda: plots.confusion([[7, 2], [1, 9]], ["angry", "calm"]).figure, tmp_path / "b.png")
+    assert compare_images(str(changed), str(other), tol=TOLERANCE) is not None
+
+
+if __name__ == "__main__":
+    LOOKS.mkdir(exist_ok=True)
+    sys.exit(not all(draw(figure, LOOKS / f"{figure.__name__}.png") for figure in FIGURES))

@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[1]
 SERNB = [sys.executable, "-c", "from sernb.cli import app; app()"]
 # What may differ between two equal runs: how long they took, where they lie, and what the code is called.
 DIFFERS = ("seconds", "OUTPUT_DIR", "revision")
-TINY = {"CORPUS": "demo-ravdess", "MAX_CLIPS": 80, "EPOCHS": 2, "SPLIT": "60:20:20"}
+TINY = {"CORPUS": "demo-ravdess", "MAX_CLIPS": 48, "EPOCHS": 2, "SPLIT": "60:20:20", "AUGMENT": "none"}
 EXTRACT = """\
 import sys
 from pathlib import Path
@@ -45,7 +45,7 @@ from sernb import corpora
 from sernb import features
 
 if __name__ == "__main__":
-    table = corpora.load("demo-ravdess", max_clips=240)
+    table = corpora.load("demo-ravdess", max_clips=120)
     array = features.extract(table, "mfcc", sample_rate=16_000)
     with open(Path(sys.argv[1], "features.npy"), "wb") as file:
         np.save(file, array)

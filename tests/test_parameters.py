@@ -157,7 +157,7 @@ def test_a_notebook_of_ones_own_may_mean_something_else_by_a_name(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "value", "says"),
-    [("CHANNEL", "speach", "did you mean 'speech'"), ("DATA_DIR", "~nobody/x", "must be there")],
+    [("CHANNEL", "speach", "did you mean 'speech'"), ("DATA_DIR", "~no-such-user/x", "must be there")],
 )
 def test_nothing_heavy_is_imported_to_refuse(tmp_path, name, value, says):
     """No TensorFlow, no decoder: the refusal comes before any of the work could."""

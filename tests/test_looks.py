@@ -19,7 +19,7 @@ from matplotlib.testing.compare import compare_images
 from sernb import plots
 
 LOOKS = Path(__file__).parent / "looks"
-# Root mean square of a pixel's difference, of 255. The same versions give 0; a line of another colour gives 1, a word more.
+# Root mean square of a pixel's difference, of 255. The same versions give 0, a line of another colour 1, a word more.
 TOLERANCE = 0.9
 
 

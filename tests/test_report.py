@@ -232,3 +232,15 @@ def test_without_a_first_page_the_first_chapter_is_it(tmp_path: Path):
 def test_the_projects_own_lists_are_right(listed: str):
     book = report.read_runs(ROOT / "book" / listed)
     assert book.first.name == "index" and len(book.chapters) >= 5
+
+
+@pytest.mark.parametrize("listed", ["runs.yml", "reference.yml"])
+def test_a_list_has_every_page_that_its_pages_lead_to(listed: str):
+    """Else the book is refused, but only after all of its runs."""
+    book = report.read_runs(ROOT / "book" / listed)
+    names = {chapter.name for chapter in book.chapters}
+    for chapter in book.chapters:
+        text = chapter.source.read_text(encoding="utf-8")
+        wanted = set(re.findall(r"\{doc\}`(?:[^`<]*<)?([\w-]+)>?`", text))
+        wanted |= {"glossary"} if "{term}`" in text else set()
+        assert wanted <= names, chapter.name

@@ -116,8 +116,9 @@ def _rows(folder: Path) -> Iterator[dict[str, Any]]:
 def _failed_row(folder: Path, told: dict[str, Any]) -> dict[str, Any]:
     """Of a run whose notebook failed: its metrics, if it left any, were never seen to the end."""
     given = {name: value for name, value in told["parameters"].items() if not is_folder(name)}
-    # Of "NOTEBOOK failed in cell [3]: ValueError: ...", what comes after the cell.
-    status = f"failed: {told['error'].splitlines()[0].rpartition(']: ')[-1]}"
+    # Of "NOTEBOOK failed in cell [3]: ValueError: ...", the kind: what it says may name a clip, a person or a folder.
+    kind = told["error"].splitlines()[0].rpartition("]: ")[-1].partition(":")[0]
+    status = f"failed: {kind}"
     return {"run": folder.name, "notebook": Path(told["notebook"]).stem, **given, "status": status}
 
 

@@ -178,11 +178,7 @@ def second_cell(path: Path) -> str:
     return code[place + 1].source
 
 
-# The other chapters do not check theirs yet: there a wrong value is refused by whatever meets it first.
-CHECKING = [path for path in NOTEBOOKS if path.stem[:2] in ("01", "02", "03")]
-
-
-@pytest.mark.parametrize("path", CHECKING, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_checks_its_parameters_before_it_does_anything(path):
     first = second_cell(path).splitlines()[0]
     assert first in ("PARAMETERS = training.parameters(globals())", "limits.check_here(globals())")

@@ -137,7 +137,7 @@ def test_a_sweep_leaves_a_table_and_only_stale_runs_are_made_again(tmp_path: Pat
     table = pd.read_csv(tmp_path / "out" / "results.csv")
     assert table["run"].tolist() == ["seed-1", "seed-3", "seed-2"] and set(table["label"]) == {"some"}
     assert table["accuracy"].tolist()[::2] == [0.1, 0.2] and table["accuracy"].isna()[1]
-    assert table["status"].tolist() == ["finished", "failed: ValueError: three is too many", "finished"]
+    assert table["status"].tolist() == ["finished", "failed: ValueError", "finished"]
     assert "three is too many" in (tmp_path / "out" / "seed-3" / "small.ipynb").read_text()
     assert sorted(logged(tmp_path, "begins")) == ["seed-1", "seed-2", "seed-3"]
 

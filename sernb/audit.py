@@ -23,6 +23,7 @@ FAULTS = KINDS[:3]
 # All that a telephone and the oldest corpora keep, so that copies at any rate are compared by what they have in common.
 SAMPLE_RATE = 8000
 BAND = (150, 3400)  # Hz
+SIZE = 288  # numbers of a fingerprint
 # What is as near as this by fingerprint is listened to. Measured on RAVDESS: copies at other rates, levels and codecs
 # 0.98 and more, two takes of one actor 0.956 and less; but a synthetic voice reaches 0.994 with another reading.
 NEAR = 0.95
@@ -58,13 +59,18 @@ def fingerprints(table: pd.DataFrame) -> np.ndarray:
         table: `path` and, if there, `sha256` of each clip. Augmented copies have their recording's fingerprint.
 
     Returns:
-        Unit vectors, or zeros for silence; float32, shape (n, 288). Their products are the similarities.
-
-    Raises:
-        AudioError: A clip cannot be decoded.
+        Unit vectors, or zeros, which are like nothing, for silence and what else no run can use; float32, shape
+        (n, 288). Their products are the similarities.
     """
     clips = table[["path"]].assign(sha256=table["sha256"] if "sha256" in table else corpora.digests(table["path"]))
-    return features.extract(clips, "fingerprint", sample_rate=SAMPLE_RATE)
+    prints = np.zeros((len(clips), SIZE), dtype=np.float32)
+    try:
+        kept, _ = features.usable(clips.assign(clip=clips["path"]), "fingerprint", sample_rate=SAMPLE_RATE)
+    except audio.AudioError:  # none of them can be used
+        return prints
+    heard = clips["path"].isin(kept["path"]).to_numpy()
+    prints[heard] = features.extract(clips[heard], "fingerprint", sample_rate=SAMPLE_RATE)
+    return prints
 
 
 def near(prints: np.ndarray, others: np.ndarray, threshold: float = NEAR) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -41,11 +41,11 @@ def test_check_fails_a_corpus_with_an_unusable_clip(tmp_path: Path):
 @pytest.mark.notebook
 def test_run_takes_parameters_as_papermill_does(tmp_path: Path):
     notebook = small_notebooks.write(tmp_path / "small.ipynb", small_notebooks.WRITE)
-    words = ["-p", "SPLIT", "75:15:10", "-p", "SEED", "-3", "-p", "MODELS", "[b, c]", "-o", tmp_path / "out"]
+    words = ["-p", "SPLIT", "75:15:10", "-p", "SEED", "3", "-p", "MODELS", "[b, c]", "-o", tmp_path / "out"]
     said = sernb("run", notebook, *words)
     assert said.exit_code == 0, said.output
     assert said.stdout.strip() == str(tmp_path / "out" / "small.ipynb")
-    assert (tmp_path / "out" / "result.txt").read_text() == "-3 75:15:10 ['b', 'c']"
+    assert (tmp_path / "out" / "result.txt").read_text() == "3 75:15:10 ['b', 'c']"
     assert "--again" in sernb("run", notebook, *words).stderr
     assert "--again" not in sernb("run", notebook, "--again", *words).stderr
 

@@ -94,7 +94,7 @@ def test_errors_name_the_remedy(tmp_path, monkeypatch):
     with pytest.raises(corpora.CorpusError, match="no such folder"):
         corpora.load("ravdess", tmp_path / "nowhere")
     crema_folder(tmp_path, ["1001_IEO_ANG_HI"])
-    with pytest.raises(corpora.CorpusError, match="speech and song"):
+    with pytest.raises(corpora.CorpusError, match="all, speech, song"):
         corpora.load("crema", tmp_path, channel="sung")
     with pytest.raises(corpora.CorpusError, match="angry, calm"):
         corpora.load("crema", tmp_path, emotions=["anger"])

@@ -238,7 +238,7 @@ def by(
         raise ValueError(
             f"the predictions are of {told['model'].nunique()} models; choose one, or give column 'model'."
         )
-    values = _values(told, column, table).astype(object).fillna("").replace("", "not said")
+    values = _values(told, column, table).map(lambda value: "not said" if pd.isna(value) or value == "" else value)
     cells = {
         value: _cell(part, column, resamples, seed) for value, part in told.groupby(values, sort=column != "model")
     }

@@ -7,15 +7,19 @@ away one by one and works with every Keras backend; `gradient` goes there by sma
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
 from sernb import audio
+from sernb import corpora
 from sernb import features
 from sernb import prediction
+from sernb.progress import progress
 
 PATCH = (0.125, 0.2)  # a patch's height as a share of the picture, and its length in seconds
 AXES = {"mel": "mel band (Hz)", "mfcc": "MFCC coefficient"}
@@ -180,6 +184,90 @@ def _bands(run: prediction.Finished, number: int) -> np.ndarray:
         return np.arange(number)
     # A filter bank's triangles stand between two outer edges, which librosa counts too.
     return librosa.mel_frequencies(n_mels=number + 2, fmax=run.inputs.sample_rate / 2)[1:-1].round(1)
+
+
+# of many clips
+
+
+def mean_map(
+    folds: Sequence[prediction.Finished],
+    *,
+    bands: int = 8,
+    parts: int = 5,
+    max_clips: int = 0,
+    seed: int = 0,
+    data_dir: str = "",
+) -> pd.DataFrame:
+    """What the answers to all tested clips hang on, on average: the right ones, and the wrong ones.
+
+    Clips differ in length, so that their maps cannot be laid upon one another. Here each picture is cut into cells: so
+    many bands, and so many equal parts of the *speech*, from its first to its last active frame (`audio.active`), with
+    what lies before and after it (padding included) as one part each. Each cell in turn is replaced by what is usual
+    there, as by `occlusion`. `attribution.mean_map(prediction.folds("runs/try"))` is all it takes.
+
+    Args:
+        folds: What `prediction.folds` returns: one run, or the folds of one that pooled them.
+        bands: Into which the mel bands or coefficients are put together.
+        parts: Of the speech.
+        max_clips: At most so many of each fold, balanced over the emotions; 0 for all that were tested.
+        seed: Of their choice.
+        data_dir: Where the corpus lies; empty to look it up.
+
+    Returns:
+        One row for each `answer` (right, wrong), `band` and `part` (before, 1, 2, ..., after): `effect`, by how much
+        the probability of the answer falls, the mean over clips; `error`, its standard error over speakers; how many
+        `clips` and `speakers` these are; and `axis`, what the bands are.
+
+    Raises:
+        AttributionError: As `occlusion`.
+    """
+    tested = [prediction.tested(run, data_dir).query("prediction.notna()") for run in folds]
+    chosen = [corpora.select(rows, max_clips=max_clips, seed=seed).to_dict("records") for rows in tested]
+    jobs = [(run, row) for run, rows in zip(folds, chosen, strict=True) for row in rows]
+    bar = progress(jobs, total=len(jobs), desc=f"what {len(jobs)} answers hang on")
+    return _averaged(pd.concat([_cells(run, row, bands, parts) for run, row in bar])).assign(
+        axis=AXES[folds[0].inputs.feature]
+    )
+
+
+def _averaged(told: pd.DataFrame) -> pd.DataFrame:
+    by = ["answer", "band", "part"]
+    voices = told.groupby([*by, "speaker"], sort=False)["effect"].mean().groupby(by, sort=False).sem()
+    cells = told.dropna().groupby(by, sort=False)
+    found = cells.agg(effect=("effect", "mean"), clips=("effect", "size"), speakers=("speaker", "nunique"))
+    return found.join(voices.rename("error")).reset_index().sort_values("answer", kind="stable", ignore_index=True)
+
+
+def _cells(run: prediction.Finished, row: dict, bands: int, parts: int) -> pd.DataFrame:
+    """The effect of each cell of a clip's picture, one row each; NaN where a cell is empty."""
+    signal = audio.load(row["path"], run.inputs.sample_rate)
+    x, usual = _pictures(run, signal)
+    label, before = _asked(run, x, "")
+    high = np.linspace(0, len(x), bands + 1).round().astype(int)
+    long = [0, *_frames(signal, run.inputs.sample_rate, parts).clip(max=x.shape[1]), x.shape[1]]
+    places = [np.s_[a:b, c:d] for a, b in pairwise(high) for c, d in pairwise(long)]
+    hidden = np.repeat(x[None], len(places), axis=0)
+    for one, place in zip(hidden, places, strict=True):
+        one[place] = usual[place]
+    lost = before - _probability(run, hidden, label)
+    told = pd.MultiIndex.from_product(
+        [_ranges(_bands(run, len(x)), high), ["before", *map(str, range(1, parts + 1)), "after"]],
+        names=["band", "part"],
+    ).to_frame(index=False)
+    there = [usual[place].size > 0 for place in places]
+    answer = "right" if label == row["emotion"] else "wrong"
+    return told.assign(answer=answer, speaker=row["speaker"], effect=np.where(there, lost, np.nan))
+
+
+def _frames(signal: np.ndarray, sample_rate: int, parts: int) -> np.ndarray:
+    """The frames at which each part of a clip's speech begins, and the one after its last; shape (parts + 1,)."""
+    spoken = np.flatnonzero(audio.active(signal, sample_rate, hangover=0))
+    begin, end = spoken[0] / features.HOP_LENGTH, (spoken[-1] + 1) / features.HOP_LENGTH
+    return np.linspace(begin, end, parts + 1).round().astype(int)
+
+
+def _ranges(bands: np.ndarray, edges: np.ndarray) -> list[str]:
+    return [f"{bands[first]:.0f} to {bands[after - 1]:.0f}" for first, after in pairwise(edges)]
 
 
 # is the map worth a look?

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +22,27 @@ NO_OPENSMILE = (
     "eGeMAPS takes the package opensmile, which is not installed: `pip install opensmile`, or `sernb[egemaps]`. "
     "Its licence allows private, research and teaching use, nothing commercial, which is why it is an extra."
 )
+
+
+def beside(
+    parts: pd.DataFrame | Iterable[pd.DataFrame], labels: Sequence[str], *, seed: int = 0, **options: Any
+) -> pd.DataFrame:
+    """What a network is held against, on the very rows that it is tested on: `metrics.by(told, "model")` scores it.
+
+    Args:
+        parts: The rows of a split, or those of several (folds), whose test rows are put together.
+        labels: The run's label list.
+        seed: Of the guesses and, as the run's, of the augmented copies.
+        **options: `sample_rate`, `augmentation` and `sides` of `simple`.
+
+    Returns:
+        The test rows of `simple` by each feature (eGeMAPS where opensmile is installed) and of `chance`.
+    """
+    parts = [parts] if isinstance(parts, pd.DataFrame) else list(parts)
+    kinds = [kind for kind in MODELS if kind != "egemaps" or find_spec("opensmile")]
+    told = [simple(part, labels, kind, seed=seed, **options) for kind in kinds for part in parts]
+    told = pd.concat([*told, *(chance(part, labels, seed) for part in parts)], ignore_index=True)
+    return told[told["split"] == "test"]
 
 
 def chance(rows: pd.DataFrame, labels: Sequence[str], seed: int = 0, *, draws: int = 100) -> pd.DataFrame:

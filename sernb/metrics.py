@@ -13,6 +13,7 @@ import pandas as pd
 # interval lies among their own scores, and all n lie on one side of what other voices would give in 2 of 2**n cases:
 # six is the least number for which that is less than 5 %. It is the least, too, for which `compare` can find p < 0.05.
 LEAST_ROWS, LEAST_SPEAKERS, WIDEST = 20, 6, 0.3
+UNSAID = "not said"
 
 
 # counts and scores
@@ -99,7 +100,8 @@ def tested(predictions: pd.DataFrame) -> pd.DataFrame:
         predictions: `truth`, `prediction` and `speaker`, and whatever else `predictions.csv` has.
 
     Returns:
-        The rows with `copy` (0 where there was none), speakers as text, and `""` where no answer was given.
+        The rows with `copy` (0 where there was none), speakers as text, and `""` where no answer was given. Rows whose
+        speaker is not said (None, NaN or empty) count as one voice, `not said`: they may be one.
 
     Raises:
         ValueError: A column is missing, a truth is missing, or there is no test row.
@@ -112,7 +114,8 @@ def tested(predictions: pd.DataFrame) -> pd.DataFrame:
     if unknown := int(told["truth"].isna().sum()):
         raise ValueError(f"{unknown} of {len(told)} rows have no truth; leave them out.")
     copies = told["copy"] if "copy" in told else 0
-    return told.assign(copy=copies, speaker=told["speaker"].astype(str), prediction=told["prediction"].fillna(""))
+    speakers = told["speaker"].astype(object).where(told["speaker"].notna() & (told["speaker"] != ""), UNSAID)
+    return told.assign(copy=copies, speaker=speakers.astype(str), prediction=told["prediction"].fillna(""))
 
 
 def labels_of(*tables: pd.DataFrame) -> list[str]:
@@ -122,7 +125,7 @@ def labels_of(*tables: pd.DataFrame) -> list[str]:
 
 def _by_voice(told: pd.DataFrame, labels: Sequence[str]) -> np.ndarray:
     """The confusion matrix of each speaker, the speakers in alphabetical order; shape (speakers, k, k)."""
-    voice = told.groupby("speaker").ngroup().to_numpy()
+    voice = told.groupby("speaker", dropna=False).ngroup().to_numpy()
     each = np.zeros((voice.max() + 1, len(labels), len(labels)))
     np.add.at(each, (voice, _places(told["truth"], labels), _places(told["prediction"], labels)), 1)
     return each
@@ -238,7 +241,7 @@ def by(
         raise ValueError(
             f"the predictions are of {told['model'].nunique()} models; choose one, or give column 'model'."
         )
-    values = _values(told, column, table).map(lambda value: "not said" if pd.isna(value) or value == "" else value)
+    values = _values(told, column, table).map(lambda value: UNSAID if pd.isna(value) or value == "" else value)
     cells = {
         value: _cell(part, column, resamples, seed) for value, part in told.groupby(values, sort=column != "model")
     }

@@ -625,6 +625,35 @@ def heard(told: Attribution, *, title: str = "") -> Figure:
     return figure
 
 
+def mean_map(cells: pd.DataFrame) -> Figure:
+    """What right and what wrong answers hang on, on average; the colours are those of `heard`.
+
+    Args:
+        cells: What `attribution.mean_map` returns.
+    """
+    import matplotlib.pyplot as plt
+
+    groups = {answer: part for answer, part in cells.groupby("answer", sort=False)}
+    size = (1.4 + 4.1 * len(groups), 2.9)
+    figure, axes = plt.subplots(1, len(groups), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    strongest = cells["effect"].abs().max() or 1
+    for ax, (answer, part) in zip(axes[0], groups.items(), strict=True):
+        effect = part.pivot(index="band", columns="part", values="effect")
+        effect = effect.reindex(index=part["band"].unique(), columns=cells["part"].unique())
+        how = {"cmap": "PuOr_r", "vmin": -strongest, "vmax": strongest, "origin": "lower", "aspect": "auto"}
+        image = ax.imshow(effect, interpolation="nearest", **how)
+        for edge in (0.5, effect.shape[1] - 1.5):
+            ax.axvline(edge, color="black", linewidth=1)
+        ax.set_xticks(range(effect.shape[1]), effect.columns)
+        ax.set(xlabel="equal parts of the speech, before and after it")
+        ax.set_title(f"{answer} answers ({part['clips'].max()} clips)", fontsize=10)
+        ax.grid(visible=False)
+    axes[0][0].set_yticks(range(len(effect)), effect.index)
+    axes[0][0].set_ylabel(cells["axis"].iloc[0])
+    figure.colorbar(image, ax=axes[0], label="probability lost without it")
+    return figure
+
+
 def _half_lines(effect: np.ndarray, strongest: float, span: tuple[float, ...], axes: Sequence[Axes]) -> None:
     """Lines around what has at least half of the strongest effect."""
     bands, frames = effect.shape

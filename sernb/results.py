@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sernb import audit
 from sernb import metrics
 from sernb import splits
 
@@ -33,7 +34,6 @@ MODEL_COLUMNS = (
     "fingerprint",
     "revision",
 )
-LEAKS = ("speaker", "twin", "content", "statement")
 ANSWERS = "answers.csv"
 POOLED = (
     *("seeds", "speakers", "rows", "train_accuracy", "val_accuracy", "minutes"),
@@ -95,7 +95,7 @@ def table(folders: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     if isinstance(folders, str | Path):
         folders = sorted(path for path in Path(folders).glob("*") if path.is_dir())
     rows = [row for folder in folders for row in _rows(Path(folder))]
-    ends = [*MODEL_COLUMNS, *(f"leaks_{kind}" for kind in LEAKS)]
+    ends = [*MODEL_COLUMNS, *(f"leaks_{kind}" for kind in audit.KINDS)]
     given = dict.fromkeys(name for row in rows for name in row if name not in (*RUN_COLUMNS, *ends))
     found = pd.DataFrame(rows, columns=[*RUN_COLUMNS, *given, *ends])
     # A row of a failed run lacks some of these, and must not turn the others' 42 into 42.0.

@@ -1,0 +1,123 @@
+"""How alike to the audit are copies of a recording, and how alike are different clips?
+
+    python tests/same.py ravdess              # 40 clips in each of `WAYS`, and all clips against each other: minutes
+    python tests/same.py crema --clips 10
+
+The first table has, for each way of copying, the fingerprints' similarity (which must reach `audit.NEAR` for a pair to
+be listened to) and the waveforms' correlation (which must reach `audit.SAME`): the least, the median, and the share
+that the audit finds. The others have the different clips with like fingerprints: how many, and how far they correlate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile
+from conftest import write
+
+from sernb import audio
+from sernb import audit
+from sernb import corpora
+
+WAYS = (
+    *("gain12", "gain-12", "gain-30", "rate48000", "rate44100", "rate22050", "rate8000", "stereo", "silence"),
+    *("upside down", "24 bit", "8 bit", "flac", "ogg", "mp3", "offset 0.02", "offset 0.1", "hum", "telephone"),
+    *("pressed mp3", "pressed vorbis", "pressed opus", "pressed gsm", "pressed u-law"),
+    *("start cut 0", "end cut 0", "start cut 0.1", "end cut 0.1", "start cut 0.2", "end cut 0.2", "end cut 0.4"),
+    *("clipped 12", "white noise 20", "white noise 10"),
+)
+
+
+def altered(path: Path, folder: Path, how: str) -> Path:
+    """A copy of a clip, made in one of `WAYS`, in a folder of its own."""
+    import librosa
+
+    signal, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    signal = signal.mean(axis=1)
+    name, options = "copy.wav", {}
+    if how.startswith("gain"):  # without clipping, where the file can hold it
+        signal, options = signal * 10 ** (float(how[4:]) / 20), {"subtype": "FLOAT" if how[4] != "-" else "PCM_16"}
+    elif how.startswith("rate"):
+        signal, rate = librosa.resample(signal, orig_sr=rate, target_sr=int(how[4:])), int(how[4:])
+    elif how == "stereo":
+        signal = np.stack([signal, 0.6 * signal], axis=1)
+    elif how == "silence":
+        signal = np.concatenate([np.zeros(rate // 3, np.float32), signal, np.zeros(rate // 2, np.float32)])
+    elif how == "upside down":
+        signal = -signal
+    elif how.startswith("offset"):
+        signal = signal + float(how[7:])
+    elif how == "hum":  # of the mains, as loud as the speech
+        level = np.sqrt(2) * 10 ** (audio.speech_level(signal, rate) / 20)
+        signal = signal + level * np.sin(2 * np.pi * 50 * np.arange(len(signal)) / rate)
+    elif how.endswith("bit"):
+        options = {"subtype": {"24 bit": "PCM_24", "8 bit": "PCM_U8"}[how]}
+    elif how in ("flac", "ogg", "mp3"):
+        name = f"copy.{how}"
+    else:
+        kind, _, level = how.removeprefix("pressed ").replace("clipped", "gain").rpartition(" ")
+        signal = audio.distort(signal, rate, *((kind, float(level)) if kind else (level,)))
+    return write(folder / name, signal, rate, **options)
+
+
+def copies(table: pd.DataFrame, ways: tuple[str, ...] = WAYS) -> pd.DataFrame:
+    """Similarity and correlation of each clip with a copy of it, one row a clip and way."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for how in ways:
+            made = [altered(path, Path(folder, how, str(i)), how) for i, path in enumerate(table["path"])]
+            ours, theirs = audit.fingerprints(table), audit.fingerprints(pd.DataFrame({"path": list(map(str, made))}))
+            alike = [audit.correlation(*pair) for pair in zip(table["path"], map(str, made), strict=True)]
+            found.append(pd.DataFrame({"way": how, "similarity": (ours * theirs).sum(axis=1), "correlation": alike}))
+    return pd.concat(found, ignore_index=True)
+
+
+def told(found: pd.DataFrame) -> pd.DataFrame:
+    """What `copies` returns, way by way."""
+    caught = (found["similarity"] >= audit.NEAR) & (found["correlation"] >= audit.SAME)
+    ways = found.assign(found=caught).groupby("way", sort=False)
+    return pd.concat(
+        [
+            ways[["similarity", "correlation"]].min().add_prefix("least "),
+            ways[["similarity", "correlation"]].median().add_prefix("median "),
+            ways["found"].mean(),
+        ],
+        axis=1,
+    )
+
+
+def strangers(table: pd.DataFrame, threshold: float = 0.8, number: int = 3000) -> pd.DataFrame:
+    """The pairs of clips with the most similar fingerprints and their correlation, those that correlate most first."""
+    table = table.drop_duplicates("sha256")
+    prints = audit.fingerprints(table)
+    i, j, similarity = audit.near(prints, prints, threshold)
+    pairs = pd.DataFrame({"i": i, "j": j, "similarity": similarity}).query("i < j").nlargest(number, "similarity")
+    clip, path = table["clip"].to_numpy(), table["path"].to_numpy()
+    pairs["clip"], pairs["other"] = clip[pairs["i"]], clip[pairs["j"]]
+    pairs["correlation"] = [audit.correlation(path[i], path[j]) for i, j in zip(pairs["i"], pairs["j"], strict=True)]
+    return pairs.drop(columns=["i", "j"]).sort_values("correlation", ascending=False, ignore_index=True)
+
+
+def by_likeness(pairs: pd.DataFrame) -> pd.DataFrame:
+    """What `strangers` returns: how many pairs there are of which similarity, and how far they correlate."""
+    bins = pd.cut(pairs["similarity"], [0.8, 0.9, audit.NEAR, 1.01], right=False)
+    return pairs.groupby(bins, observed=True)["correlation"].describe()[["count", "50%", "max"]]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("corpus")
+    parser.add_argument("--data-dir", default="")
+    parser.add_argument("--clips", type=int, default=40, help="that are copied; 0: none [default: 40]")
+    given = parser.parse_args()
+    corpus = corpora.load(given.corpus, given.data_dir)
+    pd.set_option("display.width", 200, "display.max_colwidth", 70)
+    if number := min(given.clips, len(corpus)):
+        print(told(copies(corpus.sample(number, random_state=0))).round(3).to_string(), end="\n\n")
+    pairs = strangers(corpus)
+    print(by_likeness(pairs).round(3).to_string(), end="\n\n")
+    print(pairs.head(8).round(3).to_string())

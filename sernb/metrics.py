@@ -114,8 +114,11 @@ def tested(predictions: pd.DataFrame) -> pd.DataFrame:
     if unknown := int(told["truth"].isna().sum()):
         raise ValueError(f"{unknown} of {len(told)} rows have no truth; leave them out.")
     copies = told["copy"] if "copy" in told else 0
-    speakers = told["speaker"].astype(object).where(told["speaker"].notna() & (told["speaker"] != ""), UNSAID)
-    return told.assign(copy=copies, speaker=speakers.astype(str), prediction=told["prediction"].fillna(""))
+    return told.assign(copy=copies, speaker=_voices(told["speaker"]), prediction=told["prediction"].fillna(""))
+
+
+def _voices(speakers: pd.Series) -> pd.Series:
+    return speakers.astype(object).where(speakers.notna() & (speakers != ""), UNSAID).astype(str)
 
 
 def labels_of(*tables: pd.DataFrame) -> list[str]:
@@ -125,7 +128,7 @@ def labels_of(*tables: pd.DataFrame) -> list[str]:
 
 def _by_voice(told: pd.DataFrame, labels: Sequence[str]) -> np.ndarray:
     """The confusion matrix of each speaker, the speakers in alphabetical order; shape (speakers, k, k)."""
-    voice = told.groupby("speaker", dropna=False).ngroup().to_numpy()
+    voice = told.groupby(_voices(told["speaker"])).ngroup().to_numpy()
     each = np.zeros((voice.max() + 1, len(labels), len(labels)))
     np.add.at(each, (voice, _places(told["truth"], labels), _places(told["prediction"], labels)), 1)
     return each

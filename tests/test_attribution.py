@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import tone
+from conftest import write
 from test_prediction import make_run
 
 from sernb import attribution
@@ -153,3 +154,36 @@ def test_from_a_run_to_a_map(tmp_path, demo):
     row = attribution.examples(prediction.tested(run), 1).iloc[0]
     told = attribution.occlusion(run, audio.load(row["path"], RATE))
     assert told.label == row["prediction"] and told.probability == pytest.approx(row["confidence"], abs=2e-5)
+
+
+@pytest.mark.parametrize("region", [np.s_[10:15, 10:20], np.s_[30:35, 40:50]])
+def test_the_mean_map_peaks_where_all_answers_come_from(tmp_path, monkeypatch, region):
+    """Clips that speak from the 10th frame to the 50th: cell by cell, five bands to a row and ten frames to a part."""
+    speech = np.random.default_rng(0).normal(0, 0.1, 40 * features.HOP_LENGTH).astype(np.float32)
+    path = write(tmp_path / "a.wav", np.pad(speech, 10 * features.HOP_LENGTH), RATE)
+    clips = pd.DataFrame({"path": str(path), "emotion": ["angry", "sad"] * 3, "speaker": list("aabbcc")})
+    monkeypatch.setattr(prediction, "tested", lambda run, data_dir: clips.assign(prediction="angry", channel=""))
+    found = attribution.mean_map([hand_made(region)], parts=4)
+    assert list(found["answer"].unique()) == ["right", "wrong"] and (found["clips"] == 3).all()
+    assert list(found["part"].unique()) == ["before", "1", "2", "3", "4", "after"] and len(found) == 2 * 8 * 6
+    assert (found["speakers"] == 3).all() and set(found["axis"]) == {"mel band (Hz)"}
+    for _, part in found.groupby("answer"):
+        effect = part["effect"].to_numpy().reshape(8, 6)
+        place = (region[0].start // 5, region[1].start // 10)
+        assert np.unravel_index(np.abs(effect).argmax(), effect.shape) == place
+        assert np.abs(np.delete(effect.ravel(), place[0] * 6 + place[1])).max() < 0.2 * np.abs(effect).max()
+
+
+def test_clips_count_alike_and_speakers_make_the_error():
+    head = {"answer": "right", "band": "0 to 4", "part": "1"}
+    told = pd.DataFrame([{**head, "speaker": s, "effect": e} for s, e in [("a", 0.1), ("a", 0.3), ("b", 0.5)]])
+    found = attribution._averaged(pd.concat([told, told.assign(answer="wrong", effect=[np.nan, 1, 2])]))
+    assert found["effect"].tolist() == pytest.approx([0.3, 1.5]) and found["clips"].tolist() == [3, 2]
+    assert found["error"].tolist() == pytest.approx([0.15, 0.5]) and found["speakers"].tolist() == [2, 2]
+
+
+def test_every_tested_clip_of_a_run_or_as_many_as_are_asked_for(tmp_path, demo):
+    run = prediction.load(make_run(tmp_path, demo, "pad"))
+    number = len(prediction.tested(run))
+    each = [attribution.mean_map([run, run], max_clips=n).groupby("answer")["clips"].max().sum() for n in (0, 2)]
+    assert each == [2 * number, 4]

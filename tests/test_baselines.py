@@ -103,6 +103,25 @@ def test_egemaps_are_those_of_opensmile(table):
     np.testing.assert_array_equal(found, baselines.egemaps(few, n_jobs=1))  # from the store
 
 
+def test_beside_a_network_stand_the_same_test_rows_of_every_fold(table):
+    labels = corpora.labels(table)
+    cuts = splits.cuts(table, "loso", augment="train-only", seed=1)
+    told = baselines.beside(cuts.values(), labels, seed=1)
+    assert {"mfcc-svm", "chance"} <= set(told["model"]) and (told["split"] == "test").all()
+    svm = told[told["model"] == "mfcc-svm"]
+    assert svm["clip"].is_unique and set(svm["clip"]) == set(table["clip"]), "each clip is tested in one fold"
+    alone = baselines.simple(cuts[2], labels, seed=1).query("split == 'test'")
+    among = svm[svm["clip"].isin(alone["clip"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(among, alone.reset_index(drop=True))
+    assert metrics.by(told, "model")["rows"].unique().tolist() == [len(table)]
+
+
+def test_beside_is_fitted_on_what_the_network_was(rows, table):
+    labels = corpora.labels(table)
+    one, both = (baselines.beside(rows, labels, sides=sides) for sides in (("train",), ("train", "val")))
+    assert not one.loc[one["model"] == "mfcc-svm", labels].equals(both.loc[both["model"] == "mfcc-svm", labels])
+
+
 @pytest.mark.real
 def test_the_published_figure_comes_out_on_ravdess(real):
     table = corpora.load("ravdess", real("ravdess"), channel="speech")

@@ -242,3 +242,15 @@ def test_seeds_are_pooled(clips):
     assert found["uar"] == pytest.approx(np.mean(each)) and found["uar_sd"] == pytest.approx(np.std(each, ddof=1))
     assert (found["uar_least"], found["uar_most"]) == pytest.approx((min(each), max(each)))
     assert [found["uar_low"], found["uar_high"]] == metrics.interval(pd.concat(seeds), LABELS)["uar"]
+
+
+def test_rows_whose_speaker_is_not_said_are_one_voice_and_none_is_lost():
+    told = pd.DataFrame({"truth": ["sad", "calm"] * 6, "prediction": ["sad"] * 6 + ["calm"] * 6})
+    told["speaker"] = ["a"] * 4 + ["b"] * 4 + [None, np.nan, "", None]
+    by = metrics.by(told.assign(model="m"), "model").loc["m"]
+    named = metrics.by(told.assign(model="m", speaker=list("aaaabbbbcccc")), "model").loc["m"]
+    pd.testing.assert_series_equal(by, named)
+    assert by["rows"] == 12 and by["speakers"] == 3
+    voices = metrics.by(told, "speaker")
+    assert voices["rows"].to_dict() == {"a": 4, "b": 4, "not said": 4}
+    assert metrics.interval(told) == metrics.interval(told.assign(speaker=list("aaaabbbbcccc")))

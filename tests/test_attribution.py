@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from sernb import attribution
 from sernb import corpora
 from sernb import features
 from sernb import models
+from sernb import plots
 from sernb import prediction
 
 RATE, BANDS, FRAMES = 16000, 40, 60
@@ -187,3 +189,19 @@ def test_every_tested_clip_of_a_run_or_as_many_as_are_asked_for(tmp_path, demo):
     number = len(prediction.tested(run))
     each = [attribution.mean_map([run, run], max_clips=n).groupby("answer")["clips"].max().sum() for n in (0, 2)]
     assert each == [2 * number, 4]
+
+
+def test_the_mean_map_is_drawn_as_it_was_measured():
+    import matplotlib.pyplot as plt
+
+    cells = [(a, b, p, i / 100) for i, (a, b, p) in enumerate(product(["right", "wrong"], ["0 to 4", "5 to 9"], "pq"))]
+    table = pd.DataFrame(cells, columns=["answer", "band", "part", "effect"]).assign(
+        clips=[1] * 4 + [7] * 4, axis="mel"
+    )
+    figure = plots.mean_map(table)
+    right, wrong = figure.axes[:2]
+    np.testing.assert_allclose(wrong.images[0].get_array(), [[0.04, 0.05], [0.06, 0.07]])
+    assert [ax.get_title() for ax in (right, wrong)] == ["right answers (1 clip)", "wrong answers (7 clips)"]
+    assert right.get_ylabel() == "mel" and right.images[0].get_clim() == wrong.images[0].get_clim() == (-0.07, 0.07)
+    assert len(plots.mean_map(table[table["answer"] == "wrong"]).axes) == 2, "one panel and the scale"
+    plt.close("all")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -45,6 +46,14 @@ def outputs(folder: Path) -> str:
     assert not [o for o in shown if o.get("name") == "stderr"], "something was written to standard error"
     assert not [o for o in shown if o.output_type == "display_data" and not any(o.data.values())], "an empty output"
     return json.dumps(shown)
+
+
+def beside(folder: Path) -> set[str]:
+    """The models in the table of what stands beside the networks."""
+    (notebook,) = folder.glob("*.ipynb")
+    (cell,) = (cell for cell in nbformat.read(notebook, 4).cells if cell["id"] == "beside-rows")
+    (table,) = (output.data["text/html"] for output in cell.outputs if "text/html" in output.get("data", {}))
+    return set(re.findall(r"<th>([^<]+)</th>", table))
 
 
 def check_files(folder: Path, models: list[str]) -> dict:
@@ -95,6 +104,7 @@ def test_02_corrected_and_as_published(tmp_path, chosen):
     models = ["conv1d-b", "conv2d-a"]
     run("02_crema_1d_vs_2d", tmp_path, MAX_CLIPS=120, EPOCHS=2, MODELS=models, FAULTS=chosen)
     result = check_files(tmp_path, models)
+    assert {"conv1d-b", "conv2d-a", "mfcc-svm", "chance"} <= beside(tmp_path)
     leaks = result["split"]["leaks"]
     if chosen:
         assert result["split"]["protocol"] == "published"
@@ -120,6 +130,7 @@ def test_03_the_papers_way_and_the_honest_way_by_papermill_and_by_sernb(tmp_path
         result["environment"].pop("revision")
     assert twice[0] == twice[1]
     assert "claimed" in outputs(tmp_path / "a")
+    assert {"paper-cnn", "mfcc-svm", "chance"} <= beside(tmp_path / "paper") & beside(tmp_path / "a")
 
 
 def test_03_trains_on_one_corpus_and_tests_on_another(tmp_path):
@@ -132,6 +143,7 @@ def test_03_trains_on_one_corpus_and_tests_on_another(tmp_path):
     assert test["speaker"].str.startswith("P").all() and (test["copy"] == 0).all()
     claimed = claims.against(result)["claimed, mean of its runs"]
     assert np.isnan(claimed["test"]) and claimed["val"] > 0
+    assert {"paper-cnn", "mfcc-svm", "chance"} <= beside(tmp_path)
 
 
 def test_02_tests_on_another_corpus(tmp_path):
@@ -151,12 +163,14 @@ def test_03_pools_all_folds_and_each_is_the_run_of_its_own(tmp_path):
     assert (pooled / "fold-2" / "inputs.json").is_file() and among["parameters"]["FOLD"] == 2
     assert among["models"]["paper-cnn"]["test"] == alone["models"]["paper-cnn"]["test"]
     assert "CLEAN" in outputs(pooled) and "in 6 folds" in outputs(pooled)
+    assert {"paper-cnn", "mfcc-svm", "chance"} <= beside(pooled)
 
 
 def test_03_with_relu_ends_with_scores_or_says_that_it_failed(tmp_path):
     run("03_paper_replication", tmp_path, MAX_CLIPS=80, EPOCHS=3, OUTPUT_ACTIVATION="relu", SPLIT="60:20:20")
     entry = json.loads((tmp_path / "metrics.json").read_text())["models"]["paper-cnn"]
     assert "test" in entry or entry["failed"] in outputs(tmp_path)
+    assert ("paper-cnn" in beside(tmp_path)) == ("test" in entry) and "mfcc-svm" in beside(tmp_path)
 
 
 def test_04_judges_every_claim_and_tells_the_waterfall(tmp_path):

@@ -143,15 +143,19 @@ def _pictures(run: prediction.Finished, signal: np.ndarray) -> tuple[np.ndarray,
 def _asked(run: prediction.Finished, x: np.ndarray, label: str) -> tuple[str, float]:
     if label and label not in run.labels:
         raise AttributionError(f"{run.model.name} knows no emotion {label!r}; it knows {', '.join(run.labels)}.")
-    label = label or run.labels[int(np.argmax(_outputs(run, x[None])[0]))]
-    return label, float(_probability(run, x[None], label)[0])
+    outputs = _outputs(run, x[None])
+    label = label or run.labels[int(np.argmax(outputs[0]))]
+    return label, float(_shares(outputs)[0, run.labels.index(label)])
 
 
 def _probability(run: prediction.Finished, pictures: np.ndarray, label: str) -> np.ndarray:
-    outputs = _outputs(run, pictures)
+    return _shares(_outputs(run, pictures))[:, run.labels.index(label)]
+
+
+def _shares(outputs: np.ndarray) -> np.ndarray:
+    """Probabilities; where all outputs are zero there is no answer, and nothing of its probability is left."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        # Where all outputs are zero there is no answer: nothing of its probability is left.
-        return np.nan_to_num(outputs[:, run.labels.index(label)] / outputs.sum(axis=1))
+        return np.nan_to_num(outputs / outputs.sum(axis=1, keepdims=True))
 
 
 def _outputs(run: prediction.Finished, pictures: np.ndarray) -> np.ndarray:
@@ -242,21 +246,22 @@ def _cells(run: prediction.Finished, row: dict, bands: int, parts: int) -> pd.Da
     """The effect of each cell of a clip's picture, one row each; NaN where a cell is empty."""
     signal = audio.load(row["path"], run.inputs.sample_rate)
     x, usual = _pictures(run, signal)
-    label, before = _asked(run, x, "")
     high = np.linspace(0, len(x), bands + 1).round().astype(int)
     long = [0, *_frames(signal, run.inputs.sample_rate, parts).clip(max=x.shape[1]), x.shape[1]]
     places = [np.s_[a:b, c:d] for a, b in pairwise(high) for c, d in pairwise(long)]
-    hidden = np.repeat(x[None], len(places), axis=0)
-    for one, place in zip(hidden, places, strict=True):
-        one[place] = usual[place]
-    lost = before - _probability(run, hidden, label)
+    pictures = np.repeat(x[None], 1 + len(places), axis=0)  # the first one stays whole
+    for hidden, place in zip(pictures[1:], places, strict=True):
+        hidden[place] = usual[place]
+    shares = _shares(_outputs(run, pictures))
+    answer = int(np.argmax(shares[0]))
+    lost = shares[0, answer] - shares[1:, answer]
     told = pd.MultiIndex.from_product(
         [_ranges(_bands(run, len(x)), high), ["before", *map(str, range(1, parts + 1)), "after"]],
         names=["band", "part"],
     ).to_frame(index=False)
     there = [usual[place].size > 0 for place in places]
-    answer = "right" if label == row["emotion"] else "wrong"
-    return told.assign(answer=answer, speaker=row["speaker"], effect=np.where(there, lost, np.nan))
+    judged = "right" if run.labels[answer] == row["emotion"] else "wrong"
+    return told.assign(answer=judged, speaker=row["speaker"], effect=np.where(there, lost, np.nan))
 
 
 def _frames(signal: np.ndarray, sample_rate: int, parts: int) -> np.ndarray:

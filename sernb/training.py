@@ -350,7 +350,8 @@ def _corpus_facts(table: pd.DataFrame) -> dict[str, Any]:
 
 def _split_facts(rows: pd.DataFrame, table: pd.DataFrame, protocol: str, fitted: tuple[str, ...]) -> dict[str, Any]:
     sides = {side: rows[rows["split"] == side] for side in splits.SIDES}
-    elsewhere = {} if sides["test"]["corpus"].isin(table["corpus"]).all() else {"tested": _corpus_facts(sides["test"])}
+    # By path: two corpora may both be called `local`.
+    elsewhere = {} if sides["test"]["path"].isin(table["path"]).all() else {"tested": _corpus_facts(sides["test"])}
     return {
         **elsewhere,
         "protocol": protocol,

@@ -19,7 +19,7 @@ def rows():
     clips = pd.DataFrame(
         [(f"{s}-{i}", s, LABELS[i % 3]) for s in "abcdefgh" for i in range(9)], columns=["clip", "speaker", "emotion"]
     )
-    clips = clips.assign(corpus="local", sha256=clips["clip"], sex="")
+    clips = clips.assign(corpus="local", sha256=clips["clip"], path=clips["clip"], sex="")
     return splits.prepare(clips, "speaker", ratio="60:20:20", seed=0)
 
 
@@ -40,6 +40,14 @@ def save(folder, trained, rows):
         folder, {"conv1d-b": trained}, notebook="x", parameters={"SEED": 1}, table=rows, rows=rows, labels=LABELS,
         protocol="speaker",
     )  # fmt: skip
+
+
+def test_another_corpus_of_the_same_name_is_told_of(rows):
+    """Two corpora may both be `local`: predictions would be looked for in the wrong folder."""
+    other = rows.assign(path=rows["path"].where(rows["split"] != "test", "elsewhere/" + rows["path"]))
+    assert "tested" not in training._split_facts(rows, rows, "speaker", ("train",))
+    told = training._split_facts(other, rows, "speaker", ("train",))
+    assert told["tested"]["clips"] == (rows["split"] == "test").sum()
 
 
 def test_a_run_leaves_its_files_and_they_agree(tmp_path, numbers, rows):

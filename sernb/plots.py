@@ -67,7 +67,7 @@ def caption(text: str, *, alt: str = "", figure: Figure | None = None) -> None:
     plt.close(shown)
 
 
-def _axes(ax: Axes | None, width: float = 6.4, height: float = 3.2) -> Axes:
+def _axes(ax: Axes | None, width: float = 5.8, height: float = 3.2) -> Axes:
     import matplotlib.pyplot as plt
 
     return ax if ax is not None else plt.subplots(figsize=(width, height), layout="constrained")[1]
@@ -116,13 +116,17 @@ def heat(picture: np.ndarray, *, title: str, ylabel: str, ax: Axes | None = None
     return ax
 
 
-def clip(signal: np.ndarray, sample_rate: int, emotion: str) -> Figure:
-    """Waveform and mel spectrogram of one clip side by side."""
+def clips(signals: Mapping[str, np.ndarray], sample_rate: int) -> Figure:
+    """Waveform and mel spectrogram of one clip of each emotion side by side, an emotion a row."""
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 2.5), layout="constrained")
-    waveform(signal, sample_rate, emotion, ax=left)
-    mel(signal, sample_rate, emotion, ax=right)
+    size = (7.2, 1.8 * len(signals))
+    figure, axes = plt.subplots(len(signals), 2, figsize=size, layout="constrained", squeeze=False)
+    for row, (emotion, signal) in zip(axes, signals.items(), strict=True):
+        waveform(signal, sample_rate, emotion, ax=row[0])
+        mel(signal, sample_rate, emotion, ax=row[1])
+    for ax in axes[:-1].flat:
+        ax.set_xlabel("")
     return figure
 
 

@@ -40,6 +40,7 @@ LAUNCH = re.compile(r"^% launch$", flags=re.MULTILINE)
 NO_PROSE = re.compile(
     r"(```.*?```|\{[\w:-]+\}`[^`]*`|`[^`]*`|\[[^\]]*\]\([^)]*\)|^#[^\n]*|^\|[^\n]*)", flags=re.MULTILINE | re.DOTALL
 )
+WIDE = 640
 EVERYDAY = ("chance",)
 BROKEN = ("Traceback (most recent call last)", "Executing", "An Exception was encountered at")
 
@@ -236,6 +237,7 @@ def _stage_page(chapter: Chapter, book: Book, output_dir: Path, source: Path) ->
     _show_parameters(notebook)
     _strip_papermill(notebook)
     notebook.cells = [part for cell in notebook.cells for part in _figures_apart(cell)]
+    _mark_wide(notebook)
     _link_terms(notebook, _terms(book))
     if chapter.title:
         _set_title(notebook, chapter.title)
@@ -300,6 +302,14 @@ def _only_output(output: Any, metadata: dict[str, Any]) -> Any:
 
     # MyST-NB leaves out a cell without source, with all its outputs.
     return nbformat.v4.new_code_cell("# output", metadata={"tags": ["remove-input"], **metadata}, outputs=[output])
+
+
+def _mark_wide(notebook: Any) -> None:
+    """Tell the style sheet which pictures a phone should not shrink to its width: in pixels of the page."""
+    for cell in notebook.cells:
+        sizes = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
+        if any(size.get("width", 0) > WIDE for size in sizes):
+            cell.metadata.setdefault("mystnb", {}).setdefault("image", {})["classes"] = "wide"
 
 
 def _terms(book: Book) -> list[str]:

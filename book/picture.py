@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BOOK = Path(__file__).parent
+DPI = 180
 
 
 def picture() -> Figure:
@@ -26,4 +27,4 @@ def picture() -> Figure:
 
 
 if __name__ == "__main__":
-    picture().savefig(BOOK / "picture.png", dpi=150, metadata={"Software": None})
+    picture().savefig(BOOK / "picture.png", dpi=DPI, metadata={"Software": None})

@@ -432,7 +432,7 @@ def waterfall(steps: pd.DataFrame, *, claim: float, chance: float, score: str = 
     """
     import matplotlib.pyplot as plt
 
-    figure, ax = plt.subplots(figsize=(6.2, 1.25 + 0.72 * len(steps)), layout="constrained")
+    figure, ax = plt.subplots(figsize=(5.2, 1.25 + 0.68 * len(steps)), layout="constrained")
     places, values = np.arange(len(steps))[::-1], steps[score].to_numpy()
     ax.barh(places, values, height=0.5, color=[VALIDATION, *[TRAIN] * (len(steps) - 1)], alpha=0.88)
     ends = np.abs(steps[[f"{score}_low", f"{score}_high"]].to_numpy().T - values)

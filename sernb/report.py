@@ -40,7 +40,7 @@ LAUNCH = re.compile(r"^% launch$", flags=re.MULTILINE)
 NO_PROSE = re.compile(
     r"(```.*?```|\{[\w:-]+\}`[^`]*`|`[^`]*`|\[[^\]]*\]\([^)]*\)|^#[^\n]*|^\|[^\n]*)", flags=re.MULTILINE | re.DOTALL
 )
-WIDE = 640
+WIDE = {"wide": 720, "middling": 530}  # pixels of the page
 EVERYDAY = ("chance",)
 BROKEN = ("Traceback (most recent call last)", "Executing", "An Exception was encountered at")
 
@@ -281,6 +281,7 @@ def _figures_apart(cell: Any) -> list[Any]:
     if not any(_told(output) for output in outputs):
         return [cell]
     alt = cell.metadata.pop("mystnb", {}).get("image", {}).get("alt", "")
+    cell.source = _without_captions(cell.source)
     parts, cell.outputs = [cell], []
     for output in outputs:
         told = _told(output)
@@ -291,6 +292,17 @@ def _figures_apart(cell: Any) -> list[Any]:
             parts += [_only_output(output, {})] if len(parts) > 1 else []
             cell.outputs += [output] if len(parts) == 1 else []
     return parts
+
+
+def _without_captions(source: str) -> str:
+    """A cell's source without the calls of `plots.caption`: their text stands under the picture."""
+    lines = source.split("\n")
+    for body in [node.body for node in ast.walk(ast.parse(source)) if isinstance(getattr(node, "body", None), list)]:
+        for line in body if len(body) > 1 else []:
+            call = getattr(line, "value", None)
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "plots.caption":
+                lines[line.lineno - 1 : line.end_lineno] = [""] * (line.end_lineno - line.lineno + 1)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
 
 
 def _told(output: Any) -> dict[str, str] | None:
@@ -305,11 +317,12 @@ def _only_output(output: Any, metadata: dict[str, Any]) -> Any:
 
 
 def _mark_wide(notebook: Any) -> None:
-    """Tell the style sheet which pictures a phone should not shrink to its width: in pixels of the page."""
+    """Tell the style sheet which pictures a phone should not shrink to its own width."""
     for cell in notebook.cells:
         sizes = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
-        if any(size.get("width", 0) > WIDE for size in sizes):
-            cell.metadata.setdefault("mystnb", {}).setdefault("image", {})["classes"] = "wide"
+        widest = max((size.get("width", 0) for size in sizes), default=0)
+        if kind := next((kind for kind, least in WIDE.items() if widest > least), ""):
+            cell.metadata.setdefault("mystnb", {}).setdefault("image", {})["classes"] = kind
 
 
 def _terms(book: Book) -> list[str]:

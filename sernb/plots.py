@@ -33,6 +33,8 @@ COLOURS = {
 # Blue and orange: told apart by the colour-blind, and by their lines in greyscale.
 TRAIN, VALIDATION, CLAIM = "#1B4F72", "#D35400", "#777777"
 
+CAPTIONED = "sernb_figure"  # the key of an output's metadata that holds a figure's caption
+
 
 def style() -> None:
     """Set the house style once in a notebook: quiet grid, readable type, sharp pictures, tables with whole texts."""
@@ -44,7 +46,28 @@ def style() -> None:
     pd.set_option("display.max_colwidth", None)
 
 
-def _axes(ax: Axes | None, width: float = 6.4, height: float = 3.2) -> Axes:
+def caption(text: str, *, alt: str = "", figure: Figure | None = None) -> None:
+    """Show a figure here, with a caption under it; `report` makes it a numbered figure of the book.
+
+    The text is written by the cell that drew the figure, so it can hold what was measured there.
+
+    Args:
+        text: Markdown: what there is to see, in a sentence or two.
+        alt: What is drawn, for those who do not see it; if not given, what the cell's metadata say (`mystnb`, `image`).
+        figure: The pyplot figure that was drawn last, if not given.
+    """
+    import matplotlib.pyplot as plt
+    from IPython.display import Markdown
+    from IPython.display import display
+
+    text, alt = (" ".join(told.split()) for told in (text, alt))
+    shown = figure or plt.gcf()
+    display(shown, metadata={CAPTIONED: {"caption": text, "alt": alt}})
+    display(Markdown(f"*Figure.* {text}"), metadata={CAPTIONED: {}})
+    plt.close(shown)
+
+
+def _axes(ax: Axes | None, width: float = 5.8, height: float = 3.2) -> Axes:
     import matplotlib.pyplot as plt
 
     return ax if ax is not None else plt.subplots(figsize=(width, height), layout="constrained")[1]
@@ -93,13 +116,17 @@ def heat(picture: np.ndarray, *, title: str, ylabel: str, ax: Axes | None = None
     return ax
 
 
-def clip(signal: np.ndarray, sample_rate: int, emotion: str) -> Figure:
-    """Waveform and mel spectrogram of one clip side by side."""
+def clips(signals: Mapping[str, np.ndarray], sample_rate: int) -> Figure:
+    """Waveform and mel spectrogram of one clip of each emotion side by side, an emotion a row."""
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 2.5), layout="constrained")
-    waveform(signal, sample_rate, emotion, ax=left)
-    mel(signal, sample_rate, emotion, ax=right)
+    size = (7.2, 1.8 * len(signals))
+    figure, axes = plt.subplots(len(signals), 2, figsize=size, layout="constrained", squeeze=False)
+    for row, (emotion, signal) in zip(axes, signals.items(), strict=True):
+        waveform(signal, sample_rate, emotion, ax=row[0])
+        mel(signal, sample_rate, emotion, ax=row[1])
+    for ax in axes[:-1].flat:
+        ax.set_xlabel("")
     return figure
 
 
@@ -405,21 +432,26 @@ def waterfall(steps: pd.DataFrame, *, claim: float, chance: float, score: str = 
     """
     import matplotlib.pyplot as plt
 
-    figure, ax = plt.subplots(figsize=(8.6, 1.3 + 0.62 * len(steps)), layout="constrained")
+    figure, ax = plt.subplots(figsize=(5.2, 1.25 + 0.68 * len(steps)), layout="constrained")
     places, values = np.arange(len(steps))[::-1], steps[score].to_numpy()
-    ax.barh(places, values, height=0.62, color=[VALIDATION, *[TRAIN] * (len(steps) - 1)], alpha=0.85)
+    ax.barh(places, values, height=0.5, color=[VALIDATION, *[TRAIN] * (len(steps) - 1)], alpha=0.88)
     ends = np.abs(steps[[f"{score}_low", f"{score}_high"]].to_numpy().T - values)
-    ax.errorbar(values, places, xerr=ends, fmt="none", ecolor="black", capsize=3, linewidth=1)
-    for place, value, lost in zip(places, values, np.diff(values, prepend=np.nan), strict=True):
+    ax.errorbar(values, places, xerr=ends, fmt="none", ecolor="black", capsize=3, linewidth=1.2)
+    changes = np.diff(values, prepend=np.nan)
+    for place, name, value, lost in zip(places, steps.index, values, changes, strict=True):
         change = "" if np.isnan(lost) else f"   {100 * lost:+.0f} points".replace("-", "\N{MINUS SIGN}")
-        ax.text(0.012, place, f"{100 * value:.0f} %{change}", va="center", color="white", weight="bold")
+        ax.text(0.012, place, f"{100 * value:.0f} %{change}", va="center", color="white", weight="bold", fontsize=11)
+        # Above its bar and not left of it: a narrow figure can still be read on a phone.
+        told = ax.text(0, place + 0.28, f"{name[0].upper()}{name[1:]}", va="bottom", fontsize=11)
+        told.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
     for value, name, line in ((claim, f"claimed: {100 * claim:.0f} %", "--"), (chance, "chance", ":")):
-        ax.axvline(value, color="black", linestyle=line, linewidth=1)
-        ax.text(value, len(steps) - 0.55, f" {name}", va="bottom", ha="left", fontsize=9)
-    ax.set(yticks=places, yticklabels=steps.index, xlim=(0, 1), ylim=(-0.5, len(steps) - 0.1))
+        ax.axvline(value, ymax=0.945, color="black", linestyle=line, linewidth=1, zorder=0.9)
+        ax.text(value, len(steps) - 0.32, name, va="bottom", ha="center", fontsize=10)
+    ax.set(yticks=[], xlim=(0, 1), ylim=(-0.4, len(steps)))
     ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     ax.set_xlabel({"accuracy": "clips recognised (accuracy)", "uar": "mean recall of the emotions (UAR)"}[score])
-    ax.grid(visible=False, axis="y")
+    ax.grid(visible=False)
+    ax.spines[["top", "right", "left"]].set_visible(False)
     figure.suptitle(title, x=0.01, ha="left", weight="bold")
     return figure
 

@@ -67,6 +67,15 @@ def test_the_first_page_shows_the_reference_runs(html):
     assert len(found) == 1 and {"holds only with the leak", "not reproducible"} & set(found[0]), found
 
 
+def test_figures_are_numbered_through_the_book_and_say_what_to_see(html):
+    names = [chapter.name for chapter in report.read_runs(ROOT / "book" / "runs.yml").chapters]
+    said = [figure.figcaption.get_text() for name in names for figure in page(html, name).select("figure")]
+    assert [int(re.match(r"\s*Figure (\d+)", text)[1]) for text in said] == list(range(1, len(said) + 1))
+    assert len(said) > 20 and all(len(text) > 60 for text in said)
+    for name in ("index", "claims", "errata", "reference-crema", "listen"):
+        assert not [picture for picture in page(html, name).select("article img") if not picture.find_parent("figure")]
+
+
 def test_no_page_names_this_machine_or_is_heavy(html):
     for file in html.glob("*.html"):
         text = file.read_text(encoding="utf-8")

@@ -107,10 +107,11 @@ def test_the_waterfall_says_each_score_and_what_was_lost():
         {"accuracy": [0.8, 0.5], "accuracy_low": [0.7, 0.4], "accuracy_high": [0.9, 0.6]}, index=["first", "then"]
     )
     (ax,) = plots.waterfall(steps, claim=0.813, chance=0.125).axes
-    assert written(ax) == ["80 %", "50 %   \N{MINUS SIGN}30 points", " claimed: 81 %", " chance"]
+    said = ["80 %", "First", "50 %   \N{MINUS SIGN}30 points", "Then", "claimed: 81 %", "chance"]
+    assert written(ax) == said
     assert [bar.get_width() for bar in ax.containers[0]] == [0.8, 0.5]
-    tops = dict(zip((label.get_text() for label in ax.get_yticklabels()), ax.get_yticks(), strict=True))
-    assert tops["first"] > tops["then"], "the first step is above"
+    tops = {text.get_text(): text.get_position()[1] for text in ax.texts}
+    assert tops["First"] > tops["80 %"] > tops["Then"], "the first step is above, its name over its bar"
 
 
 def test_a_run_of_several_is_a_line_of_its_own():

@@ -5,6 +5,8 @@ Where a figure was meant to change: `python tests/test_looks.py`, then look at w
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +83,13 @@ def test_a_changed_word_is_seen(tmp_path):
     changed = draw(lambda: plots.confusion([[7, 2], [1, 9]], ["angry", "sad"]).figure, tmp_path / "a.png")
     other = draw(lambda: plots.confusion([[7, 2], [1, 9]], ["angry", "calm"]).figure, tmp_path / "b.png")
     assert compare_images(str(changed), str(other), tol=TOLERANCE) is not None
+
+
+def test_the_readmes_picture_is_that_of_the_results(tmp_path):
+    drawn = [sys.executable, "-c", f"import picture; picture.picture().savefig('{tmp_path}/now.png', dpi=picture.DPI)"]
+    book = LOOKS.parents[1] / "book"
+    subprocess.run(drawn, cwd=book, env={**os.environ, "PYTHONPATH": f"{book.parent}"}, check=True)
+    assert compare_images(f"{book}/picture.png", f"{tmp_path}/now.png", tol=TOLERANCE) is None
 
 
 if __name__ == "__main__":

@@ -39,9 +39,20 @@ See {cite}`cao2014`.
 """
 
 
+FIGURES = """\
+import matplotlib.pyplot as plt
+from sernb import plots
+
+print("before")
+for i in (1, 2):
+    plt.plot([0, i])
+    plots.caption(f"**Look** how it rises to {i}.", alt=f"A line up to {i}.")
+print("after")"""
+
+
 def project(folder: Path, listed: str = RUNS) -> Path:
     """A project of two notebooks and a page; returns its list of runs."""
-    code = ["from sernb import players", small_notebooks.WRITE, small_notebooks.PLAYER]
+    code = ["from sernb import players", small_notebooks.WRITE, small_notebooks.PLAYER, FIGURES]
     small_notebooks.write(folder / "notebooks" / "small.ipynb", *code)
     small_notebooks.write(
         folder / "book" / "index.ipynb", "print('first')", title="First", parameters="RESULTS_DIR = ''"
@@ -104,11 +115,44 @@ def test_what_is_offered_for_download_is_the_notebook_without_its_outputs(built:
 
 
 @pytest.mark.report
+def test_figures_have_numbers_captions_and_alt_texts(built: Path):
+    page = soup(built, "heard.html")
+    figures = page.select("figure")
+    assert [figure.img["alt"] for figure in figures] == ["A line up to 1.", "A line up to 2."]
+    captions = [figure.figcaption.get_text().strip() for figure in figures]
+    assert all(text.startswith(f"Figure {i} Look how it rises to {i}.") for i, text in enumerate(captions, 1)), captions
+    text = page.select_one("article").get_text()
+    assert text.index("before") < text.index("Figure 1") < text.index("Figure 2") < text.rindex("after")
+    assert "plots.caption" not in text and text.count("how it rises") == 2, "the text of a caption stands there once"
+
+
+def test_the_first_use_of_a_term_leads_to_the_glossary():
+    cell = nbformat.v4.new_markdown_cell
+    cells = [
+        cell("# Folds"),
+        cell("`fold` and {term}`seed`: two\nfolds, a fold, a scaffold, one seed; a mel\nspectrogram."),
+    ]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    report._link_terms(notebook, ["fold", "seed", "mel spectrogram", "UAR"])
+    assert notebook.cells[0].source == "# Folds"
+    assert notebook.cells[1].source == (
+        "`fold` and {term}`seed`: two\n{term}`folds <fold>`, a fold, a scaffold, one seed; "
+        "a {term}`mel spectrogram <mel spectrogram>`."
+    )
+
+
+def test_every_link_of_the_readme_leads_to_a_file():
+    found = re.findall(r"\]\(([^)]+)\)|src=\"([^\"]+)\"", (ROOT / "README.md").read_text())
+    places = [place for place in map("".join, found) if not place.startswith("https:")]
+    assert len(places) > 10 and not [place for place in places if not (ROOT / place).exists()]
+
+
+@pytest.mark.report
 def test_chapters_and_modules_name_one_another(built: Path):
     """The small book has no API reference: names without links, and nothing is broken."""
-    assert "Helpers of this chapter: sernb.players." in soup(built, "heard.html").get_text()
-    (link,) = soup(built, "about.html").select("p a[href='heard.html']")
-    assert link.parent.get_text() == "At work in: Heard & seen."
+    assert "Helpers of this chapter: sernb.players, sernb.plots." in soup(built, "heard.html").get_text()
+    links = soup(built, "about.html").select("p a[href='heard.html']")
+    assert [link.parent.get_text() for link in links] == ["At work in: Heard & seen."] * 2
 
 
 @pytest.mark.parametrize("repository", ["", "owner/name"])
@@ -228,10 +272,10 @@ def test_without_a_first_page_the_first_chapter_is_it(tmp_path: Path):
     assert book.first.name == "about" and "about" not in [c.name for _, chapters in book.parts for c in chapters]
 
 
-@pytest.mark.parametrize("listed", ["runs.yml", "reference.yml"])
-def test_the_projects_own_lists_are_right(listed: str):
+@pytest.mark.parametrize(("listed", "first"), [("runs.yml", "index"), ("reference.yml", "claims")])
+def test_the_projects_own_lists_are_right(listed: str, first: str):
     book = report.read_runs(ROOT / "book" / listed)
-    assert book.first.name == "index" and len(book.chapters) >= 5
+    assert book.first.name == first and len(book.chapters) >= 5
 
 
 @pytest.mark.parametrize("listed", ["runs.yml", "reference.yml"])

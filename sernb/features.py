@@ -22,6 +22,7 @@ import pandas as pd
 
 from sernb import audio
 from sernb import decoding
+from sernb import functionals
 from sernb import store
 from sernb.progress import progress
 
@@ -124,8 +125,9 @@ FEATURES: dict[str, Callable[..., np.ndarray]] = {
     "mel": mel,
     "mfcc": mfcc,
     "fingerprint": fingerprint,
+    "functionals": functionals.functionals,
 }
-NUMBERS = (zcr_rms, fingerprint)  # without frames
+NUMBERS = (zcr_rms, fingerprint, functionals.functionals)  # without frames
 
 
 def extract(
@@ -151,8 +153,8 @@ def extract(
         **parameters: Of the feature.
 
     Returns:
-        float32, row by row: shape (n, 2) for `zcr_rms`, (n, 288) for `fingerprint`, (n, bands, frames) for
-        the pictures, `frames` being those of the longest clip.
+        float32, row by row: shape (n, 2) for `zcr_rms`, (n, 288) for `fingerprint`, (n, 824) for `functionals`,
+        (n, bands, frames) for the pictures, `frames` being those of the longest clip.
 
     Raises:
         AudioError: A clip cannot be used (`usable` leaves those out); the others are in the store by then.

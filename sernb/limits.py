@@ -116,6 +116,8 @@ LIMITS: dict[str, Limit] = {
     "NORMALISE": _one_of(("pad", "max-minus")),
     "N_MFCC": _number(models.SMALLEST, MEL_BANDS),
     "RECIPE": _one_of(models.RECIPES),
+    "COPIES": _number(0, 100, " other voices of each clip"),
+    "SHRINKAGE": _number(0, 100, " per cent"),
     "PRECISION": _one_of(models.PRECISIONS),
 }
 

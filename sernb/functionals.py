@@ -1,0 +1,295 @@
+"""Floor 1: a clip becomes some eight hundred numbers: statistics of its pitch, level, spectrum and cepstrum.
+
+In the manner of openSMILE's sets (ComParE: Schuller et al. 2013; eGeMAPS: Eyben et al. 2016, doi
+10.1109/TAFFC.2015.2457417), written on librosa alone so that no licence keeps anybody from using them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from sernb import audio
+
+SPEEDS = (0.9, 1.0, 1.1)
+WINDOW, HOP = 0.064, 0.016  # seconds: long enough to tell the harmonics of a low voice apart
+PITCH_HOP = 0.01
+LOWEST, HIGHEST = 60.0, 700.0  # Hz, of the voice
+FULL_BAND = 8000.0  # Hz: what a recording at 16 kHz can hold
+BANDS, COEFFICIENTS, WIDE_BANDS = 80, 25, 20
+SILENCE = 35.0  # dB below the loudest frame: what lies before and after is cut off
+FLOOR = 70.0  # dB below the loudest band: what is fainter is room, not voice
+VOICED = 30.0  # dB below the loudest frame
+PERIODIC = 0.45  # correlation with itself one period later
+STATISTICS = ("mean", "deviation", "5 %", "median", "95 %", "quartile range", "slope")
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """What the numbers are made of: power, shape (bins, frames), each bin's frequency in Hz, and mel bands in dB."""
+
+    power: np.ndarray
+    hertz: np.ndarray
+    bands: np.ndarray
+
+
+def functionals(signal: np.ndarray, sample_rate: int, *, speeds: int = 3) -> np.ndarray:
+    """The numbers of `names`, averaged over the clip played at three speeds.
+
+    A tenth slower and faster is another voice saying the same: what changes between the three is chance, and averages
+    out.
+
+    Args:
+        signal: Samples, shape (n,).
+        sample_rate: In Hz, at least 8,000; what is above 8 kHz is not listened to.
+        speeds: 3, or 1 for the clip as it is.
+
+    Returns:
+        float32, shape (numbers,); silence gives zeros wherever there is nothing to measure.
+    """
+    each = [
+        np.concatenate(list(_measured(audio.played(signal, speed), sample_rate).values()))
+        for speed in (SPEEDS if speeds > 1 else (1.0,))
+    ]
+    return np.nan_to_num(np.mean(each, axis=0), posinf=0, neginf=0).astype(np.float32)
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """What each number is, as `group: measure`, in their order."""
+    noise = np.random.default_rng(0).normal(size=16000)
+    sizes = {name: len(values) for name, values in _measured(noise, 16000).items()}
+    return tuple(f"{name} {i}" if size > 1 else name for name, size in sizes.items() for i in range(size))
+
+
+def groups() -> np.ndarray:
+    """The group of each number: pitch, level, rhythm and so on; shape (numbers,)."""
+    return np.array([name.split(":")[0] for name in names()])
+
+
+def _measured(signal: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+    import librosa
+
+    frame, hop = int(WINDOW * sample_rate), int(HOP * sample_rate)
+    voice, _ = librosa.effects.trim(signal, top_db=SILENCE, frame_length=frame, hop_length=hop)
+    voice = np.pad(voice, (0, max(0, 8 * hop - len(voice))))  # eight frames: there must be something to count
+    spectra = _spectra(voice, sample_rate, frame, hop)
+    return {
+        **_pitch(voice, sample_rate),
+        **_level(spectra),
+        **_spectrum(spectra),
+        **_bands(spectra),
+        **_cepstrum(spectra),
+    }
+
+
+def _spectra(signal: np.ndarray, sample_rate: int, frame: int, hop: int) -> Spectra:
+    import librosa
+
+    power = np.abs(librosa.stft(signal, n_fft=frame, hop_length=hop)) ** 2
+    top = min(FULL_BAND, sample_rate / 2)
+    mel = librosa.filters.mel(sr=sample_rate, n_fft=frame, n_mels=BANDS, fmin=50, fmax=top) @ power
+    bands = 10 * np.log10(mel + 1e-9)
+    return Spectra(power, np.fft.rfftfreq(frame, 1 / sample_rate), np.maximum(bands, bands.max() - FLOOR))
+
+
+def _statistics(group: str, tracks: np.ndarray) -> dict[str, np.ndarray]:
+    """Seven statistics of each track, shape (tracks, frames), over its frames."""
+    low, quarter, middle, three, high = np.percentile(tracks, [5, 25, 50, 75, 95], axis=1)
+    time = np.linspace(-1, 1, tracks.shape[1])
+    slope = (tracks * time).mean(axis=1) / np.square(time).mean()
+    values = (tracks.mean(axis=1), tracks.std(axis=1), low, middle, high, three - quarter, slope)
+    return {f"{group}: {name}": value for name, value in zip(STATISTICS, values, strict=True)}
+
+
+# pitch
+
+
+@dataclass(frozen=True)
+class Voice:
+    """Pitch in semitones above 100 Hz, level in dB and periodicity of each frame, and which frames are voiced."""
+
+    pitch: np.ndarray
+    level: np.ndarray
+    periodicity: np.ndarray
+    voiced: np.ndarray
+
+
+def _voice(signal: np.ndarray, sample_rate: int) -> Voice:
+    """Pitch by YIN, kept where the frame is loud and resembles itself one period later."""
+    import librosa
+
+    frame, hop = int(WINDOW * sample_rate), int(PITCH_HOP * sample_rate)
+    hertz = librosa.yin(signal, fmin=LOWEST, fmax=HIGHEST, sr=sample_rate, frame_length=frame, hop_length=hop)
+    frames = librosa.util.frame(np.pad(signal, frame // 2), frame_length=frame, hop_length=hop)[:, : len(hertz)]
+    hertz = hertz[: frames.shape[1]]
+    periodicity = _periodicity(frames, np.round(sample_rate / hertz).astype(int))
+    level = 10 * np.log10(np.square(frames).mean(axis=0) + 1e-9)
+    voiced = (level > level.max() - VOICED) & (periodicity > PERIODIC)
+    voiced &= (hertz > LOWEST + 1) & (hertz < HIGHEST - 10)  # at the ends YIN found nothing
+    return Voice(12 * np.log2(hertz / 100), level, periodicity, voiced)
+
+
+def _periodicity(frames: np.ndarray, period: np.ndarray) -> np.ndarray:
+    """Autocorrelation of each frame, shape (samples, frames), at its period, set right for the window (Boersma)."""
+    window = np.hanning(len(frames))
+    size = 2 * len(frames)
+    found = np.fft.irfft(np.abs(np.fft.rfft(frames * window[:, None], size, axis=0)) ** 2, axis=0)
+    expected = np.fft.irfft(np.abs(np.fft.rfft(window, size)) ** 2)
+    at = np.arange(frames.shape[1])
+    own = found[period, at] / (found[0] + 1e-12)
+    return np.clip(own * expected[0] / expected[period], -1, 0.999)
+
+
+def _pitch(signal: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+    from scipy.ndimage import median_filter
+
+    voice = _voice(signal, sample_rate)
+    if voice.voiced.sum() < 6:  # a whisper: no pitch, and none of what is measured where there is one
+        return _no_pitch(sample_rate)
+    at = np.flatnonzero(voice.voiced)
+    contour = np.interp(np.arange(len(voice.pitch)), at, median_filter(voice.pitch[at], 5))
+    spoken = slice(at[0], at[-1] + 1)
+    return {
+        **_contour(contour[spoken], voice.level[spoken] - voice.level.max()),
+        **_range(contour[at], voice.level[at]),
+        **_movement(contour, at),
+        **_voicing(voice, spoken),
+    }
+
+
+@cache
+def _no_pitch(sample_rate: int) -> dict[str, np.ndarray]:
+    hum = np.sin(2 * np.pi * 100 * np.arange(sample_rate) / sample_rate)
+    return {name: np.zeros_like(values) for name, values in _pitch(hum, sample_rate).items()}
+
+
+def _contour(pitch: np.ndarray, level: np.ndarray) -> dict[str, np.ndarray]:
+    """The shapes of melody and loudness over the clip, whatever its length: ten cosines each; and their landmarks."""
+    from scipy.fft import dct
+
+    shape = lambda track: dct(np.interp(np.linspace(0, 1, 64), np.linspace(0, 1, len(track)), track), norm="ortho")  # noqa: E731
+    thirds = [part.mean() - pitch.mean() for part in np.array_split(pitch, 3)]
+    ends = [pitch[:10].mean(), pitch[-10:].mean()]
+    return {
+        "pitch: shape": shape(pitch)[:10],
+        "level: shape": shape(level)[:10],
+        "pitch: thirds": np.array(thirds),
+        "pitch: beginning and end": np.array([*(ends - pitch.mean()), ends[1] - pitch.max()]),
+        "pitch: place of the highest and lowest": np.array([pitch.argmax(), pitch.argmin()]) / len(pitch),
+    }
+
+
+def _range(pitch: np.ndarray, level: np.ndarray) -> dict[str, np.ndarray]:
+    from scipy.stats import kurtosis
+    from scipy.stats import skew
+
+    quantiles = np.percentile(pitch, [2, 10, 25, 50, 75, 90, 98])
+    loudest = pitch[np.argsort(level)[-max(3, len(pitch) // 4) :]].mean()
+    return {
+        "pitch: quantiles": quantiles,
+        "pitch: mean, deviation": np.array([pitch.mean(), pitch.std()]),
+        "pitch: range": np.array(
+            [quantiles[-1] - quantiles[0], quantiles[5] - quantiles[1], quantiles[-1] - quantiles[3]]
+        ),
+        "pitch: skewness, kurtosis": np.array([skew(pitch), kurtosis(pitch)]),
+        "pitch: where it is loud": np.array([loudest, loudest - pitch.mean()]),
+        "pitch: goes with level": np.corrcoef(pitch, level)[0, 1:],
+        "level: of the voiced": np.array(
+            [level.max(), np.median(level), level.std(), np.sort(level)[-5:].mean() - np.median(level)]
+        ),
+    }
+
+
+def _movement(contour: np.ndarray, voiced: np.ndarray) -> dict[str, np.ndarray]:
+    """How fast pitch rises and falls, in semitones a frame, and its jumps from one frame to the next."""
+    speed = np.gradient(contour)[voiced]
+    up, down, jumps = speed[speed > 0], -speed[speed < 0], np.abs(np.diff(contour[voiced]))
+    return {
+        "pitch: rising, falling": np.array([part.mean() if len(part) else 0 for part in (up, down)]),
+        "pitch: movement": np.percentile(np.abs(speed), [50, 90]),
+        "pitch: jumps": np.array([jumps.mean(), np.percentile(jumps, 90)]),
+    }
+
+
+def _voicing(voice: Voice, spoken: slice) -> dict[str, np.ndarray]:
+    """How much of the clip is voiced, how long the stretches are, and how periodic (a breathy voice is less)."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], voice.voiced, [0]])))
+    stretches, periodic = edges[1::2] - edges[::2], voice.periodicity[voice.voiced]
+    noise = 10 * np.log10(np.maximum(periodic, 0.01) / (1 - np.maximum(periodic, 0.01)))
+    return {
+        "rhythm: seconds": np.array([len(voice.pitch), spoken.stop - spoken.start]) * PITCH_HOP,
+        "rhythm: voiced": np.array([voice.voiced.mean(), voice.voiced[spoken].mean()]),
+        "rhythm: stretches": np.array([len(stretches) / len(voice.pitch), stretches.mean(), stretches.max()]),
+        "voice: periodicity": np.array([periodic.mean(), periodic.std(), *np.percentile(periodic, [10, 90])]),
+        "voice: harmonics to noise": np.array([noise.mean(), noise.std()]),
+    }
+
+
+# spectrum
+
+
+def _level(spectra: Spectra) -> dict[str, np.ndarray]:
+    """How the level rises and falls from frame to frame."""
+    step = np.diff(10 * np.log10(spectra.power.sum(axis=0) + 1e-9))
+    sides = [part.mean() if len(part) else 0 for part in (step[step > 0], -step[step < 0])]
+    return {"level: steps": np.array([*sides, step.std(), *np.percentile(step, [5, 95])])}
+
+
+def _spectrum(spectra: Spectra) -> dict[str, np.ndarray]:
+    """Where in the spectrum the power lies: a pressed voice has more of it above 1 kHz, a soft one less."""
+    power, hertz = spectra.power, spectra.hertz
+    share = power / (power.sum(axis=0) + 1e-12)
+    centre = hertz @ share
+    width = np.sqrt((np.square(hertz[:, None] - centre) * share).sum(axis=0))
+    below = np.minimum((np.cumsum(share, axis=0) < 0.85).sum(axis=0), len(hertz) - 1)
+    flatness = np.log(power + 1e-12).mean(axis=0) - np.log(power.mean(axis=0) + 1e-12)
+    level = 10 * np.log10(power.sum(axis=0) + 1e-9)
+    tracks = np.stack(
+        [centre / 1000, width / 1000, hertz[below] / 1000, flatness, *_balances(spectra), level - level.max()]
+    )
+    change = np.abs(np.diff(tracks, axis=1))
+    moved = {"spectrum: change": change.mean(axis=1), "spectrum: change, deviation": change.std(axis=1)}
+    return {**_statistics("spectrum", tracks), **moved}
+
+
+def _balances(spectra: Spectra) -> Iterable[np.ndarray]:
+    """Levels of parts of the spectrum against each other in dB: alpha ratio, Hammarberg index, and two more."""
+
+    def level(low: float, high: float, of=np.sum) -> np.ndarray:
+        inside = (spectra.hertz >= low) & (spectra.hertz < high)
+        return 10 * np.log10(of(spectra.power[inside], axis=0) + 1e-9)
+
+    yield level(50, 1000) - level(1000, 5000)
+    yield level(0, 2000, np.max) - level(2000, 5000, np.max)
+    yield level(0, 500) - level(500, 1500)
+    yield level(5000, 8000) - level(1000, 5000)
+
+
+def _bands(spectra: Spectra) -> dict[str, np.ndarray]:
+    """Twenty wide mel bands in dB, and how much they change from frame to frame."""
+    wide = spectra.bands.reshape(WIDE_BANDS, -1, spectra.bands.shape[1]).mean(axis=1)
+    return {**_statistics("bands", wide), **_statistics("flux", np.abs(np.diff(wide, axis=1)))}
+
+
+def _cepstrum(spectra: Spectra) -> dict[str, np.ndarray]:
+    """Cepstral coefficients, their slopes, and how the spectrum's shape differs where it is soft and where loud."""
+    import librosa
+    from scipy.fft import dct
+
+    cepstrum = dct(spectra.bands, axis=0, norm="ortho")[:COEFFICIENTS]
+    slopes = librosa.feature.delta(cepstrum, width=5, mode="nearest")
+    order, third = np.argsort(spectra.bands.mean(axis=0)), max(1, spectra.bands.shape[1] // 3)
+    usual = cepstrum.mean(axis=1)
+    soft, loud = (
+        cepstrum[:WIDE_BANDS, part].mean(axis=1) - usual[:WIDE_BANDS] for part in (order[:third], order[-third:])
+    )
+    return {
+        **_statistics("cepstrum", cepstrum),
+        **_statistics("cepstral slope", slopes),
+        "cepstrum: where it is soft": soft,
+        "cepstrum: where it is loud": loud,
+    }

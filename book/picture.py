@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import seaborn as sns
 
+from sernb import charts
 from sernb import claims
-from sernb import plots
 from sernb import results
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def picture() -> Figure:
     sns.set_theme(style="whitegrid", font_scale=0.9, rc={"axes.titleweight": "bold"})
     steps = results.pooled(results.swept(BOOK / "results", "waterfall"), "label")
     claim = claims.claimed("ravdess")["mean test"]
-    return plots.waterfall(steps, claim=claim, chance=1 / 8, title="What is left of the paper's 81 %, fault by fault")
+    return charts.waterfall(steps, claim=claim, chance=1 / 8, title="What is left of the paper's 81 %, fault by fault")
 
 
 if __name__ == "__main__":

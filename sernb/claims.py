@@ -63,7 +63,7 @@ def table(tries: pd.DataFrame, published: pd.DataFrame, unseen: pd.DataFrame) ->
         for quantity, value in claimed("ravdess").items()
     ]
     lost = {"measured": np.nan, "unseen": np.nan, "verdict": "not reproducible"}
-    why = "the recordings of patients were never published"
+    why = "recordings never published"
     rows += [
         {"corpus": "local", "claim": quantity, "claimed": value, **lost, "why": why}
         for quantity, value in claimed("local").items()
@@ -95,17 +95,17 @@ def _judged(
     honest = np.nan if side == "train" else unseen[column].astype(float).mean()
     verdict, why = judge(value, measured, honest, most=found.max(), of_training=side == "train")
     if how == "best":
-        told = f"the best of {len(found)} runs"
+        told = f"best of {len(found)} runs"
     else:
-        setting = f"the best setting, {published['epochs'].max():.0f} epochs"
-        told = f"{len(found)} seeds of {setting}, {found.min():.3f} to {found.max():.3f}"
+        told = f"{len(found)} seeds, {published['epochs'].max():.0f} epochs: {found.min():.3f} to {found.max():.3f}"
     return {"measured": measured, "unseen": honest, "verdict": verdict, "why": f"{told}{why}" if verdict else why}
 
 
 def shown(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """What `table` returns, for people: three digits, and a dash where nothing was measured."""
+    """What `table` returns, for people: three digits, a dash where nothing was measured, ranges in one line."""
     said = verdicts.set_index(["corpus", "claim"])
-    return said.map(lambda value: f"{value:.3f}" if isinstance(value, float) else value).replace("nan", "\N{EN DASH}")
+    said = said.map(lambda value: f"{value:.3f}" if isinstance(value, float) else value).replace("nan", "\N{EN DASH}")
+    return said.replace(r"(\d) to (\d)", "\\1\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}\\2", regex=True)
 
 
 def judge(
@@ -124,12 +124,12 @@ def judge(
         return "", "not measured yet"
     measured, most = round(measured, 3), round(most, 3)  # the claims have three digits
     if not (measured >= round(value - TOLERANCE, 3) or most >= value):
-        return "not reproducible", "; the claim is above them"
+        return "not reproducible", "; the claim is higher"
     if of_training:
-        return "holds", "; it says only how well the network knows the clips that it was trained on"
+        return "holds", "; of clips known by heart"
     if honest < value - TOLERANCE:
-        return "holds only with the leak", f"; on speakers not heard in training {honest:.3f} is left"
-    return "holds", "; on speakers not heard in training as well"
+        return "holds only with the leak", "; unseen speakers lose it"
+    return "holds", "; unseen speakers too"
 
 
 def story(steps: pd.DataFrame) -> str:

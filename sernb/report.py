@@ -6,7 +6,6 @@ the built pages are read again before a book is said to be there.
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
@@ -24,9 +23,9 @@ from urllib.parse import unquote
 
 import yaml
 
+from sernb import pages
 from sernb import runs
 from sernb import sweeps
-from sernb.plots import CAPTIONED
 
 CONFIG = "_config.yml"
 PAGE_KEYS = {"page"}
@@ -36,12 +35,7 @@ FETCHED_LINKS = {"stylesheet", "preload", "modulepreload", "preconnect", "dns-pr
 # Comments of prose pages that are replaced by links.
 USED_IN = re.compile(r"^% chapters that use sernb\.(\w+)$", flags=re.MULTILINE)
 LAUNCH = re.compile(r"^% launch$", flags=re.MULTILINE)
-# What is no running text: code, roles, links, headings, tables.
-NO_PROSE = re.compile(
-    r"(```.*?```|\{[\w:-]+\}`[^`]*`|`[^`]*`|\[[^\]]*\]\([^)]*\)|^#[^\n]*|^\|[^\n]*)", flags=re.MULTILINE | re.DOTALL
-)
-WIDE = {"wide": 720, "middling": 530}  # pixels of the page
-EVERYDAY = ("chance",)
+EVERYDAY = ("chance",)  # words of the glossary that are not always meant so
 BROKEN = ("Traceback (most recent call last)", "Executing", "An Exception was encountered at")
 
 
@@ -234,132 +228,17 @@ def _stage_page(chapter: Chapter, book: Book, output_dir: Path, source: Path) ->
         target.write_text(LAUNCH.sub(_launch(book), text), encoding="utf-8")
         return
     notebook = runs.read_notebook(output_dir / "runs" / chapter.name / chapter.source.name)
-    _show_parameters(notebook)
-    _strip_papermill(notebook)
-    notebook.cells = [part for cell in notebook.cells for part in _figures_apart(cell)]
-    _mark_wide(notebook)
-    _link_terms(notebook, _terms(book))
+    pages.make(notebook, title=chapter.title, terms=_terms(book))
     if chapter.title:
-        _set_title(notebook, chapter.title)
         notebook.cells.append(nbformat.v4.new_markdown_cell(_command(chapter, book.root) + _helpers(chapter)))
     nbformat.write(nbformat.v4.upgrade(notebook), target)
 
 
-def _show_parameters(notebook: Any) -> None:
-    """Let the parameters' cell show the values that ran; the cell that papermill injected then says nothing new."""
-    injected = [cell for cell in notebook.cells if "injected-parameters" in runs.tags(cell)]
-    for cell in notebook.cells:
-        if "parameters" in runs.tags(cell) and injected:
-            cell.source = _with_values(cell.source, runs.assignments(injected[0].source))
-    notebook.cells = [cell for cell in notebook.cells if cell not in injected]
-
-
-def _with_values(source: str, values: dict[str, ast.expr]) -> str:
-    """Replace the values that a cell's source assigns, comments untouched; folders keep their default."""
-    text = source.encode()
-    starts = [0]
-    for line in text.splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
-    found = sorted(runs.assignments(source).items(), key=lambda item: -item[1].lineno)
-    for name, node in found:
-        if name in values and not name.endswith("_DIR") and ast.unparse(values[name]) != ast.unparse(node):
-            begin = starts[node.lineno - 1] + node.col_offset
-            end = starts[node.end_lineno - 1] + node.end_col_offset
-            text = text[:begin] + ast.unparse(values[name]).encode() + text[end:]
-    return text.decode()
-
-
-def _strip_papermill(notebook: Any) -> None:
-    """Remove papermill's notes: they hold this machine's paths, which a published page should not."""
-    for part in [notebook, *notebook.cells]:
-        part.metadata.pop("papermill", None)
-
-
-def _figures_apart(cell: Any) -> list[Any]:
-    """A cell whose figures have captions, as one cell a figure: MyST-NB reads a caption from a cell's metadata."""
-    outputs = cell.get("outputs", [])
-    if not any(_told(output) for output in outputs):
-        return [cell]
-    alt = cell.metadata.pop("mystnb", {}).get("image", {}).get("alt", "")
-    cell.source = _without_captions(cell.source)
-    parts, cell.outputs = [cell], []
-    for output in outputs:
-        told = _told(output)
-        if told:
-            figure = {"figure": {"caption": told["caption"]}, "image": {"alt": told["alt"] or alt}}
-            parts += [_only_output(output, {"mystnb": figure})]
-        elif told is None:  # neither a figure nor its caption, which is there for JupyterLab
-            parts += [_only_output(output, {})] if len(parts) > 1 else []
-            cell.outputs += [output] if len(parts) == 1 else []
-    return parts
-
-
-def _without_captions(source: str) -> str:
-    """A cell's source without the calls of `plots.caption`: their text stands under the picture."""
-    lines = source.split("\n")
-    for body in [node.body for node in ast.walk(ast.parse(source)) if isinstance(getattr(node, "body", None), list)]:
-        for line in body if len(body) > 1 else []:
-            call = getattr(line, "value", None)
-            if isinstance(call, ast.Call) and ast.unparse(call.func) == "plots.caption":
-                lines[line.lineno - 1 : line.end_lineno] = [""] * (line.end_lineno - line.lineno + 1)
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
-
-
-def _told(output: Any) -> dict[str, str] | None:
-    return output.get("metadata", {}).get(CAPTIONED)
-
-
-def _only_output(output: Any, metadata: dict[str, Any]) -> Any:
-    import nbformat
-
-    # MyST-NB leaves out a cell without source, with all its outputs.
-    return nbformat.v4.new_code_cell("# output", metadata={"tags": ["remove-input"], **metadata}, outputs=[output])
-
-
-def _mark_wide(notebook: Any) -> None:
-    """Tell the style sheet which pictures a phone should not shrink to its own width."""
-    for cell in notebook.cells:
-        sizes = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
-        widest = max((size.get("width", 0) for size in sizes), default=0)
-        if kind := next((kind for kind, least in WIDE.items() if widest > least), ""):
-            cell.metadata.setdefault("mystnb", {}).setdefault("image", {})["classes"] = kind
-
-
 def _terms(book: Book) -> list[str]:
     """The words of the book's glossary, if it has one, but for those that are everyday words as well."""
-    pages = [chapter.source for chapter in book.chapters if chapter.source.name == "glossary.md"]
-    found = re.findall(r"^(\S.*)\n  \S", pages[0].read_text(encoding="utf-8"), flags=re.MULTILINE) if pages else []
-    return [term for term in found if term not in EVERYDAY]
-
-
-def _link_terms(notebook: Any, terms: list[str]) -> None:
-    """Lead from the first use of each term in a notebook's prose to the glossary, if the notebook does not itself."""
-    prose = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
-    linked = "".join(re.findall(r"\{term\}`[^`]*`", "".join(cell.source for cell in prose)))
-    for term in terms:
-        if f"`{term}`" not in linked and f"<{term}>" not in linked:
-            next((cell for cell in prose if _link_first(cell, term)), None)
-
-
-def _link_first(cell: Any, term: str) -> bool:
-    spelt = r"\s".join(map(re.escape, term.split()))
-    word = re.compile(rf"(?<![\w-]){spelt}s?(?![\w-])", re.IGNORECASE)
-    parts = NO_PROSE.split(cell.source)  # every second one is to be left alone
-    for i, part in enumerate(parts[::2]):
-        if match := word.search(part):
-            link = f"{{term}}`{' '.join(match[0].split())} <{term}>`"
-            parts[2 * i] = part[: match.start()] + link + part[match.end() :]
-            cell.source = "".join(parts)
-            return True
-    return False
-
-
-def _set_title(notebook: Any, title: str) -> None:
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown" and re.search(r"^# ", cell.source, flags=re.MULTILINE):
-            cell.source = re.sub(r"^# .*$", lambda _: f"# {title}", cell.source, count=1, flags=re.MULTILINE)
-            return
-    raise ReportError(f"the notebook of the page {title!r} has no first-level heading to replace")
+    glossary = [chapter.source for chapter in book.chapters if chapter.source.name == "glossary.md"]
+    text = "".join(page.read_text(encoding="utf-8") for page in glossary)
+    return [term for term in re.findall(r"^(\S.*)\n  \S", text, flags=re.MULTILINE) if term not in EVERYDAY]
 
 
 def _command(chapter: Chapter, root: Path) -> str:

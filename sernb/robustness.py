@@ -1,7 +1,7 @@
 """Floor 3: what is left of a finished run's score when its test clips are distorted by a known amount.
 
 curves = robustness.curves("runs/try")
-plots.robustness(curves)
+charts.robustness(curves)
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ PACKAGES = (
     "matplotlib",
 )
 # Modules above this floor: no notebook's result depends on them.
-ABOVE = ("cli.py", "report.py", "sweeps.py")
+ABOVE = ("cli.py", "pages.py", "report.py", "sweeps.py")
 QUIET = {
     "TQDM_DISABLE": "1",
     "TF_CPP_MIN_LOG_LEVEL": "3",

@@ -13,10 +13,10 @@ from conftest import write
 from test_prediction import make_run
 
 from sernb import attribution
+from sernb import charts
 from sernb import corpora
 from sernb import features
 from sernb import models
-from sernb import plots
 from sernb import prediction
 
 RATE, BANDS, FRAMES = 16000, 40, 60
@@ -198,10 +198,10 @@ def test_the_mean_map_is_drawn_as_it_was_measured():
     table = pd.DataFrame(cells, columns=["answer", "band", "part", "effect"]).assign(
         clips=[1] * 4 + [7] * 4, axis="mel"
     )
-    figure = plots.mean_map(table)
+    figure = charts.mean_map(table)
     right, wrong = figure.axes[:2]
     np.testing.assert_allclose(wrong.images[0].get_array(), [[0.04, 0.05], [0.06, 0.07]])
     assert [ax.get_title() for ax in (right, wrong)] == ["right answers (1 clip)", "wrong answers (7 clips)"]
     assert right.get_ylabel() == "mel" and right.images[0].get_clim() == wrong.images[0].get_clim() == (-0.07, 0.07)
-    assert len(plots.mean_map(table[table["answer"] == "wrong"]).axes) == 2, "one panel and the scale"
+    assert len(charts.mean_map(table[table["answer"] == "wrong"]).axes) == 2, "one panel and the scale"
     plt.close("all")

@@ -47,7 +47,13 @@ def test_a_best_is_over_all_tries_and_a_mean_over_the_seeds_of_the_best_setting(
     table = claims.table(tries, published, unseen).query("corpus == 'RAVDESS'").set_index("claim")
     assert table.loc["mean test", ["measured", "unseen"]].tolist() == pytest.approx([0.82, 0.55])
     assert table.loc["best val", ["measured", "unseen"]].tolist() == pytest.approx([0.15, 0.575])
-    assert "2 seeds of the best setting, 80 epochs, 0.800 to 0.840" in table["why"]["mean test"]
+    assert "2 seeds, 80 epochs: 0.800 to 0.840" in table["why"]["mean test"]
+    shown = claims.shown(table.reset_index().assign(corpus="RAVDESS"))
+    assert "0.800\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}0.840" in shown["why"]["RAVDESS", "mean test"]
+    assert (
+        shown["measured"]["RAVDESS", "mean test"] == "0.820"
+        and shown["unseen"]["RAVDESS", "best train"] == "\N{EN DASH}"
+    )
     assert table["verdict"].to_dict() == {
         "best train": "holds",
         "best val": "not reproducible",

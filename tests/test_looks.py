@@ -18,6 +18,7 @@ from conftest import tone
 from matplotlib.figure import Figure
 from matplotlib.testing.compare import compare_images
 
+from sernb import charts
 from sernb import plots
 
 LOOKS = Path(__file__).parent / "looks"
@@ -34,22 +35,22 @@ def scores(names: list[str], values: list[float]) -> pd.DataFrame:
 
 def waterfall() -> Figure:
     steps = scores(["as published", "no noisy copies", "unseen speakers"], [0.8, 0.7, 0.5])
-    return plots.waterfall(steps, claim=0.813, chance=0.125, title="What is left")
+    return charts.waterfall(steps, claim=0.813, chance=0.125, title="What is left")
 
 
 def confusion() -> Figure:
-    return plots.confusion([[7, 2, 1], [0, 9, 1], [4, 4, 2]], ["angry", "calm", "sad"], title="a network").figure
+    return charts.confusion([[7, 2, 1], [0, 9, 1], [4, 4, 2]], ["angry", "calm", "sad"], title="a network").figure
 
 
 def curves() -> Figure:
     epoch = np.arange(1, 9)
     rising = {f"{side}_accuracy": 1 - 1 / (epoch + late) for side, late in (("train", 1), ("val", 0))}
-    return plots.curves(pd.DataFrame({"epoch": epoch, **rising, "train_loss": 1 / epoch, "val_loss": 2 / epoch}))
+    return charts.curves(pd.DataFrame({"epoch": epoch, **rising, "train_loss": 1 / epoch, "val_loss": 2 / epoch}))
 
 
 def doubt() -> Figure:
     cells = scores(["conv2d-a", "mfcc-svm", "listeners"], [0.52, 0.45, 0.4]).assign(note=["", "", "few"])
-    return plots.doubt(cells, chance=1 / 6, others=["mfcc-svm", "listeners"], title="Beside others").figure
+    return charts.doubt(cells, chance=1 / 6, others=["mfcc-svm", "listeners"], title="Beside others").figure
 
 
 def mel() -> Figure:
@@ -80,8 +81,8 @@ def test_a_figure_looks_as_it_did(tmp_path, figure):
 
 
 def test_a_changed_word_is_seen(tmp_path):
-    changed = draw(lambda: plots.confusion([[7, 2], [1, 9]], ["angry", "sad"]).figure, tmp_path / "a.png")
-    other = draw(lambda: plots.confusion([[7, 2], [1, 9]], ["angry", "calm"]).figure, tmp_path / "b.png")
+    changed = draw(lambda: charts.confusion([[7, 2], [1, 9]], ["angry", "sad"]).figure, tmp_path / "a.png")
+    other = draw(lambda: charts.confusion([[7, 2], [1, 9]], ["angry", "calm"]).figure, tmp_path / "b.png")
     assert compare_images(str(changed), str(other), tol=TOLERANCE) is not None
 
 

@@ -13,6 +13,7 @@ import soundfile
 import yaml
 from bs4 import BeautifulSoup
 
+from sernb import pages
 from sernb import report
 from sernb import runs
 
@@ -133,7 +134,7 @@ def test_the_first_use_of_a_term_leads_to_the_glossary():
         cell("`fold` and {term}`seed`: two\nfolds, a fold, a scaffold, one seed; a mel\nspectrogram."),
     ]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    report._link_terms(notebook, ["fold", "seed", "mel spectrogram", "UAR"])
+    pages.link_terms(notebook, ["fold", "seed", "mel spectrogram", "UAR"])
     assert notebook.cells[0].source == "# Folds"
     assert notebook.cells[1].source == (
         "`fold` and {term}`seed`: two\n{term}`folds <fold>`, a fold, a scaffold, one seed; "

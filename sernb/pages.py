@@ -1,0 +1,154 @@
+"""Floor 5: what is done to a run's notebook before it is a page: its values, its figures, its links, its title."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from sernb import runs
+from sernb.plots import CAPTIONED
+
+# What is no running text: code, roles, links, headings, tables.
+NO_PROSE = re.compile(
+    r"(```.*?```|\{[\w:-]+\}`[^`]*`|`[^`]*`|\[[^\]]*\]\([^)]*\)|^#[^\n]*|^\|[^\n]*)", flags=re.MULTILINE | re.DOTALL
+)
+WIDE = {"wide": 720, "middling": 530}  # pixels of the page
+
+
+def make(notebook: Any, *, title: str = "", terms: Sequence[str] = ()) -> None:
+    """Make an executed notebook a page, in place.
+
+    Args:
+        notebook: As `runs.read_notebook` returns it.
+        title: Of the page, in place of the notebook's own, if given.
+        terms: Words of the glossary, each of which is linked where it is used first.
+
+    Raises:
+        ValueError: There is a title, and no heading to put it in place of.
+    """
+    show_parameters(notebook)
+    _strip_papermill(notebook)
+    notebook.cells = [part for cell in notebook.cells for part in figures_apart(cell)]
+    _mark_wide(notebook)
+    link_terms(notebook, terms)
+    if title:
+        _set_title(notebook, title)
+
+
+# values
+
+
+def show_parameters(notebook: Any) -> None:
+    """Let the parameters' cell show the values that ran; the cell that papermill injected then says nothing new."""
+    injected = [cell for cell in notebook.cells if "injected-parameters" in runs.tags(cell)]
+    for cell in notebook.cells:
+        if "parameters" in runs.tags(cell) and injected:
+            cell.source = _with_values(cell.source, runs.assignments(injected[0].source))
+    notebook.cells = [cell for cell in notebook.cells if cell not in injected]
+
+
+def _with_values(source: str, values: dict[str, ast.expr]) -> str:
+    """Replace the values that a cell's source assigns, comments untouched; folders keep their default."""
+    text = source.encode()
+    starts = [0]
+    for line in text.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    found = sorted(runs.assignments(source).items(), key=lambda item: -item[1].lineno)
+    for name, node in found:
+        if name in values and not name.endswith("_DIR") and ast.unparse(values[name]) != ast.unparse(node):
+            begin = starts[node.lineno - 1] + node.col_offset
+            end = starts[node.end_lineno - 1] + node.end_col_offset
+            text = text[:begin] + ast.unparse(values[name]).encode() + text[end:]
+    return text.decode()
+
+
+def _strip_papermill(notebook: Any) -> None:
+    """Remove papermill's notes: they hold this machine's paths, which a published page should not."""
+    for part in [notebook, *notebook.cells]:
+        part.metadata.pop("papermill", None)
+
+
+# figures
+
+
+def figures_apart(cell: Any) -> list[Any]:
+    """A cell whose figures have captions, as one cell a figure: MyST-NB reads a caption from a cell's metadata."""
+    # What `plots.caption` tells JupyterLab below a figure has nothing to tell here.
+    outputs = [output for output in cell.get("outputs", []) if _told(output) != {}]
+    first = next((i for i, output in enumerate(outputs) if _told(output)), None)
+    if first is None:
+        return [cell]
+    alt = cell.metadata.pop("mystnb", {}).get("image", {}).get("alt", "")
+    cell.source, cell.outputs = _without_captions(cell.source), outputs[:first]
+    return [cell, *(_output_alone(output, alt) for output in outputs[first:])]
+
+
+def _told(output: Any) -> dict[str, str] | None:
+    """What `plots.caption` says of an output: of a figure its caption, of the caption nothing, of others None."""
+    return output.get("metadata", {}).get(CAPTIONED)
+
+
+def _output_alone(output: Any, alt: str) -> Any:
+    import nbformat
+
+    metadata: dict[str, Any] = {"tags": ["remove-input"]}
+    if told := _told(output):
+        metadata["mystnb"] = {"figure": {"caption": told["caption"]}, "image": {"alt": told["alt"] or alt}}
+    # MyST-NB leaves out a cell without source, with all its outputs.
+    return nbformat.v4.new_code_cell("# output", metadata=metadata, outputs=[output])
+
+
+def _without_captions(source: str) -> str:
+    """A cell's source without the calls of `plots.caption`: their text stands under the picture."""
+    lines = source.split("\n")
+    for body in [node.body for node in ast.walk(ast.parse(source)) if isinstance(getattr(node, "body", None), list)]:
+        for line in body if len(body) > 1 else []:
+            call = getattr(line, "value", None)
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "plots.caption":
+                lines[line.lineno - 1 : line.end_lineno] = [""] * (line.end_lineno - line.lineno + 1)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
+
+
+def _mark_wide(notebook: Any) -> None:
+    """Tell the style sheet which pictures a phone should not shrink to its own width."""
+    for cell in notebook.cells:
+        sizes = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
+        widest = max((size.get("width", 0) for size in sizes), default=0)
+        if kind := next((kind for kind, least in WIDE.items() if widest > least), ""):
+            cell.metadata.setdefault("mystnb", {}).setdefault("image", {})["classes"] = kind
+
+
+# prose
+
+
+def link_terms(notebook: Any, terms: Sequence[str]) -> None:
+    """Lead from the first use of each term in a notebook's prose to the glossary, if the notebook does not itself."""
+    prose = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+    linked = "".join(re.findall(r"\{term\}`[^`]*`", "".join(cell.source for cell in prose)))
+    for term in terms:
+        if f"`{term}`" not in linked and f"<{term}>" not in linked:
+            next((cell for cell in prose if _link_first(cell, term)), None)
+
+
+def _link_first(cell: Any, term: str) -> bool:
+    spelt = r"\s".join(map(re.escape, term.split()))
+    word = re.compile(rf"(?<![\w-]){spelt}s?(?![\w-])", re.IGNORECASE)
+    parts = NO_PROSE.split(cell.source)  # every second one is to be left alone
+    for i, part in enumerate(parts[::2]):
+        if match := word.search(part):
+            link = f"{{term}}`{' '.join(match[0].split())} <{term}>`"
+            parts[2 * i] = part[: match.start()] + link + part[match.end() :]
+            cell.source = "".join(parts)
+            return True
+    return False
+
+
+def _set_title(notebook: Any, title: str) -> None:
+    heading = re.compile(r"^# .*$", flags=re.MULTILINE)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and heading.search(cell.source):
+            cell.source = heading.sub(lambda _: f"# {title}", cell.source, count=1)
+            return
+    raise ValueError(f"the notebook of the page {title!r} has no first-level heading to replace")

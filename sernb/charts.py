@@ -394,3 +394,16 @@ def _name_bands(bands: pd.Index, ax: Axes) -> None:
     hertz = [hz for hz in (500, 1000, 2000, 4000, 8000) if hz < bands[-1]]
     places = np.interp(hertz, bands, np.arange(len(bands)))
     ax.set_yticks(places, [f"{hz / 1000:g}k" if hz > 999 else str(hz) for hz in hertz])
+
+
+def shares(evidence: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """What speaks for each answer: a row an emotion, a column a group of numbers, in nats (`discriminant.evidence`)."""
+    import seaborn as sns
+
+    ax = axes_or_new(ax, 5.8, 0.5 + 0.34 * len(evidence))
+    most = float(np.abs(evidence.to_numpy()).max()) or 1.0
+    sns.heatmap(evidence, annot=True, fmt=".1f", cmap="PuOr_r", vmin=-most, vmax=most, cbar=False, ax=ax)
+    ax.set(xlabel="", ylabel="answer")
+    ax.tick_params(axis="x", rotation=40)
+    ax.tick_params(axis="y", rotation=0)
+    return ax

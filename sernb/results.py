@@ -21,7 +21,7 @@ from sernb import splits
 
 SCORES = ("accuracy", "uar", "macro_f1", "weighted_f1")
 INTERVALS = ("accuracy", "uar")
-RUN_COLUMNS = ("run", "notebook", "corpus", "clips", "protocol")
+RUN_COLUMNS = ("run", "notebook", "corpus", "clips", "protocol", "fold")
 MODEL_COLUMNS = (
     "model",
     *SCORES,
@@ -85,9 +85,10 @@ def _range(bounds: list) -> str:
 def table(folders: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     """One row for each run and model, read from the runs' files; a run that failed has a row that says so.
 
-    The columns are those of `RUN_COLUMNS` (`protocol` is the one in force, faults considered), every parameter under
-    its own name, then those of `MODEL_COLUMNS` (the scores are of the test set) and how many held-out rows leak
-    (`leaks_speaker`, `leaks_twin`, `leaks_content`). The table is empty where no run is.
+    The columns are those of `RUN_COLUMNS` (`protocol` is the one in force, faults considered; `fold` the one that was
+    tested, 0 for all together, none for a protocol without), every parameter under its own name, then those of
+    `MODEL_COLUMNS` (the scores are of the test set) and how many held-out rows leak (`leaks_speaker`, `leaks_twin`,
+    `leaks_content`). The table is empty where no run is.
 
     Args:
         folders: Run folders, or one folder of run folders.
@@ -99,7 +100,7 @@ def table(folders: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     given = dict.fromkeys(name for row in rows for name in row if name not in (*RUN_COLUMNS, *ends))
     found = pd.DataFrame(rows, columns=[*RUN_COLUMNS, *given, *ends])
     # A row of a failed run lacks some of these, and must not turn the others' 42 into 42.0.
-    whole = ["clips", "epochs", *given, *ends[len(MODEL_COLUMNS) :]]
+    whole = ["clips", "fold", "epochs", *given, *ends[len(MODEL_COLUMNS) :]]
     found[whole] = found[whole].convert_dtypes(convert_string=False, convert_boolean=False, convert_floating=False)
     return found
 
@@ -125,7 +126,8 @@ def _failed_row(folder: Path, told: dict[str, Any]) -> dict[str, Any]:
 def _model_rows(folder: Path) -> Iterator[dict[str, Any]]:
     found = read(folder)
     corpus, split = found["corpus"], found["split"]
-    head = (folder.name, Path(found["notebook"]).stem, corpus["name"], corpus["clips"], split["protocol"])
+    fold = found["parameters"].get("FOLD") if split["protocol"] in splits.FOLDED else None
+    head = (folder.name, Path(found["notebook"]).stem, corpus["name"], corpus["clips"], split["protocol"], fold)
     given = {name: value for name, value in found["parameters"].items() if not is_folder(name)}
     tail = (corpus["fingerprint"], found["environment"].get("revision", ""))
     leaks = {f"leaks_{kind}": count for kind, count in split.get("leaks", {}).items()}

@@ -19,7 +19,7 @@ report: $(READY)
 	$(BIN)/sernb report
 
 # The figures of book/results, on the real corpora that SERNB_DATA names; stopped, it goes on where it was.
-SWEEPS := waterfall paper-grid recipes crema-1d-vs-2d faults cross-corpus trust-runs
+SWEEPS := waterfall paper-grid recipes crema-1d-vs-2d faults cross-corpus trust-runs unseen-speakers
 MADE := _build/reference
 # Run and corpus: what the chapter on trust looks into.
 TRUSTED := corpus-ravdess_channel-speech_protocol-folds:ravdess-speech \
@@ -35,6 +35,12 @@ reference: $(READY)
 	  $(BIN)/sernb run notebooks/05_trust.ipynb -p RUN_DIR $(MADE)/trust-runs/$${pair%%:*} -p OTHER_CORPUS "" \
 	    -o $(MADE)/trust/$${pair##*:} && mkdir -p book/results/trust/$${pair##*:} && \
 	  cp $(MADE)/trust/$${pair##*:}/*.csv book/results/trust/$${pair##*:}/ || exit 1; \
+	done
+	for seed in 42 43 44; do \
+	  $(BIN)/sernb run notebooks/07_unseen_speakers.ipynb -p CORPUS ravdess -p SEED $$seed \
+	    -o $(MADE)/unseen/seed-$$seed && mkdir -p book/results/unseen/seed-$$seed && \
+	  cp $(MADE)/unseen/seed-$$seed/ablation.csv $(MADE)/unseen/seed-$$seed/evidence.csv \
+	    book/results/unseen/seed-$$seed/ || exit 1; \
 	done
 
 test: $(READY)

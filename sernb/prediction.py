@@ -138,6 +138,7 @@ def card(run: Finished) -> str:
 `{corpus["fingerprint"]}`).{synthetic}
 
 - {_scored(run)}
+- **Licence of the data:** {corpora.known(corpus["name"]).licence}. It binds whoever passes this model on.
 - **It knows** {", ".join(run.labels)}. Whatever it hears, it answers with these, and a probability is no certainty.
 - **For** learning and research: to hear and see what such a network makes of a voice.
 - **Limits.** One network, one seed, one split. Another microphone, room, language, age or illness is another task.

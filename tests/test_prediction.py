@@ -116,6 +116,7 @@ def test_the_card_says_what_the_score_is_worth(run):
     card = " ".join(prediction.card(run).split())
     entry = run.result["models"]["paper-cnn"]
     assert f"**UAR on unseen speakers:** **{entry['test']['uar']:.2f}**" in card
+    assert f"Licence of the data:** {corpora.known('demo-local').licence}" in card
     assert "Not a diagnosis" in card and "synthetic speech" in card and "angry, calm, sad" in card
     leaks = run.result["split"] | {"test_leaks": {"speaker": 3, "twin": 0, "content": 0}}
     leaky = replace(run, result=run.result | {"split": leaks})

@@ -1,0 +1,91 @@
+"""Eight hundred numbers of a clip: that they measure what they are called, and what no clip can break."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import tone
+
+from sernb import audio
+from sernb import functionals
+
+RATE = 16000
+
+
+def measured(signal: np.ndarray, **options) -> dict[str, float]:
+    return dict(
+        zip(functionals.names(), functionals.functionals(signal.astype(np.float32), RATE, **options), strict=True)
+    )
+
+
+def voice(hertz: float, seconds: float = 1.0, level: float = 0.1, glide: float = 0.0) -> np.ndarray:
+    """A buzz of many harmonics, `glide` semitones higher at its end."""
+    time = np.arange(int(seconds * RATE)) / RATE
+    pitch = hertz * 2 ** (glide / 12 * time / seconds)
+    phase = 2 * np.pi * np.cumsum(pitch) / RATE
+    return level * sum(np.sin(k * phase) / k for k in range(1, 20))
+
+
+def test_every_number_has_a_name_and_a_group():
+    names = functionals.names()
+    assert (
+        len(names) == len(set(names)) == len(functionals.groups()) == len(functionals.functionals(tone(1, RATE), RATE))
+    )
+    assert list(dict.fromkeys(functionals.groups())) == [
+        *("pitch", "level", "rhythm", "voice", "spectrum", "bands", "flux", "cepstrum", "cepstral slope"),
+    ]
+
+
+def test_pitch_is_in_semitones_above_100_hz():
+    low, high = (measured(voice(hertz), speeds=1) for hertz in (100, 200))
+    assert low["pitch: quantiles 3"] == pytest.approx(0, abs=0.3)
+    assert high["pitch: quantiles 3"] == pytest.approx(12, abs=0.3)
+    rising, falling = (measured(voice(150, glide=glide), speeds=1) for glide in (6, -6))
+    assert rising["pitch: thirds 0"] < -1 < 1 < rising["pitch: thirds 2"]
+    assert falling["pitch: thirds 0"] > 1 > -1 > falling["pitch: thirds 2"]
+
+
+def test_level_rhythm_and_voice_follow_the_sound():
+    soft, loud = (measured(voice(150, level=level), speeds=1) for level in (0.01, 0.1))
+    assert loud["level: of the voiced 1"] - soft["level: of the voiced 1"] == pytest.approx(20, abs=0.5)
+    short, long = (measured(voice(150, seconds=seconds), speeds=1) for seconds in (0.5, 2.0))
+    assert long["rhythm: seconds 0"] - short["rhythm: seconds 0"] == pytest.approx(1.5, abs=0.05)
+    breath = 0.1 * np.random.default_rng(0).normal(size=RATE)
+    hoarse = measured(voice(150) + breath, speeds=1)
+    assert hoarse["voice: harmonics to noise 0"] < measured(voice(150), speeds=1)["voice: harmonics to noise 0"] - 5
+
+
+def test_silence_around_a_clip_changes_next_to_nothing():
+    clip, quiet = voice(180), np.zeros(RATE)
+    alone, padded = (measured(signal, speeds=1) for signal in (clip, np.concatenate([quiet, clip, quiet])))
+    for name in ("pitch: quantiles 3", "level: of the voiced 1", "cepstrum: median 1", "rhythm: seconds 0"):
+        assert padded[name] == pytest.approx(alone[name], rel=0.1, abs=0.2)
+
+
+def test_three_speeds_are_averaged():
+    clip = voice(150).astype(np.float32)
+    each = [functionals.functionals(audio.played(clip, speed), RATE, speeds=1) for speed in functionals.SPEEDS]
+    np.testing.assert_allclose(functionals.functionals(clip, RATE), np.mean(each, axis=0), rtol=1e-3, atol=1e-3)
+
+
+def test_another_voice_is_higher_and_quicker_or_lower_and_slower():
+    clip = voice(150)
+    fast = audio.played(clip, 1.25)
+    assert len(fast) == pytest.approx(len(clip) / 1.25, abs=2)
+    assert measured(fast, speeds=1)["pitch: quantiles 3"] == pytest.approx(
+        measured(clip, speeds=1)["pitch: quantiles 3"] + 12 * np.log2(1.25), abs=0.3
+    )
+    drawn = {len(audio.augment(clip, RATE, audio.VOICE, seed=seed)) for seed in range(20)}
+    assert len(drawn) > 10 and min(drawn) >= RATE / 1.26 and max(drawn) <= RATE / 0.79
+    np.testing.assert_array_equal(*(audio.augment(clip, RATE, audio.VOICE, seed=3) for _ in range(2)))
+
+
+@pytest.mark.parametrize(
+    "signal",
+    [np.zeros(RATE), np.zeros(3), np.ones(1), np.random.default_rng(1).normal(size=300), voice(150, seconds=0.03)],
+    ids=["silence", "three samples", "one sample", "a click", "two periods"],
+)
+@pytest.mark.parametrize("rate", [8000, RATE, 44100])
+def test_no_clip_is_too_poor(signal, rate):
+    found = functionals.functionals(signal.astype(np.float32), rate)
+    assert found.shape == (len(functionals.names()),) and np.isfinite(found).all() and found.dtype == np.float32

@@ -131,8 +131,8 @@ def _pictures(run: prediction.Finished, signal: np.ndarray) -> tuple[np.ndarray,
     """A clip's picture as the network is given it, and the usual one; both of shape (bands, frames)."""
     if not run.inputs.frames:
         raise AttributionError(
-            f"{run.model.name} of {run.folder} is given {run.inputs.feature}, numbers and no picture to point at. Choose "
-            "a model with mel or mfcc (of functionals, `discriminant.evidence` tells all)."
+            f"{run.model.name} of {run.folder} is given {run.inputs.feature}, numbers and no picture to point at. "
+            "Choose a model with mel or mfcc (of functionals, `discriminant.evidence` tells all)."
         )
     x = features.prepare([signal], run.inputs)[0]
     # Standardised inputs have a mean of 0 over the training rows, band by band.

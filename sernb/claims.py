@@ -111,7 +111,9 @@ def shown(verdicts: pd.DataFrame) -> pd.DataFrame:
 def judge(
     value: float, measured: float, honest: float, *, most: float = np.nan, of_training: bool = False
 ) -> tuple[str, str]:
-    """`holds`, `holds only with the leak` or `not reproducible`, and why; empty where a measurement is missing.
+    """`holds`, `holds only with the leak` or `not reproducible`, and what else to know of it.
+
+    Where a measurement is missing, the verdict is empty.
 
     Args:
         value: The claimed accuracy.
@@ -124,12 +126,12 @@ def judge(
         return "", "not measured yet"
     measured, most = round(measured, 3), round(most, 3)  # the claims have three digits
     if not (measured >= round(value - TOLERANCE, 3) or most >= value):
-        return "not reproducible", ", all below"
+        return "not reproducible", ""
     if of_training:
         return "holds", ", known clips"
     if honest < value - TOLERANCE:
-        return "holds only with the leak", ", known voices"
-    return "holds", ", unknown voices too"
+        return "holds only with the leak", ""
+    return "holds", ", unseen speakers too"
 
 
 def story(steps: pd.DataFrame) -> str:

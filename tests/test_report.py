@@ -127,6 +127,17 @@ def test_figures_have_numbers_captions_and_alt_texts(built: Path):
     assert "plots.caption" not in text and text.count("how it rises") == 2, "the text of a caption stands there once"
 
 
+def test_words_in_a_table_are_told_from_numbers():
+    import pandas as pd
+
+    table = pd.DataFrame({"score": [0.123], "note": ["too little to go by: 4 rows and few speakers"]})
+    output = nbformat.v4.new_output("execute_result", {"text/html": table.to_html()})
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("table", outputs=[output])])
+    pages.make(notebook)
+    cells = BeautifulSoup(notebook.cells[0].outputs[0].data["text/html"], "html.parser").select("td")
+    assert [cell.get("class") for cell in cells] == [None, ["words"]]
+
+
 def test_the_first_use_of_a_term_leads_to_the_glossary():
     cell = nbformat.v4.new_markdown_cell
     cells = [

@@ -15,7 +15,7 @@ NO_PROSE = re.compile(
     r"(```.*?```|\{[\w:-]+\}`[^`]*`|`[^`]*`|\[[^\]]*\]\([^)]*\)|^#[^\n]*|^\|[^\n]*)", flags=re.MULTILINE | re.DOTALL
 )
 WIDE = {"wide": 720, "middling": 530}  # pixels of the page
-WORDS = re.compile(r"<td>([^<]{40,})</td>")  # of a table, against numbers and intervals
+WORDS = re.compile(r"<td>([^<\xa0]{29,})</td>")  # of a table, against numbers and unbroken intervals
 
 
 def make(notebook: Any, *, title: str = "", terms: Sequence[str] = ()) -> None:
@@ -77,11 +77,12 @@ def _strip_papermill(notebook: Any) -> None:
 
 def figures_apart(cell: Any) -> list[Any]:
     """A cell whose figures have captions, as one cell a figure: MyST-NB reads a caption from a cell's metadata."""
-    # What `plots.caption` tells JupyterLab below a figure has nothing to tell here.
-    outputs = [output for output in cell.get("outputs", []) if _told(output) != {}]
-    first = next((i for i, output in enumerate(outputs) if _told(output)), None)
-    if first is None:
+    every = cell.get("outputs", [])
+    if not any(map(_told, every)) and (cell.cell_type != "code" or "plots.caption" not in cell.source):
         return [cell]
+    # What `plots.caption` tells JupyterLab below a figure has nothing to tell here.
+    outputs = [output for output in every if _told(output) != {}]
+    first = next((i for i, output in enumerate(outputs) if _told(output)), len(outputs))
     alt = cell.metadata.pop("mystnb", {}).get("image", {}).get("alt", "")
     cell.source, cell.outputs = _without_captions(cell.source), outputs[:first]
     return [cell, *(_output_alone(output, alt) for output in outputs[first:])]

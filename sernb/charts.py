@@ -66,6 +66,7 @@ def confusions(matrices: Mapping[str, np.ndarray], labels: Sequence[str]) -> Fig
     lines = -(-len(matrices) // columns)
     size = (3.4 * columns, 3.5 * lines)
     figure, axes = plt.subplots(lines, columns, figsize=size, layout="constrained", squeeze=False)
+    figure.get_layout_engine().set(h_pad=0.1)  # or a title touches the label above it
     for ax, (name, matrix) in zip(axes.flat, matrices.items(), strict=False):
         confusion(matrix, labels, title=name, ax=ax)
     for ax in axes.flat[len(matrices) :]:
@@ -304,7 +305,7 @@ def _robustness_panel(part: pd.DataFrame, curves: pd.DataFrame, score: str, ax: 
             ax.invert_xaxis()  # as everywhere else, worse is further right
     else:
         said = ["undistorted" if name == "none" else name for name in names]
-        ax.set_xticks(range(len(names)), said, rotation=35, ha="right")
+        ax.set_xticks(range(len(names)), said, rotation=90)
         ax.grid(visible=False, axis="x")
 
 

@@ -63,7 +63,7 @@ def table(tries: pd.DataFrame, published: pd.DataFrame, unseen: pd.DataFrame) ->
         for quantity, value in claimed("ravdess").items()
     ]
     lost = {"measured": np.nan, "unseen": np.nan, "verdict": "not reproducible"}
-    why = "recordings never published"
+    why = "never published"
     rows += [
         {"corpus": "local", "claim": quantity, "claimed": value, **lost, "why": why}
         for quantity, value in claimed("local").items()
@@ -97,7 +97,7 @@ def _judged(
     if how == "best":
         told = f"best of {len(found)} runs"
     else:
-        told = f"{len(found)} seeds, {published['epochs'].max():.0f} epochs: {found.min():.3f} to {found.max():.3f}"
+        told = f"{len(found)} seeds: {found.min():.3f} to {found.max():.3f}"
     return {"measured": measured, "unseen": honest, "verdict": verdict, "why": f"{told}{why}" if verdict else why}
 
 
@@ -111,7 +111,9 @@ def shown(verdicts: pd.DataFrame) -> pd.DataFrame:
 def judge(
     value: float, measured: float, honest: float, *, most: float = np.nan, of_training: bool = False
 ) -> tuple[str, str]:
-    """`holds`, `holds only with the leak` or `not reproducible`, and why; empty where a measurement is missing.
+    """`holds`, `holds only with the leak` or `not reproducible`, and what else to know of it.
+
+    Where a measurement is missing, the verdict is empty.
 
     Args:
         value: The claimed accuracy.
@@ -124,12 +126,12 @@ def judge(
         return "", "not measured yet"
     measured, most = round(measured, 3), round(most, 3)  # the claims have three digits
     if not (measured >= round(value - TOLERANCE, 3) or most >= value):
-        return "not reproducible", "; the claim is higher"
+        return "not reproducible", ""
     if of_training:
-        return "holds", "; of clips known by heart"
+        return "holds", ", known clips"
     if honest < value - TOLERANCE:
-        return "holds only with the leak", "; unseen speakers lose it"
-    return "holds", "; unseen speakers too"
+        return "holds only with the leak", ""
+    return "holds", ", unseen speakers too"
 
 
 def story(steps: pd.DataFrame) -> str:

@@ -15,6 +15,7 @@ NO_PROSE = re.compile(
     r"(```.*?```|\{[\w:-]+\}`[^`]*`|`[^`]*`|\[[^\]]*\]\([^)]*\)|^#[^\n]*|^\|[^\n]*)", flags=re.MULTILINE | re.DOTALL
 )
 WIDE = {"wide": 720, "middling": 530}  # pixels of the page
+WORDS = re.compile(r"<td>([^<\xa0]{29,})</td>")  # of a table, against numbers and unbroken intervals
 
 
 def make(notebook: Any, *, title: str = "", terms: Sequence[str] = ()) -> None:
@@ -32,6 +33,7 @@ def make(notebook: Any, *, title: str = "", terms: Sequence[str] = ()) -> None:
     _strip_papermill(notebook)
     notebook.cells = [part for cell in notebook.cells for part in figures_apart(cell)]
     _mark_wide(notebook)
+    _mark_words(notebook)
     link_terms(notebook, terms)
     if title:
         _set_title(notebook, title)
@@ -70,16 +72,17 @@ def _strip_papermill(notebook: Any) -> None:
         part.metadata.pop("papermill", None)
 
 
-# figures
+# figures and tables
 
 
 def figures_apart(cell: Any) -> list[Any]:
     """A cell whose figures have captions, as one cell a figure: MyST-NB reads a caption from a cell's metadata."""
-    # What `plots.caption` tells JupyterLab below a figure has nothing to tell here.
-    outputs = [output for output in cell.get("outputs", []) if _told(output) != {}]
-    first = next((i for i, output in enumerate(outputs) if _told(output)), None)
-    if first is None:
+    every = cell.get("outputs", [])
+    if not any(map(_told, every)) and (cell.cell_type != "code" or "plots.caption" not in cell.source):
         return [cell]
+    # What `plots.caption` tells JupyterLab below a figure has nothing to tell here.
+    outputs = [output for output in every if _told(output) != {}]
+    first = next((i for i, output in enumerate(outputs) if _told(output)), len(outputs))
     alt = cell.metadata.pop("mystnb", {}).get("image", {}).get("alt", "")
     cell.source, cell.outputs = _without_captions(cell.source), outputs[:first]
     return [cell, *(_output_alone(output, alt) for output in outputs[first:])]
@@ -118,6 +121,13 @@ def _mark_wide(notebook: Any) -> None:
         widest = max((size.get("width", 0) for size in sizes), default=0)
         if kind := next((kind for kind, least in WIDE.items() if widest > least), ""):
             cell.metadata.setdefault("mystnb", {}).setdefault("image", {})["classes"] = kind
+
+
+def _mark_words(notebook: Any) -> None:
+    """Tell the style sheet which cells of a table hold words: beside columns of numbers they would be squeezed."""
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        if "text/html" in output.get("data", {}):
+            output.data["text/html"] = WORDS.sub(r'<td class="words">\1</td>', output.data["text/html"])
 
 
 # prose

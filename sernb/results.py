@@ -75,8 +75,13 @@ def _range(bounds: list) -> str:
     return (
         "one speaker: no interval"
         if None in bounds or np.isnan(bounds).any()
-        else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
+        else unbroken(f"{bounds[0]:.3f} to {bounds[1]:.3f}")
     )
+
+
+def unbroken(said: str) -> str:
+    """A range or an interval in which no narrow column of a page breaks the line."""
+    return said.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 # many runs
@@ -157,7 +162,7 @@ def with_interval(row: Mapping[str, Any], score: str = "accuracy") -> str:
     if row.get("status", "finished") != "finished":
         return str(row["status"])
     low, high = row[f"{score}_low"], row[f"{score}_high"]
-    return f"{row[score]:.3f}" if math.isnan(low) else f"{row[score]:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{row[score]:.3f}" if math.isnan(low) else unbroken(f"{row[score]:.3f} [{low:.3f}, {high:.3f}]")
 
 
 def swept(results_dir: str | Path, name: str) -> pd.DataFrame:
@@ -228,7 +233,8 @@ def shown(steps: pd.DataFrame) -> pd.DataFrame:
     for score in INTERVALS if len(steps) else ():
         rows = steps.to_dict("records")
         told[f"{score} [95 %]"] = [with_interval(row, score) for row in rows]
-        told[f"{score}, by seed"] = [f"{row[f'{score}_least']:.3f} to {row[f'{score}_most']:.3f}" for row in rows]
+        ends = [(row[f"{score}_least"], row[f"{score}_most"]) for row in rows]
+        told[f"{score}, by seed"] = [unbroken(f"{least:.3f} to {most:.3f}") for least, most in ends]
     return told.join(steps[["train_accuracy", "minutes"]].round(3))
 
 

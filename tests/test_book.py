@@ -71,8 +71,8 @@ def test_figures_are_numbered_through_the_book_and_say_what_to_see(html):
     names = [chapter.name for chapter in report.read_runs(ROOT / "book" / "runs.yml").chapters]
     said = [figure.figcaption.get_text() for name in names for figure in page(html, name).select("figure")]
     assert [int(re.match(r"\s*Figure (\d+)", text)[1]) for text in said] == list(range(1, len(said) + 1))
-    assert len(said) > 20 and all(len(text) > 60 for text in said)
-    for name in ("index", "claims", "errata", "reference-crema", "listen"):
+    assert len(said) > 60 and all(len(text) > 60 for text in said)
+    for name in names:
         assert not [picture for picture in page(html, name).select("article img") if not picture.find_parent("figure")]
 
 

@@ -47,7 +47,7 @@ def test_a_best_is_over_all_tries_and_a_mean_over_the_seeds_of_the_best_setting(
     table = claims.table(tries, published, unseen).query("corpus == 'RAVDESS'").set_index("claim")
     assert table.loc["mean test", ["measured", "unseen"]].tolist() == pytest.approx([0.82, 0.55])
     assert table.loc["best val", ["measured", "unseen"]].tolist() == pytest.approx([0.15, 0.575])
-    assert "2 seeds, 80 epochs: 0.800 to 0.840" in table["why"]["mean test"]
+    assert "2 seeds: 0.800 to 0.840" in table["why"]["mean test"]
     shown = claims.shown(table.reset_index().assign(corpus="RAVDESS"))
     assert "0.800\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}0.840" in shown["why"]["RAVDESS", "mean test"]
     assert (
@@ -89,6 +89,9 @@ def test_the_story_tells_what_each_step_costs():
         index=["all of it", "nobody twice"],
     )
     told = claims.story(steps).splitlines()
-    assert told[0] == "- **All of it**: 0.800 [0.700, 0.900] (3 seeds, 24 speakers tested)."
-    assert "0.550 [0.500, 0.600]" in told[1] and "-25.0 points" in told[1]
+    assert (
+        told[0]
+        == "- **All of it**: 0.800\N{NO-BREAK SPACE}[0.700,\N{NO-BREAK SPACE}0.900] (3 seeds, 24 speakers tested)."
+    )
+    assert "0.550\N{NO-BREAK SPACE}[0.500,\N{NO-BREAK SPACE}0.600]" in told[1] and "-25.0 points" in told[1]
     assert "not been measured" in claims.story(steps[:1])

@@ -48,6 +48,9 @@ print("before")
 for i in (1, 2):
     plt.plot([0, i])
     plots.caption(f"**Look** how it rises to {i}.", alt=f"A line up to {i}.")
+if i > 2:
+    plt.plot([0, i])
+    plots.caption("This is not drawn.")
 print("after")"""
 
 
@@ -124,7 +127,20 @@ def test_figures_have_numbers_captions_and_alt_texts(built: Path):
     assert all(text.startswith(f"Figure {i} Look how it rises to {i}.") for i, text in enumerate(captions, 1)), captions
     text = page.select_one("article").get_text()
     assert text.index("before") < text.index("Figure 1") < text.index("Figure 2") < text.rindex("after")
-    assert "plots.caption" not in text and text.count("how it rises") == 2, "the text of a caption stands there once"
+    assert "plots.caption" not in text and "not drawn" not in text and text.count("how it rises") == 2, (
+        "the text of a caption stands there once"
+    )
+
+
+def test_words_in_a_table_are_told_from_numbers():
+    import pandas as pd
+
+    table = pd.DataFrame({"score": [0.123], "note": ["too little to go by: 2 speakers"]})
+    output = nbformat.v4.new_output("execute_result", {"text/html": table.to_html()})
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("table", outputs=[output])])
+    pages.make(notebook)
+    cells = BeautifulSoup(notebook.cells[0].outputs[0].data["text/html"], "html.parser").select("td")
+    assert [cell.get("class") for cell in cells] == [None, ["words"]]
 
 
 def test_the_first_use_of_a_term_leads_to_the_glossary():

@@ -117,7 +117,8 @@ def test_runs_are_pooled_over_folds_and_averaged_over_seeds(tmp_path: Path):
         assert (pool["accuracy_least"], pool["accuracy_most"]) == (pytest.approx(4 / 6), 1)
         assert pool["accuracy_low"] == pytest.approx(3 / 4) and pool["accuracy_high"] == pytest.approx(7 / 8)
     assert (
-        "0.833 [0.750, 0.875]" in results.shown(results.pooled(results.swept(tmp_path, "sweep"), "label")).to_string()
+        "0.833\N{NO-BREAK SPACE}[0.750,\N{NO-BREAK SPACE}0.875]"
+        in results.shown(results.pooled(results.swept(tmp_path, "sweep"), "label")).to_string()
     )
 
 

@@ -41,10 +41,10 @@ HAVE = {
     "statement": "have their statement",
 }
 REMEDIES = {
-    "speaker": 'split by speaker: PROTOCOL "speaker", "folds" or "loso" (chapter 2: without the fault speaker-leak)',
+    "speaker": 'split by speaker: PROTOCOL "speaker", "folds" or "loso" (notebook 02: without the fault speaker-leak)',
     "twin": 'make copies of what is trained on alone: AUGMENT "train-only" or "none"',
     "content": "take one of the two clips out of the corpus (`audit.pairs(rows)` names them), or, if one person speaks "
-    'both, PROTOCOL "speaker", "folds" or "loso" (chapter 2: without the fault validation-in-train)',
+    'both, PROTOCOL "speaker", "folds" or "loso" (notebook 02: without the fault validation-in-train)',
 }
 
 

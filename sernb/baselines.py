@@ -146,7 +146,7 @@ def mfcc_statistics(
 ) -> np.ndarray:
     """Mean and standard deviation of each MFCC over a clip's own frames, padding left out; shape (n, 2 n_mfcc).
 
-    The first `n_mfcc` of the 100 that `03_paper_replication.ipynb` keeps in the feature store, so that a clip is decoded once for both.
+    The first `n_mfcc` of the 100 that notebook 03 keeps in the feature store, so that a clip is decoded once for both.
     """
     pictures = features.extract(rows, "mfcc", sample_rate=sample_rate, augmentation=augmentation, seed=seed)
     frames = 1 + audio.lengths(rows["path"], sample_rate) // features.HOP_LENGTH

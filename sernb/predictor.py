@@ -25,7 +25,7 @@ SOURCES = ("the browsed clip", "a file", "a clip of my corpus")
 
 
 def train(run: Callable[..., Path], root: str | Path, *, epochs: int = 20) -> w.Widget:
-    """Train the network of `03_paper_replication.ipynb` on a local corpus, split by speaker, while the other panels stay usable.
+    """Train the network of notebook 03 on a local corpus, split by speaker, while the other panels stay usable.
 
     Args:
         run: Makes the run, given `corpus`, `data_dir` and `epochs`, and returns its folder.

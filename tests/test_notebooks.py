@@ -187,6 +187,28 @@ def test_04_judges_every_claim_and_tells_the_waterfall(tmp_path):
     assert page.count('"image/png": "') == 4 and "Synthetic speech" in page
 
 
+def test_07_answers_for_unseen_speakers_in_folds(tmp_path):
+    tiny = {"MAX_CLIPS": 120, "COPIES": 1}
+    result = results.read(run("07_unseen_speakers", tmp_path, **tiny, STRICT=True))
+    assert list(result["models"]) == ["discriminant", "discriminant-transductive"]
+    assert not any(result["split"]["test_leaks"][kind] for kind in audit.FAULTS)
+    uar, known = (one["test"]["uar"] for one in result["models"].values())
+    assert known > uar > 2 / 8
+    assert {"discriminant", "discriminant-transductive", "mfcc-svm", "chance"} <= beside(tmp_path)
+    ablation = pd.read_csv(tmp_path / "ablation.csv", index_col=0)
+    assert ablation.index[0] == "all of it" and "without other voices" in ablation.index
+    check_files(tmp_path / "fold-1", list(result["models"]))
+    assert "CLEAN" in outputs(tmp_path)
+    assert results.table([tmp_path / "fold-3"])["fold"].tolist() == [3, 3]
+
+
+def test_07_is_tested_on_another_corpus(tmp_path):
+    tiny = {"MAX_CLIPS": 80, "COPIES": 0, "PROTOCOL": "speaker", "SPLIT": "60:20:20"}
+    result = results.read(run("07_unseen_speakers", tmp_path, TEST_CORPUS="demo-local", **tiny))
+    assert result["split"]["tested"]["name"] == "demo-local"
+    assert results.predictions(tmp_path).query("split == 'test'")["speaker"].str.startswith("P").all()
+
+
 @pytest.mark.parametrize(
     ("notebook", "parameters", "message"),
     [

@@ -76,6 +76,15 @@ def test_figures_are_numbered_through_the_book_and_say_what_to_see(html):
         assert not [picture for picture in page(html, name).select("article img") if not picture.find_parent("figure")]
 
 
+def test_no_page_shows_markup_that_was_not_read(html):
+    """What a cell displays as Markdown knows no roles: `{doc}` would stand there as it is written."""
+    for file in html.glob("*.html"):
+        article = page(html, file.stem).select_one("article")
+        for code in article.select("pre") if article else ():
+            code.decompose()
+        assert not re.search(r"\{(doc|term|cite|ref|numref)\}", article.get_text() if article else ""), file.name
+
+
 def test_no_page_names_this_machine_or_is_heavy(html):
     for file in html.glob("*.html"):
         text = file.read_text(encoding="utf-8")

@@ -111,7 +111,7 @@ def solve(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fisher's linear discriminant, its covariance shrunken towards equal variances, every emotion equally likely.
 
-    The same as scikit-learn's `LinearDiscriminantAnalysis(solver="lsqr")`, which does not keep the covariance, and so
+    The same as scikit-learn's `LinearDiscriminantAnalysis` with `lsqr`, which does not keep the covariance, and so
     would count it anew for each setting of `ablation`.
 
     Args:

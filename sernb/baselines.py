@@ -13,6 +13,7 @@ import pandas as pd
 
 from sernb import audio
 from sernb import features
+from sernb import store
 from sernb.progress import progress
 
 CHANCE = "chance"
@@ -169,7 +170,7 @@ def egemaps(
         from opensmile import __version__ as version
     except ImportError as error:
         raise ImportError(NO_OPENSMILE) from error
-    file = features.store_folder() / f"egemaps-{version}-{sample_rate}.csv"
+    file = store.folder() / f"egemaps-{version}-{sample_rate}.csv"
     keys = [_key(row, augmentation, seed) for row in rows.to_dict("records")]
     jobs = dict(zip(keys, rows.to_dict("records"), strict=True))
     kept = pd.read_csv(file, index_col=0, float_precision="round_trip") if file.is_file() else pd.DataFrame()

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -19,6 +18,7 @@ import numpy as np
 import platformdirs
 
 from sernb import decoding
+from sernb import files
 from sernb.decoding import AudioError
 
 AUGMENTATIONS = ("noise", "pitch", "speed", "vtlp")
@@ -38,6 +38,9 @@ def warm() -> None:
         import librosa.core.pitch
         import librosa.effects
         import librosa.feature.spectral  # noqa: F401
+
+        # Compiled when it is first called, by a change of pitch or speed.
+        librosa.istft(librosa.stft(np.zeros(4096, dtype=np.float32)))
 
 
 def load(path: str | Path | IO[bytes], sample_rate: int, *, training: bool = False) -> np.ndarray:
@@ -69,16 +72,16 @@ def lengths(paths: Iterable[str | Path], sample_rate: int) -> np.ndarray:
     """Samples each clip will have at a rate, read from the headers alone; shape (n,)."""
     import soundfile
 
-    def length(path: str | Path) -> int:
+    def header(path: str | Path) -> str:
         try:
             info = soundfile.info(decoding.source(path))
         except (OSError, soundfile.LibsndfileError) as error:
             raise AudioError(path, decoding.read(path).broken) from error
-        # librosa rounds up, and leaves a clip that has the rate already as it is.
-        return math.ceil(info.frames * sample_rate / info.samplerate)
+        return f"{info.frames} {info.samplerate}"
 
-    with ThreadPoolExecutor() as pool:
-        return np.array(list(pool.map(length, paths)), dtype=int)
+    told = [map(int, text.split()) for text in files.remembered("header", header, list(paths))]
+    # librosa rounds up, and leaves a clip that has the rate already as it is.
+    return np.array([math.ceil(frames * sample_rate / rate) for frames, rate in told], dtype=int)
 
 
 def pad(signal: np.ndarray, length: int) -> np.ndarray:

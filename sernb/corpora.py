@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import pandas as pd
 
 from sernb import decoding
 from sernb import demo
+from sernb import files
 
 EMOTIONS = ("angry", "calm", "disgust", "fear", "happy", "neutral", "sad", "surprise", "unknown")
 CHANNELS = ("all", "speech", "song")
@@ -411,8 +411,7 @@ def digests(paths: Sequence[str | Path]) -> list[str]:
         except OSError:
             return ""
 
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(digest, paths))
+    return files.remembered("sha256", digest, paths)
 
 
 def _without_twins(table: pd.DataFrame) -> pd.DataFrame:
@@ -516,8 +515,7 @@ def check(table: pd.DataFrame) -> pd.DataFrame:
         One row a clip: `clip`, `emotion`, `seconds`, `sample_rate` (Hz), `channels`, `problem`, which is empty for a
         clip that can be trained on, and `odd`: what is unusual about it and harmless.
     """
-    with ThreadPoolExecutor() as pool:
-        found = pd.DataFrame(pool.map(_look, table["path"]))
+    found = pd.DataFrame(files.each(_look, table["path"]))
     return pd.concat([table[["clip", "emotion"]].reset_index(drop=True), found], axis=1)
 
 

@@ -77,8 +77,9 @@ def read(path: str | Path | IO[bytes], *, longest: float = math.inf) -> Recordin
             if facts[0] > longest:
                 return Recording(nothing, *facts, unfit=_too_long(facts[0], longest))
             signal = file.read(dtype="float32", always_2d=True)
-            broken, unfit = _broken(signal), _unfit(signal, file)
-            return Recording(signal, *facts, broken, unfit, "" if broken or unfit else _odd(signal, file))
+            peak = float(np.abs(signal).max(initial=0))  # NaN if one of them is
+            broken, unfit = _broken(signal, peak), _unfit(signal, file, peak)
+            return Recording(signal, *facts, broken, unfit, "" if broken or unfit else _odd(signal, file, peak))
     except (OSError, MemoryError, soundfile.LibsndfileError) as error:
         return Recording(nothing, broken=_undecodable(path, error))
 
@@ -122,22 +123,21 @@ def _too_long(seconds: float, longest: float) -> str:
     )
 
 
-def _broken(signal: np.ndarray) -> str:
+def _broken(signal: np.ndarray, peak: float) -> str:
     if not signal.size:
         return "holds no samples"
-    if not np.isfinite(signal).all():
+    if not math.isfinite(peak):
         return "holds NaN or infinite samples"
-    peak = np.abs(signal).max()
     return f"holds samples far beyond full scale: {peak:.0e} times it" if peak > LOUDEST else ""
 
 
-def _unfit(signal: np.ndarray, file: soundfile.SoundFile) -> str:
+def _unfit(signal: np.ndarray, file: soundfile.SoundFile, peak: float) -> str:
     if (share := _there(signal, file)) < WHOLE:
         seconds = len(signal) / file.samplerate
         return f"is cut off: {seconds:.2f} of {seconds / share:.2f} s are there" if share else "holds no samples"
     if (seconds := len(signal) / file.samplerate) < SHORTEST:
         return f"is too short: {seconds:.4f} s"
-    return "" if signal.any() else "is silent throughout"
+    return "" if peak else "is silent throughout"
 
 
 def _there(signal: np.ndarray, file: soundfile.SoundFile) -> float:
@@ -149,8 +149,7 @@ def _there(signal: np.ndarray, file: soundfile.SoundFile) -> float:
     return len(signal) / max(1, file.frames)
 
 
-def _odd(signal: np.ndarray, file: soundfile.SoundFile) -> str:
-    peak = float(np.abs(signal).max(initial=0))
+def _odd(signal: np.ndarray, file: soundfile.SoundFile, peak: float) -> str:
     found = {
         f"lasts {len(signal) / file.samplerate:.3f} s": len(signal) / file.samplerate < SHORT,
         f"{file.channels} channels, averaged": file.channels > 2,

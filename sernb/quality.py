@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pandas as pd
 
 from sernb import audio
 from sernb import corpora
+from sernb import files
 from sernb import local
 from sernb import splits
 
@@ -64,8 +64,7 @@ def measure(table: pd.DataFrame) -> pd.DataFrame:
         One row a clip: `clip`, `speaker`, `emotion`, those of `levels`, `sample_rate`, `advice`. A clip that cannot be
         decoded says so in `advice` and has no numbers.
     """
-    with ThreadPoolExecutor() as pool:
-        found = pd.DataFrame(list(pool.map(_measured, table["path"])))
+    found = pd.DataFrame(files.each(_measured, table["path"]))
     return pd.concat([table[["clip", "speaker", "emotion"]].reset_index(drop=True), found], axis=1)
 
 

@@ -14,9 +14,12 @@ import os
 import sqlite3
 import zlib
 from collections import Counter
+from collections import deque
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -24,6 +27,8 @@ from typing import TypeVar
 
 import numpy as np
 import platformdirs
+
+from sernb import large
 
 T = TypeVar("T")
 # Errors that another file in this place would meet too: no permission, busy for long, read-only, a disk that is full or
@@ -39,6 +44,8 @@ OUTSIDE = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_NOLFS,
 }
+FEATURES = "features(key TEXT PRIMARY KEY, frames INTEGER, shape TEXT, crc INTEGER, data BLOB)"
+CHUNK = 64  # arrays
 TURNS = 64  # how many sets of features may be extracted at a time
 
 
@@ -57,24 +64,30 @@ def place(recipe: dict, *, version: int) -> Path:
     return folder() / f"{recipe['feature']}-{hashlib.sha256(described.encode()).hexdigest()[:12]}.sqlite"
 
 
-def working(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
+def working(path: Path, work: Callable[[sqlite3.Connection], T], table: str = FEATURES) -> T:
     """Do some work on a store; one that is no longer what was written is put away, and the work begins anew.
+
+    Args:
+        path: The store's file.
+        work: Is given the store.
+        table: The table that the store has, which is made if need be.
 
     Raises:
         StoreError: The store cannot be read or written, with the remedy.
     """
     for last in (False, True):
         try:
-            with closing(_open(path)) as there:
+            with closing(_open(path, table)) as there:
                 return work(there)
         except sqlite3.DatabaseError as error:
             if last or getattr(error, "sqlite_errorcode", 0) & 0xFF in OUTSIDE:
-                raise _trouble(path, str(error)) from error
+                raise trouble(path, str(error)) from error
         _put_away(path)
     raise AssertionError("unreachable")
 
 
-def _trouble(path: Path, reason: str) -> StoreError:
+def trouble(path: Path, reason: str) -> StoreError:
+    """The error of a store that cannot be read or written."""
     remedy = "Free some space, or set SERNB_CACHE to another folder that can be written"
     return StoreError(f"the feature store {path}: {reason}. {remedy}; what was extracted before is kept.")
 
@@ -85,16 +98,14 @@ def _put_away(path: Path) -> None:
     path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open(path: Path, table: str) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _trouble(path, error.strerror) from error
+        raise trouble(path, error.strerror) from error
     # Others write for moments only; who waits this long waits for a machine that hangs.
     there = sqlite3.connect(path, timeout=120)
-    there.execute(
-        "CREATE TABLE IF NOT EXISTS features(key TEXT PRIMARY KEY, frames INTEGER, shape TEXT, crc INTEGER, data BLOB)"
-    )
+    there.execute(f"CREATE TABLE IF NOT EXISTS {table}")
     return there
 
 
@@ -112,7 +123,7 @@ def turn(keys: Iterable[str]) -> Iterator[None]:
         Path(lock.lock_file).parent.mkdir(exist_ok=True)
         lock.acquire()
     except OSError as error:
-        raise _trouble(folder(), error.strerror) from error
+        raise trouble(folder(), error.strerror) from error
     try:
         yield
     finally:
@@ -153,15 +164,47 @@ def assemble(there: sqlite3.Connection, keys: list[str]) -> tuple[np.ndarray, li
     if damaged := [key for key in keys if key not in known]:
         return np.empty(0), damaged
     frames, shape = max(known[key][0] for key in keys), known[keys[0]][1]
-    out = np.zeros((len(keys), *shape[:-1], frames or shape[-1]), dtype=np.float32)
-    for i, key in enumerate(keys):
-        if (array := _get(there, key)) is None:
-            damaged.append(key)
+    out = room((len(keys), *shape[:-1], frames or shape[-1]))
+    chunks = [range(start, min(start + CHUNK, len(keys))) for start in range(0, len(keys), CHUNK)]
+    pending: deque[Future] = deque()
+    with ThreadPoolExecutor() as pool:
+        for chunk in chunks:
+            rows = {i: _row_of(there, keys[i]) for i in chunk}
+            pending.append(pool.submit(_lay, out, keys, rows, frames))
+            if len(pending) > 4:  # what is read and not yet laid is in memory twice
+                damaged += pending.popleft().result()
+        for future in pending:
+            damaged += future.result()
+    return out, damaged
+
+
+def _row_of(there: sqlite3.Connection, key: str) -> tuple | None:
+    return there.execute("SELECT frames, shape, crc, data FROM features WHERE key = ?", (key,)).fetchone()
+
+
+def _lay(out: np.ndarray, keys: list[str], rows: dict[int, tuple | None], frames: int) -> list[str]:
+    """Put the arrays of some rows into their places; returns the keys of those that are damaged."""
+    damaged = []
+    for i, row in rows.items():
+        if (array := _array(keys[i], row)) is None:
+            damaged.append(keys[i])
             continue
         array = array[..., :frames] if frames else array
         out[i, ..., : array.shape[-1]] = array
         out[i, ..., array.shape[-1] :] = array[..., -1:]
-    return out, damaged
+    return damaged
+
+
+def room(shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros for so many features, float32: in memory, or beside the store if they are too many (see `large`).
+
+    Raises:
+        StoreError: The disk has no room for them.
+    """
+    try:
+        return large.zeros(shape, folder())
+    except OSError as error:
+        raise trouble(folder(), f"{4 * math.prod(shape) / 1e9:.1f} GB for an array: {error.strerror}") from error
 
 
 def _sizes(there: sqlite3.Connection, keys: set[str]) -> dict[str, tuple[int, list[int]]]:
@@ -177,9 +220,8 @@ def _sizes(there: sqlite3.Connection, keys: set[str]) -> dict[str, tuple[int, li
     return {key: sizes for key, sizes in found.items() if tuple(sizes[1][:-1]) == usual[0][0]}
 
 
-def _get(there: sqlite3.Connection, key: str) -> np.ndarray | None:
-    """The stored array, or None if it is not what was stored."""
-    row = there.execute("SELECT frames, shape, crc, data FROM features WHERE key = ?", (key,)).fetchone()
+def _array(key: str, row: tuple | None) -> np.ndarray | None:
+    """The array that a row holds, or None if it is not what was stored."""
     if row is None or not isinstance(row[3], bytes) or _checksum(key, *row[:2], row[3]) != row[2]:
         return None
     return np.frombuffer(row[3], "<f4").reshape(json.loads(row[1]))

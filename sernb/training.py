@@ -23,6 +23,7 @@ import pandas as pd
 from sernb import audit
 from sernb import corpora
 from sernb import features
+from sernb import large
 from sernb import limits
 from sernb import metrics
 from sernb import models
@@ -81,7 +82,8 @@ def fit(
 
     Args:
         model: Compiled; its name is the model's name in every file.
-        x: Inputs, one for each row, without the channel axis: shape (n, ...).
+        x: Inputs, one for each row, without the channel axis: shape (n, ...). Where they lie on disk (see `large`)
+            a batch at a time is read.
         rows: What `splits.prepare` returns.
         labels: The run's label list.
         epochs: Passes over the training rows.
@@ -100,11 +102,9 @@ def fit(
     callbacks = [_bar(model.name, epochs), *_schedule(how, model, epochs, -(-train.sum() // how.batch_size))]
     start = time.perf_counter()
     history = model.fit(
-        x[train],
-        y[train],
-        validation_data=(x[val] if val_x is None else val_x[..., None], y[val]),
+        **_fed(x, y, train, how.batch_size),
+        validation_data=_held_out(x, y, val) if val_x is None else (val_x[..., None], y[val]),
         epochs=epochs,
-        batch_size=how.batch_size,
         verbose=0,
         callbacks=callbacks,
     )
@@ -115,6 +115,42 @@ def fit(
     if not np.isfinite(list(losses.values())).all():  # the clips of one side may do what no batch did
         failed.append(len(curves))
     return Trained(model, curves, predictions, seconds, losses, int(failed[0]) if failed else 0)
+
+
+def _fed(x: np.ndarray, y: np.ndarray, train: np.ndarray, batch_size: int) -> dict[str, Any]:
+    """What Keras is given to fit on."""
+    if large.large(x):
+        return {"x": _batches(x, y, np.flatnonzero(train), batch_size, shuffled=True)}
+    return {"x": x[train], "y": y[train], "batch_size": batch_size}
+
+
+def _held_out(x: np.ndarray, y: np.ndarray, val: np.ndarray) -> Any:
+    return _batches(x, y, np.flatnonzero(val), 32) if large.large(x) else (x[val], y[val])
+
+
+def _batches(
+    x: np.ndarray, y: np.ndarray, rows: np.ndarray, size: int, *, shuffled: bool = False
+) -> keras.utils.PyDataset:
+    """Some rows of arrays that do not fit in memory, a batch at a time, in another order each epoch."""
+    import keras
+
+    # From NumPy's own generator, which `seed_everything` has seeded, as Keras's own shuffling is.
+    chance = np.random.default_rng(np.random.randint(2**31))
+
+    class Batches(keras.utils.PyDataset):
+        order = chance.permutation(rows) if shuffled else rows
+
+        def __len__(self) -> int:
+            return -(-len(rows) // size)
+
+        def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+            some = self.order[i * size : (i + 1) * size]
+            return np.asarray(x[some]), y[some]
+
+        def on_epoch_end(self) -> None:
+            self.order = chance.permutation(rows) if shuffled else rows
+
+    return Batches()
 
 
 def _bar(name: str, epochs: int) -> keras.callbacks.Callback:

@@ -1,0 +1,59 @@
+"""Floor 0: arrays that may not fit in memory. A large one lies in a file that has no name and goes with the array."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+SHARE = 8  # an array of more than this part of the machine's memory goes to disk: several are there at a time
+BLOCK = 2**26  # bytes that are worked on at once
+
+
+def limit() -> int:
+    """Bytes up to which an array is held in memory: `$SERNB_MEMORY` (in MB), or an eighth of the machine's."""
+    import psutil
+
+    told = os.environ.get("SERNB_MEMORY")
+    return int(float(told) * 1e6) if told else psutil.virtual_memory().total // SHARE
+
+
+def zeros(shape: tuple[int, ...], folder: Path) -> np.ndarray:
+    """An array of zeros, in memory or, if it is `large`, in a file in some folder.
+
+    Args:
+        shape: Of the array, which is float32.
+        folder: On a disk, which the machine's folder for temporary files need not be; it is made.
+
+    Returns:
+        An array, or a `numpy.memmap`, which is one too.
+
+    Raises:
+        OSError: The disk has no room for it.
+    """
+    size = 4 * math.prod(shape)
+    if size <= limit():
+        return np.zeros(shape, dtype=np.float32)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        # Taken at once: a disk that is full only when a page is written would kill the process.
+        with contextlib.suppress(AttributeError):  # a system that has no such call
+            os.posix_fallocate(file.fileno(), 0, size)
+        return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+
+
+def large(x: np.ndarray) -> bool:
+    """Whether an array, or what it is a view of, lies in a file: whoever copies it would need memory for all of it."""
+    return isinstance(x, np.memmap)
+
+
+def blocks(x: np.ndarray, rows: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """The numbers of some rows of an array, all if none are named, in blocks that are small enough to be copied."""
+    rows = np.arange(len(x)) if rows is None else rows
+    size = max(1, BLOCK // max(1, x.nbytes // max(1, len(x))))
+    yield from (rows[start : start + size] for start in range(0, len(rows), size))

@@ -1,0 +1,102 @@
+"""Arrays that do not fit in memory: the same numbers from disk, and a training under a limit that is kept."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import tone
+from conftest import write
+
+from sernb import corpora
+from sernb import features
+from sernb import large
+from sernb import store
+
+RATE = 16_000
+# The data take 800 MB, the process may take 500 MB besides what it has by then (anonymous memory, as malloc takes it).
+LIMITED = """
+import resource
+import sys
+
+import numpy as np
+import pandas as pd
+import psutil
+
+import keras
+from sernb import features
+from sernb import models
+from sernb import store
+from sernb import training
+
+training.seed_everything(1)
+labels = ["happy", "sad"]
+sides = np.array(["train", "val", "test"])[np.arange(4000) % 5 % 3]
+rows = pd.DataFrame({"emotion": [labels[i % 2] for i in range(4000)], "split": sides, "copy": 0})
+rows = rows.assign(clip=rows.index.map(str), speaker="a")
+held = int(open("/proc/self/status").read().split("VmData:")[1].split()[0]) * 1024
+resource.setrlimit(resource.RLIMIT_DATA, (held + 500_000_000, -1))
+x = store.room((4000, 100, 500))
+for i in range(0, 4000, 500):
+    x[i : i + 500] = rows["emotion"].eq("sad").to_numpy()[i : i + 500, None, None]
+x = features.standardise(x, (sides == "train"))
+layers = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2, activation="softmax")]
+network = models.compiled(keras.Sequential([keras.Input((100, 500, 1)), *layers], name="small"))
+trained = training.fit(network, x, rows, labels, epochs=1)
+print(trained.predictions["prediction"].isin(labels).sum(), trained.history["train_accuracy"].iloc[-1])
+"""
+
+
+@pytest.fixture
+def rows(tmp_path):
+    paths = [write(tmp_path / f"{i}.wav", tone(s, RATE, 200 + i), RATE) for i, s in enumerate((0.5, 0.3, 1.2, 0.9))]
+    return pd.DataFrame({"path": map(str, paths), "sha256": corpora.digests(paths)})
+
+
+def test_what_lies_on_disk_is_what_would_be_in_memory(rows, tmp_path, monkeypatch):
+    monkeypatch.setenv("SERNB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(large, "BLOCK", 50_000)
+    train, found = np.array([True, False, True, True]), {}
+    for megabytes in ("1000", "0.001"):
+        monkeypatch.setenv("SERNB_MEMORY", megabytes)
+        mel = features.to_db(features.extract(rows, "mel", sample_rate=RATE))
+        mfcc = features.max_minus(
+            features.extract(rows, "mfcc", sample_rate=RATE), np.array([8000, 4800, 19_200, 14_400])
+        )
+        found[megabytes] = [mel, mfcc, features.standardise(mel, train)]
+    for held, lying in zip(*found.values(), strict=True):
+        assert large.large(lying) and large.large(lying[..., None]) and not large.large(held)
+        np.testing.assert_array_equal(lying, held)
+    names = {path.name for path in (tmp_path / "cache" / "features").iterdir() if path.is_file()}
+    assert len(names) == 2, "the stores, and no file of an array"
+
+
+def test_standardised_rows_have_no_mean_and_unit_deviation_block_by_block(monkeypatch):
+    x = np.random.default_rng(0).normal(5, 3, (40, 6, 11)).astype(np.float32)
+    monkeypatch.setattr(large, "BLOCK", 3 * x[0].nbytes)
+    train = np.arange(40) % 3 > 0
+    mean, deviation = features.scaling(x, train)
+    np.testing.assert_allclose(mean, x[train].mean(axis=(0, 2)), rtol=1e-6)
+    np.testing.assert_allclose(deviation, x[train].std(axis=(0, 2)), rtol=1e-6)
+
+
+def test_a_disk_without_room_is_an_error_before_anything_is_written(monkeypatch, tmp_path):
+    monkeypatch.setenv("SERNB_CACHE", str(tmp_path))
+    with pytest.raises(store.StoreError, match=r"GB for an array.*SERNB_CACHE to another folder"):
+        store.room((10**5, 10**5, 10**4))
+    assert not [path for path in (tmp_path / "features").iterdir() if path.stat().st_size]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not keep this limit")
+def test_a_training_on_more_data_than_it_may_hold(tmp_path):
+    environment = {"SERNB_CACHE": str(tmp_path), "SERNB_MEMORY": "100", "PATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    how = {"capture_output": True, "text": True, "cwd": tmp_path}
+    done = subprocess.run([sys.executable, "-c", LIMITED], env=environment, **how)
+    assert done.returncode == 0, done.stderr[-2000:]
+    answered, accuracy = done.stdout.split()
+    assert int(answered) == 4000 and float(accuracy) > 0.9
+    held = subprocess.run([sys.executable, "-c", LIMITED], env=environment | {"SERNB_MEMORY": "9000"}, **how)
+    assert held.returncode and ("MemoryError" in held.stderr or "bad_alloc" in held.stderr), "the limit is one"

@@ -296,14 +296,14 @@ def _digest(text: str | bytes) -> str:
 
 def package_digest() -> str:
     """Of the code that a notebook's results can depend on."""
-    return _files_digest(Path(__file__).parent, without=ABOVE)
+    return folder_digest(Path(__file__).parent, without=ABOVE)
 
 
 def _data_digest(parameters: dict[str, Any], cwd: Path) -> str:
     """Of each corpus by its fingerprint, of any other folder that the notebook reads by its files."""
     places = {name: name.removesuffix("CORPUS") + "DATA_DIR" for name in parameters if name.endswith("CORPUS")}
     folders = [value for name, value in parameters.items() if is_folder(name) and name not in places.values() and value]
-    found = [_files_digest(Path(cwd, folder)) for folder in folders]
+    found = [folder_digest(Path(cwd, folder)) for folder in folders]
     for name, place in places.items():
         with contextlib.suppress(corpora.CorpusError, demo.DemoError):  # the notebook will say what is wrong with it
             root = corpora.locate(parameters[name], parameters.get(place, ""))
@@ -328,7 +328,8 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
 
 
-def _files_digest(folder: Path, without: tuple[str, ...] = ()) -> str:
+def folder_digest(folder: Path, without: tuple[str, ...] = ()) -> str:
+    """Of the names and bytes of all files in a folder, but for those of some names."""
     files = [path for path in _files(folder) if path.name not in without]
     return _digest("".join(f"{path.relative_to(folder)} {_digest(path.read_bytes())}\n" for path in files))
 
@@ -426,6 +427,8 @@ def _papermill(job: Job, threads: int, bar: bool) -> None:
             start_timeout=180,
             extra_arguments=["--IPKernelApp.log_level=50"],  # it warns of local TCP and of the interrupt at its end
             cwd=job.cwd,
+            # Asked politely, TensorFlow takes seconds to leave, and ipykernel complains of tasks that it destroys.
+            shutdown_kernel="immediate",
         )
     _refuse_half_run(done)
     for cell in done.cells:

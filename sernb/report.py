@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field
 from html.parser import HTMLParser
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -28,6 +29,8 @@ from sernb import runs
 from sernb import sweeps
 
 CONFIG = "_config.yml"
+BUILT = "html.txt"  # beside the book: what it was built of
+BINDERS = ("jupyter-book", "Sphinx", "myst-nb", "sphinx-book-theme")
 PAGE_KEYS = {"page"}
 RUN_KEYS = {"name", "notebook", "title", "parameters"}
 FETCHED = {"script", "img", "audio", "video", "source", "iframe", "embed", "object", "track", "link"}
@@ -156,7 +159,7 @@ def _check_names(runs_file: Path, book: Book) -> None:
 
 
 def build(runs_file: Path, output_dir: Path, *, workers: int = 0) -> Path:
-    """Make the runs that are not fresh, turn them into pages, build the book and check it.
+    """Make the runs that are not fresh, turn them into pages, build the book and check it; one that is there, stays.
 
     Args:
         runs_file: The list of runs, such as `book/runs.yml`.
@@ -171,14 +174,16 @@ def build(runs_file: Path, output_dir: Path, *, workers: int = 0) -> Path:
     """
     book, output_dir = read_runs(runs_file), Path(output_dir).absolute()
     _make_runs(book, output_dir, workers)
-    source = stage(book, output_dir)
-    built = _render(source, output_dir)
-    if problems := list(check(built, book)):
-        raise ReportError("\n".join(["the book has broken pages:", *problems, f"(to look at: {built})"]))
-    _lighten(built)
-    shutil.rmtree(output_dir / "html", ignore_errors=True)
-    shutil.move(built, output_dir / "html")
-    return output_dir / "html" / "index.html"
+    source, html = stage(book, output_dir), output_dir / "html"
+    if not _is_built(source, html):
+        built = _render(source, output_dir)
+        if problems := list(check(built, book)):
+            raise ReportError("\n".join(["the book has broken pages:", *problems, f"(to look at: {built})"]))
+        _lighten(built)
+        shutil.rmtree(html, ignore_errors=True)
+        shutil.move(built, html)
+        (output_dir / BUILT).write_text(_book_key(source, html), encoding="utf-8")
+    return html / "index.html"
 
 
 def _make_runs(book: Book, output_dir: Path, workers: int) -> None:
@@ -187,10 +192,17 @@ def _make_runs(book: Book, output_dir: Path, workers: int) -> None:
         for chapter in book.chapters
         if chapter.runs
     ]
+    jobs.sort(key=_length, reverse=True)
     failed = [outcome for outcome in sweeps.run_all(jobs, workers=workers) if outcome.status == "failed"]
     if failed:
         lines = [f"{outcome.job.output_dir.name}: {outcome.error}" for outcome in failed]
         raise ReportError("\n".join([f"{len(failed)} of {len(jobs)} runs failed, so no book was built:", *lines]))
+
+
+def _length(job: runs.Job) -> float:
+    """How long a run will take: begun first, long ones have short ones beside them at the end, and no core is idle."""
+    unknown = float("inf") if "EPOCHS" in runs.defaults(job.notebook) else 0.0  # training is what takes long
+    return runs.read_record(job.output_dir).get("seconds", unknown)
 
 
 def stage(book: Book, output_dir: Path) -> Path:
@@ -231,7 +243,10 @@ def _stage_page(chapter: Chapter, book: Book, output_dir: Path, source: Path) ->
     pages.make(notebook, title=chapter.title, terms=_terms(book))
     if chapter.title:
         notebook.cells.append(nbformat.v4.new_markdown_cell(_command(chapter, book.root) + _helpers(chapter)))
-    nbformat.write(nbformat.v4.upgrade(notebook), target)
+    notebook = nbformat.v4.upgrade(notebook)
+    for number, cell in enumerate(notebook.cells):  # those that are new here would get another id each time
+        cell.id = f"cell-{number}"
+    nbformat.write(notebook, target)
 
 
 def _terms(book: Book) -> list[str]:
@@ -287,6 +302,18 @@ def _launch(book: Book) -> str:
 
 
 # pages into a book
+
+
+def _is_built(source: Path, html: Path) -> bool:
+    """Whether this very book is there: of the same pages, made by the same code, and not a byte of it changed."""
+    told = html.with_name(BUILT)
+    return told.is_file() and html.is_dir() and told.read_text(encoding="utf-8") == _book_key(source, html)
+
+
+def _book_key(source: Path, html: Path) -> str:
+    # Of all of `sernb`, since the reference is made from its docstrings.
+    folders = (source, html, Path(__file__).parent)
+    return "\n".join([*map(runs.folder_digest, folders), *(f"{name} {metadata.version(name)}" for name in BINDERS)])
 
 
 def _render(source: Path, output_dir: Path) -> Path:

@@ -4,7 +4,8 @@
     python tests/bench.py preparation --clips 1000 --to ''   # one part, smaller, and nothing is written
 
 Parts: `preparation` (both features of study A, against the published way), `growth` (1,000 and 10,000 clips; --large
-for 100,000), `training` (our loop against bare Keras) and `features` (from nothing and from the store). Every
+for 100,000), `training` (our loop against bare Keras, data on disk against data in memory), `features` (from nothing
+and from the store), `stages` (of one clip's way to a feature) and `report` (the whole book, cold and again). Every
 measurement has a process of its own, whose memory is that of all its children too. The clips are made of real ones of
 CREMA-D where `SERNB_DATA` names a folder that holds it, otherwise of the demo corpus.
 """
@@ -12,23 +13,24 @@ CREMA-D where `SERNB_DATA` names a folder that holds it, otherwise of the demo c
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
-import platform
 import shutil
 import sqlite3
-import sys
 import tempfile
 import time
 from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import closing
-from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 
+import clips as made
 import numpy as np
 import pandas as pd
+import where
+from measuring import measured
+from measuring import row
+from measuring import show
+from measuring import write
 
 from sernb import audio
 from sernb import corpora
@@ -38,9 +40,8 @@ from sernb import splits
 from sernb import store
 from sernb import training
 
-ROOT = Path(__file__).parents[1]
-CREMA_CLIPS, RATE, NATIVE = 7442, 22_050, 16_000
-COLUMNS = ["part", "measure", "clips", "ours", "baseline", "unit", "ratio"]
+RESULTS = Path(__file__).parents[1] / "book" / "results" / "engine" / "bench.csv"
+CREMA_CLIPS, RATE = 7442, 22_050
 ASPECTS = [
     ("demo-crema", "zcr_rms", 22_050, {}),
     ("demo-crema", "mel", 22_050, {}),
@@ -48,96 +49,6 @@ ASPECTS = [
     ("ravdess", "mfcc", 16_000, {"n_mfcc": 100}),
     ("ravdess", "mel", 22_050, {}),
 ]
-
-
-# measuring
-
-
-def measured(work: Callable, *given: object) -> tuple[object, float]:
-    """What some work returns in a process of its own, and that process's peak of memory in MB, its children's included.
-
-    Memory that processes share counts once (Linux; elsewhere it counts for each of them).
-    """
-    context = get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(there, work, given))
-    process.start()
-    there.close()
-    peak = 0.0
-    while not here.poll(0.1):  # which is also true once the other end is closed
-        peak = max(peak, _memory(process.pid))
-    try:
-        answer = here.recv()
-    except EOFError:
-        raise RuntimeError(f"{work.__name__} failed; its error stands above") from None
-    process.join()
-    return answer, peak
-
-
-def _send(pipe: object, work: Callable, given: tuple) -> None:
-    pipe.send(work(*given))
-
-
-def _memory(pid: int) -> float:
-    import psutil
-
-    total = 0
-    try:
-        for process in (root := psutil.Process(pid), *root.children(recursive=True)):
-            told = process.memory_full_info() if platform.system() == "Linux" else process.memory_info()
-            total += getattr(told, "pss", told.rss)
-    except (psutil.Error, OSError):  # one of them has just ended
-        pass
-    return total / 1e6
-
-
-def row(part: str, measure: str, clips: int, ours: float, baseline: float | None, unit: str) -> dict:
-    """A line of the table; the ratio says how many times the baseline is as much as ours."""
-    ratio = baseline / ours if baseline and ours else np.nan
-    return dict(zip(COLUMNS, (part, measure, clips, ours, baseline, unit, ratio), strict=True))
-
-
-# clips
-
-
-def make_clips(folder: Path, count: int, *, seconds: float = 0.0, first: int = 0) -> Path:
-    """So many clips named as CREMA-D's, no two of equal bytes: real or demo ones, each begun elsewhere.
-
-    Args:
-        folder: Gets `AudioWAV`.
-        count: How many.
-        seconds: Cut or repeated to this length; 0 leaves each clip its own.
-        first: The number of the first one.
-    """
-    import soundfile
-
-    sources = list(_sources())
-    names = itertools.islice(_names(), first, first + count)
-    (folder / "AudioWAV").mkdir(parents=True, exist_ok=True)
-    for i, name in enumerate(names, first):
-        signal = np.roll(sources[i % len(sources)], 1 + i // len(sources))
-        signal = np.resize(signal, int(seconds * NATIVE)) if seconds else signal
-        soundfile.write(folder / "AudioWAV" / name, signal, NATIVE, subtype="PCM_16")
-    return folder
-
-
-def _sources() -> Iterator[np.ndarray]:
-    try:
-        table = corpora.load("crema")
-    except corpora.CorpusError:
-        table = corpora.load("demo-crema")
-    for path in table["path"]:
-        yield audio.load(path, NATIVE)
-
-
-def _names() -> Iterator[str]:
-    """More names than there are clips of CREMA-D: its actors, sentences, emotions and levels, then more actors."""
-    sentences = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
-    levels = ("XX", "LO", "MD", "HI")
-    for level, actor, sentence, emotion in itertools.product(
-        levels, range(1001, 9999), sentences, corpora.CREMA_EMOTIONS
-    ):
-        yield f"{actor}_{sentence}_{emotion}_{level}.wav"
 
 
 # preparation
@@ -168,6 +79,7 @@ def ours(folder: Path, kept: Path, cache: Path) -> float:
     start = time.perf_counter()
     table = corpora.load("crema", folder)
     longest = int(audio.lengths(table["path"], RATE).max())
+    features.gather(table, {"mel": {}, "zcr_rms": {"length": longest}}, sample_rate=RATE)
     numbers = features.extract(table, "zcr_rms", sample_rate=RATE, length=longest)
     mel = features.extract(table, "mel", sample_rate=RATE)
     seconds = time.perf_counter() - start
@@ -178,7 +90,7 @@ def ours(folder: Path, kept: Path, cache: Path) -> float:
 def preparation(folder: Path, asked: argparse.Namespace) -> list[dict]:
     """Both features of study A, from file names to arrays: the published way and ours, cold and warm."""
     count = asked.clips or CREMA_CLIPS
-    clips = make_clips(folder / "crema", count)
+    clips = made.make(folder / "crema", count)
     theirs, at = folder / "theirs.npz", folder / "ours.npz"
     then, then_peak = measured(published, clips, theirs)
     cold, cold_peak = measured(ours, clips, at, folder / "cache")
@@ -228,14 +140,14 @@ def growth(folder: Path, asked: argparse.Namespace) -> list[dict]:
     found, least = [], 0.0
     for size in sizes:
         at, cache = folder / f"clips-{size}", folder / f"cache-{size}"
-        make_clips(at, size, seconds=1.0)
+        made.make(at, size, seconds=1.0)
         (seconds, written), peak = measured(filled, at, cache)
         each = 1000 * seconds / size
         least = least or each
         found.append(row("growth", f"a clip, {written} extracted", size, each, least, "ms"))
         found.append(row("growth", "peak memory", size, peak, None, "MB"))
         if size == sizes[1]:
-            make_clips(at, 100, seconds=1.0, first=size)
+            made.make(at, 100, seconds=1.0, first=size)
             (again, written), _ = measured(filled, at, cache)
             found.append(row("growth", f"100 clips more, {written} extracted", size + 100, again, seconds, "s"))
         shutil.rmtree(at)
@@ -261,9 +173,9 @@ def arrays(name: str, count: int, folder: Path) -> None:
     rows.to_pickle(folder / f"{name}.pickle")
 
 
-def _given(name: str, folder: Path) -> tuple[np.ndarray, pd.DataFrame, list[str]]:
+def _given(name: str, folder: Path, mode: str | None = None) -> tuple[np.ndarray, pd.DataFrame, list[str]]:
     rows = pd.read_pickle(folder / f"{name}.pickle")
-    return np.load(folder / f"{name}.npy"), rows, corpora.labels(rows)
+    return np.load(folder / f"{name}.npy", mmap_mode=mode), rows, corpora.labels(rows)
 
 
 def _model(name: str, x: np.ndarray, labels: list[str]):  # noqa: ANN202 (Keras is not imported here)
@@ -271,12 +183,17 @@ def _model(name: str, x: np.ndarray, labels: list[str]):  # noqa: ANN202 (Keras 
     return models.paper_cnn(shape, len(labels)) if name == "paper-cnn" else models.study_a(name, shape, len(labels))
 
 
-def our_loop(name: str, folder: Path, epochs: int) -> float:
-    """Seconds of the fit by `training.fit`, seeded and repeatable as every run is."""
+def our_loop(name: str, folder: Path, epochs: int, mode: str | None = None) -> float:
+    """Seconds of the fit by `training.fit`, seeded and repeatable as every run is; with mode "r" of data on disk."""
     training.seed_everything(1)
-    x, rows, labels = _given(name, folder)
+    x, rows, labels = _given(name, folder, mode)
     recipe = "quick" if NETWORKS[name][-1] == 16 else "plain"
     return training.fit(_model(name, x, labels), x, rows, labels, epochs=epochs, recipe=recipe).seconds
+
+
+def disk_loop(name: str, folder: Path, epochs: int) -> float:
+    """Seconds of the same fit where a batch at a time is read from disk."""
+    return our_loop(name, folder, epochs, "r")
 
 
 def bare_loop(name: str, folder: Path, epochs: int) -> float:
@@ -297,15 +214,15 @@ def train(folder: Path, asked: argparse.Namespace) -> list[dict]:
     found, count = [], asked.clips or 360
     for name in NETWORKS:
         measured(arrays, name, count, folder)
-        pairs = [_pair(name, folder, asked.epochs, swapped=bool(i % 2)) for i in range(asked.pairs)]
-        middle = sorted(pairs, key=lambda pair: pair[1] / pair[0])[len(pairs) // 2]
-        measure = f"{name}, {asked.epochs} epochs, median of {asked.pairs} pairs"
-        found.append(row("training", measure, count, *middle, "s"))
+        for said, loops in {"": (our_loop, bare_loop), ", data on disk": (disk_loop, our_loop)}.items():
+            pairs = [_pair(name, folder, asked.epochs, loops, swapped=bool(i % 2)) for i in range(asked.pairs)]
+            middle = sorted(pairs, key=lambda pair: pair[1] / pair[0])[len(pairs) // 2]
+            measure = f"{name}{said}, {asked.epochs} epochs, median of {asked.pairs} pairs"
+            found.append(row("training", measure, count, *middle, "s"))
     return found
 
 
-def _pair(name: str, folder: Path, epochs: int, *, swapped: bool) -> tuple[float, float]:
-    loops = [our_loop, bare_loop]
+def _pair(name: str, folder: Path, epochs: int, loops: Sequence[Callable], *, swapped: bool) -> tuple[float, float]:
     seconds = [measured(loop, name, folder, epochs)[0] for loop in (reversed(loops) if swapped else loops)]
     return tuple(reversed(seconds)) if swapped else tuple(seconds)
 
@@ -338,68 +255,16 @@ def aspects(folder: Path, asked: argparse.Namespace) -> list[dict]:
     return found
 
 
-# the table
+# all of it
 
-PARTS = {"preparation": preparation, "growth": growth, "training": train, "features": aspects}
-
-
-def machine() -> dict[str, str]:
-    """What a figure depends on, besides the code."""
-    import psutil
-
-    return {
-        "cpu": _cpu(),
-        "cores": str(os.cpu_count()),
-        "memory_gb": f"{psutil.virtual_memory().total / 1e9:.0f}",
-        "system": platform.system(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("numpy", "librosa", "keras", "tensorflow")},
-        "revision": training.revision(),
-    }
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def write(rows: list[dict], to: Path) -> None:
-    """Put the measured rows in place of the earlier ones of the same parts."""
-    table = pd.DataFrame(rows).assign(**machine())
-    if to.is_file():
-        before = pd.read_csv(to, dtype=str)
-        table = pd.concat([before[~before["part"].isin(table["part"])], table])
-    to.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(to, index=False)
-
-
-def show(rows: list[dict]) -> None:
-    """The table, for people."""
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for column in COLUMNS:
-        shown.add_column(column, justify="left" if column in ("part", "measure", "unit") else "right")
-    for one in rows:
-        shown.add_row(*(_said(one[column]) for column in COLUMNS))
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-    console.print(", ".join(f"{name} {value}" for name, value in machine().items()), shown, sep="\n")
-
-
-def _said(value: object) -> str:
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return ""
-    return (
-        f"{value:.3g}"
-        if isinstance(value, float) and abs(value) < 100
-        else f"{value:.0f}"
-        if isinstance(value, float)
-        else str(value)
-    )
+PARTS = {
+    "preparation": preparation,
+    "growth": growth,
+    "training": train,
+    "features": aspects,
+    "stages": where.stages,
+    "report": where.report,
+}
 
 
 def main() -> None:
@@ -410,7 +275,7 @@ def main() -> None:
     parser.add_argument("--large", action="store_true", help="growth up to 100,000 clips (10 GB of disk)")
     parser.add_argument("--epochs", type=int, default=6, help="of a training")
     parser.add_argument("--pairs", type=int, default=5, help="of trainings")
-    parser.add_argument("--to", default=str(ROOT / "book" / "results" / "bench.csv"), help="where to; '' for nowhere")
+    parser.add_argument("--to", default=str(RESULTS), help="where to; '' for nowhere")
     asked = parser.parse_args()
     if strange := set(asked.parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(strange)}; there are {', '.join(PARTS)}")

@@ -1,0 +1,165 @@
+"""Where the time goes: the stages of a clip's way to a feature, and of a whole report. Parts of `bench.py`."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
+
+import clips as made
+import numpy as np
+import small_notebooks
+from measuring import measured
+from measuring import row
+
+from sernb import audio
+from sernb import corpora
+from sernb import decoding
+from sernb import features
+from sernb import runs
+from sernb import store
+
+ROOT = Path(__file__).parents[1]
+RATE = 22_050
+# What a cell of a chapter spends its time on, by what it calls; the first that fits. Others listen, look and score.
+KINDS = {
+    "starting": r"^(import|from) |training\.parameters|limits\.check_here|models\.summary",
+    "features": r"features\.(usable|extract)|prepared\(|discriminant\.prepare|two_numbers\(|quality\.measure",
+    "robustness and maps": r"robustness\.|attribution\.",
+    "training": r"\brun\(|training\.fit|trained\(\)|\btrain\(",
+}
+OTHER = "listening, looking, scoring"
+
+
+# a clip
+
+
+def stages(folder: Path, asked: argparse.Namespace) -> list[dict]:
+    """Milliseconds a clip of each stage on one core, beside what the disk and the bare FFTs would take."""
+    count = asked.clips or 500
+    corpus = made.make(folder / "crema", count)
+    found, _ = measured(staged, corpus, folder / "cache")
+    bound = found.pop("its FFTs alone"), found.pop("its bytes alone")
+    bounds = {"mel spectrogram": bound[0], "decoding": bound[1]}
+    whole = sum(found.values())
+    rows = [row("stages", stage, count, seconds, bounds.get(stage), "ms") for stage, seconds in found.items()]
+    return [*rows, row("stages", "all, against bytes and FFTs alone", count, whole, sum(bound), "ms")]
+
+
+def staged(corpus: Path, cache: Path) -> dict[str, float]:
+    """Milliseconds a clip, stage by stage, in one thread; each stage is done for all clips before the next."""
+    from threadpoolctl import threadpool_limits
+
+    os.environ["SERNB_CACHE"] = str(cache)
+    audio.warm()
+    with threadpool_limits(1):
+        return _staged(corpora.load("crema", corpus)["path"])
+
+
+def _staged(paths: Sequence[str]) -> dict[str, float]:
+    spent: dict[str, float] = {}
+
+    def timed(stage: str, work: Callable, *columns: Sequence) -> list:
+        start = time.perf_counter()
+        done = [work(*given) for given in zip(*columns, strict=True)]
+        spent[stage] = 1000 * (time.perf_counter() - start) / len(done)
+        return done
+
+    for path in paths:  # the disk's own cache is warm for all stages alike
+        Path(path).read_bytes()
+    data = timed("its bytes alone", lambda path: Path(path).read_bytes(), paths)
+    timed("digest", lambda one: hashlib.sha256(one).hexdigest(), data)
+    decoded = timed("decoding", lambda path: decoding.read(path), paths)
+    signals = timed("resampling to 22,050 Hz", _resampled, decoded)
+    timed("its FFTs alone", _ffts, signals)
+    pictures = timed("mel spectrogram", lambda signal: features.mel(signal, RATE), signals)
+    timed("zero-crossing rate and RMS", lambda signal: features.zcr_rms(signal, RATE), signals)
+    _write(timed, pictures)
+    return spent
+
+
+def _resampled(recording: decoding.Recording) -> np.ndarray:
+    import librosa
+
+    return librosa.resample(recording.signal[:, 0], orig_sr=recording.sample_rate, target_sr=RATE)
+
+
+def _ffts(signal: np.ndarray) -> np.ndarray:
+    """What no mel spectrogram can do without: the transform of each frame."""
+    from scipy.fft import rfft
+
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(signal, features.N_FFT // 2), features.N_FFT)
+    return rfft(np.ascontiguousarray(frames[:: features.HOP_LENGTH]), axis=1)
+
+
+def _write(timed: Callable, pictures: list[np.ndarray]) -> None:
+    place = store.place({"feature": "mel"}, version=features.VERSION)
+    done = [[(str(i), picture.shape[1], picture)] for i, picture in enumerate(pictures)]
+    store.working(place, lambda there: timed("writing to the store", lambda one: store.put(there, one), done))
+
+
+# a report
+
+
+def report(folder: Path, asked: argparse.Namespace) -> list[dict]:
+    """The whole book on the demo corpora: from nothing, again, with one chapter changed; and what the first spent."""
+    project, chapters = copied(folder / "project"), 0
+    cold, _ = measured(built, project, folder / "cache")
+    runs_made = sorted((project / "_build" / "runs").glob("*/run.json"))
+    chapters, spent = len(runs_made), Counter()
+    for record in runs_made:
+        spent.update(spent_on(record))
+    again, _ = measured(built, project, folder / "cache")
+    small_notebooks.touch(project / "notebooks" / "04_claims.ipynb")
+    before = {path: path.stat().st_mtime_ns for path in runs_made}
+    touched, _ = measured(built, project, folder / "cache")
+    anew = sum(path.stat().st_mtime_ns != before[path] for path in runs_made)
+    return [
+        row("report", f"from nothing, {chapters} runs", 0, cold, None, "s"),
+        row("report", "nothing changed", 0, again, cold, "s"),
+        row("report", f"one chapter changed, {anew} run again", 0, touched, cold, "s"),
+        *(row("report", f"of the runs: {kind}", 0, seconds, None, "s") for kind, seconds in spent.items()),
+    ]
+
+
+def copied(project: Path) -> Path:
+    """The project's notebooks and pages, to be changed; its package is the installed one."""
+    for name in ("notebooks", "book"):
+        shutil.copytree(ROOT / name, project / name)
+    for name in ("_config.yml", "CHANGELOG.md"):
+        shutil.copy(ROOT / name, project)
+    return project
+
+
+def built(project: Path, cache: Path) -> float:
+    """Seconds of `sernb report`."""
+    command = [sys.executable, "-c", "from sernb.cli import app; app()", "report"]
+    start = time.perf_counter()
+    subprocess.run(command, cwd=project, env=os.environ | {"SERNB_CACHE": str(cache)}, check=True, stdout=sys.stderr)
+    return time.perf_counter() - start
+
+
+def spent_on(record: Path) -> dict[str, float]:
+    """Seconds of a run by kind of work; what is not within a cell is its kernel's start and end."""
+    told = json.loads(record.read_text())
+    notebook = runs.read_notebook(record.with_name(told["notebook"]))
+    spent: Counter = Counter()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            spent[_kind(cell.source)] += cell.metadata.get("papermill", {}).get("duration") or 0
+    spent["kernels"] = told["seconds"] - sum(spent.values())
+    return spent
+
+
+def _kind(source: str) -> str:
+    return next((kind for kind, calls in KINDS.items() if re.search(calls, source, flags=re.MULTILINE)), OTHER)

@@ -115,21 +115,21 @@ def test_local_manifest(tmp_path):
     assert list(table["sex"]) == ["", ""]
 
 
-@pytest.mark.parametrize(
-    ("rows", "header", "message"),
-    [
-        (["a.wav,sad"], "file,emotion", r"line 1: no column speaker.*file,emotion,speaker"),
-        (["a.wav,sad,P1", "z.wav,sad,P1"], None, r"line 3: there is no file 'z.wav'"),
-        (["a.wav,sadd,P1"], None, r"line 2: unknown emotion 'sadd'; did you mean 'sad'"),
-        (["a.wav,xyz,P1"], None, r"line 2: unknown emotion 'xyz'; one of angry"),
-        (["a.wav,sad,P1", "b.wav,sad,P1", "a.wav,sad,P1"], None, r"line 4: 'a.wav' stands already in line 2"),
-        (["../a.wav,sad,P1"], None, r"line 2: '../a.wav' leaves the corpus folder"),
-        (["a.wav,sad, "], None, r"line 2: no speaker"),
-        (["", "", "a.wav,sadd,P1"], None, r"line 4: unknown emotion"),
-        ([], None, r"no row below the header"),
-        (["a.wav,sad,P1", "b.wav,sad,P1,x,y,z"], None, r"manifest.csv cannot be read.*line 3"),
-    ],
-)
+WRONG_MANIFESTS = [
+    (["a.wav,sad"], "file,emotion", r"line 1: no column speaker.*file,emotion,speaker"),
+    (["a.wav,sad,P1", "z.wav,sad,P1"], None, r"line 3: there is no file 'z.wav'"),
+    (["a.wav,sadd,P1"], None, r"line 2: unknown emotion 'sadd'; did you mean 'sad'"),
+    (["a.wav,xyz,P1"], None, r"line 2: unknown emotion 'xyz'; one of angry"),
+    (["a.wav,sad,P1", "b.wav,sad,P1", "a.wav,sad,P1"], None, r"line 4: 'a.wav' stands already in line 2"),
+    (["../a.wav,sad,P1"], None, r"line 2: '../a.wav' leaves the corpus folder"),
+    (["a.wav,sad, "], None, r"line 2: no speaker"),
+    (["", "", "a.wav,sadd,P1"], None, r"line 4: unknown emotion"),
+    ([], None, r"no row below the header"),
+    (["a.wav,sad,P1", "b.wav,sad,P1,x,y,z"], None, r"manifest.csv cannot be read.*line 3"),
+]
+
+
+@pytest.mark.parametrize(("rows", "header", "message"), WRONG_MANIFESTS)
 def test_a_wrong_manifest_says_which_line_and_what_is_right(tmp_path, rows, header, message):
     with pytest.raises(corpora.CorpusError, match=message):
         corpora.load("local", local_corpus(tmp_path, rows, header or "file,emotion,speaker"))

@@ -93,25 +93,25 @@ def test_grids_in_a_list_carry_labels(tmp_path: Path, notebook: Path):
     assert [(job.label, job.output_dir.name) for job in jobs] == [("first", "seed-1"), ("", "seed-2_split-8-1-1")]
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("[1, 2]", "a sweep file has `notebook`, `grid`"),
-        ("notebook: notebooks/small.ipynb", "a sweep file has `notebook`, `grid`"),
-        ("{notebook: notebooks/small.ipynb, grid: {SEED: [1]}, seeds: 3}", "this one has notebook, grid, seeds"),
-        ("{notebook: notebooks/none.ipynb, grid: {SEED: [1]}}", "no notebook notebooks/none.ipynb"),
-        ("{notebook: notebooks/small.ipynb, grid: {SEED: 1}}", r"as in `SEED: \[1\]`"),
-        ("{notebook: notebooks/small.ipynb, grid: {SEED: []}}", "SEED takes a list"),
-        ("{notebook: notebooks/small.ipynb, grid: [3]}", "`grid` maps"),
-        ("{notebook: notebooks/small.ipynb, grid: {SEED: [1]}, parameters: [2]}", "`parameters` maps"),
-        ("{notebook: notebooks/small.ipynb, grid: {SEED: [1]}, parameters: {SEED: 2}}", "leave it in one"),
-        ("{notebook: notebooks/small.ipynb, grid: {SEED: [1, 1]}}", "seed-1 stands twice"),
-        ("{notebook: notebooks/small.ipynb, grid: {SEDE: [1]}}", "did you mean SEED"),
-        ("{notebook: notebooks/small.ipynb, grid: {SPLIT: [75:15]}}", "needs quotes"),
-        ("grid: {SEED: [1]}\ngrid: {SEED: [2]}", "'grid' stands twice"),
-        ("grid: {SEED: [1]", "not YAML"),
-    ],
-)
+WRONG_FILES = [
+    ("[1, 2]", "a sweep file has `notebook`, `grid`"),
+    ("notebook: notebooks/small.ipynb", "a sweep file has `notebook`, `grid`"),
+    ("{notebook: notebooks/small.ipynb, grid: {SEED: [1]}, seeds: 3}", "this one has notebook, grid, seeds"),
+    ("{notebook: notebooks/none.ipynb, grid: {SEED: [1]}}", "no notebook notebooks/none.ipynb"),
+    ("{notebook: notebooks/small.ipynb, grid: {SEED: 1}}", r"as in `SEED: \[1\]`"),
+    ("{notebook: notebooks/small.ipynb, grid: {SEED: []}}", "SEED takes a list"),
+    ("{notebook: notebooks/small.ipynb, grid: [3]}", "`grid` maps"),
+    ("{notebook: notebooks/small.ipynb, grid: {SEED: [1]}, parameters: [2]}", "`parameters` maps"),
+    ("{notebook: notebooks/small.ipynb, grid: {SEED: [1]}, parameters: {SEED: 2}}", "leave it in one"),
+    ("{notebook: notebooks/small.ipynb, grid: {SEED: [1, 1]}}", "seed-1 stands twice"),
+    ("{notebook: notebooks/small.ipynb, grid: {SEDE: [1]}}", "did you mean SEED"),
+    ("{notebook: notebooks/small.ipynb, grid: {SPLIT: [75:15]}}", "needs quotes"),
+    ("grid: {SEED: [1]}\ngrid: {SEED: [2]}", "'grid' stands twice"),
+    ("grid: {SEED: [1]", "not YAML"),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), WRONG_FILES)
 def test_a_wrong_sweep_file_is_refused_before_anything_runs(tmp_path: Path, notebook: Path, text: str, says: str):
     path = tmp_path / "grid.yml"
     path.write_text(text)

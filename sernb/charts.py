@@ -408,3 +408,29 @@ def shares(evidence: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax.tick_params(axis="x", rotation=40)
     ax.tick_params(axis="y", rotation=0)
     return ax
+
+
+# time
+
+
+def spent(time: pd.Series, *, label: str, bounds: pd.Series | None = None, ax: Axes | None = None) -> Axes:
+    """How long each kind of work takes, the longest on top, with its share of all.
+
+    Args:
+        time: Indexed by the kind of work.
+        label: Of the axis, with the unit.
+        bounds: What some of it would take at the least, drawn as a line across the bar.
+        ax: Where to draw.
+    """
+    time = time.sort_values()
+    ax = axes_or_new(ax, 5.2, 0.9 + 0.38 * len(time))
+    ax.barh(time.index, time, height=0.6, color=TRAIN, alpha=0.88)
+    for place, (value, share) in enumerate(zip(time, time / time.sum(), strict=True)):
+        ax.text(value, place, f" {value:.2g}, {100 * share:.0f} %", va="center", fontsize=9)
+    if bounds is not None:
+        places = [time.index.get_loc(kind) for kind in bounds.index]
+        ax.plot(bounds, places, "|", color=VALIDATION, markersize=15, markeredgewidth=3, label="at the least")
+        ax.legend(frameon=False, loc="lower right")
+    ax.set(xlabel=label, xlim=(0, 1.3 * time.max()))
+    ax.grid(visible=False)
+    return ax

@@ -30,6 +30,7 @@ from sernb.progress import progress
 
 HOP_LENGTH = 512
 N_FFT = 2048
+CHUNK = 256  # clips whose features are written at once: a killed run loses no more
 # Raise it when stored features would no longer be what this module computes.
 VERSION = 3
 
@@ -364,7 +365,7 @@ def _computed(plan: Plan, todo: dict[str, list[str]], n_jobs: int) -> dict[str, 
                 continue
             for name, result in zip(names, results, strict=True):
                 done[name].append((key, *result))
-            _keep(plan, done, 64)
+            _keep(plan, done, CHUNK)
     finally:
         _keep(plan, done, 1)
     return bad

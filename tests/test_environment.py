@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-ON_CONDA = {"soundfile": "pysoundfile"}
+ON_CONDA = {"soundfile": "pysoundfile", "soxr": "soxr-python"}
 
 
 def ranges(requirements: list[str]) -> dict[str, str]:

@@ -201,7 +201,8 @@ def _make_runs(book: Book, output_dir: Path, workers: int) -> None:
 
 def _length(job: runs.Job) -> float:
     """How long a run will take: begun first, long ones have short ones beside them at the end, and no core is idle."""
-    unknown = float("inf") if "EPOCHS" in runs.defaults(job.notebook) else 0.0  # training is what takes long
+    trains = {"EPOCHS", "PROTOCOL"} & set(runs.defaults(job.notebook))
+    unknown = float("inf") if trains else 0.0
     return runs.read_record(job.output_dir).get("seconds", unknown)
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from playwright.sync_api import sync_playwright
 
 # A shell script's background jobs ignore Ctrl-C, and so would every process that a test starts and then interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-background-networking", "--autoplay-policy=no-user-gesture-required"]
 REAL = Path(os.environ.get("SERNB_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
@@ -37,6 +41,17 @@ def real():
         return REAL / name
 
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """The system's Chromium; Playwright's own download is not needed."""
+    if not CHROMIUM:
+        pytest.skip("no Chromium on this machine (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
 
 
 def tone(seconds: float, rate: int, hertz: float = 220.0, level: float = 0.3) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-import shutil
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import unquote
@@ -14,7 +13,6 @@ import pytest
 import soundfile
 import yaml
 from bs4 import BeautifulSoup
-from playwright.sync_api import sync_playwright
 
 from sernb import report
 from sernb import results
@@ -106,18 +104,6 @@ def test_no_link_inside_the_book_is_dead(html):
             if not (html / target).is_file() or (place and unquote(place) not in places.get(target, ())):
                 dead.append(f"{name}: {link['href']}")
     assert not dead
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """The system's Chromium; Playwright's own download is not needed."""
-    if not (chromium := shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")):
-        pytest.skip("no Chromium on this machine (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-background-networking", "--autoplay-policy=no-user-gesture-required"]
-        started = playwright.chromium.launch(executable_path=chromium, args=flags)
-        yield started
-        started.close()
 
 
 def test_a_browser_plays_the_page_and_asks_the_network_for_nothing(html, browser):

@@ -11,7 +11,6 @@ import pytest
 import yaml
 from conftest import tone
 from conftest import write
-from playwright.sync_api import sync_playwright
 
 from sernb import corpora
 from sernb import features
@@ -109,17 +108,6 @@ def leaks(folder: Path, words: tuple[str, ...]) -> list[tuple[str, str]]:
         held = str(path.relative_to(folder)).lower().encode() + (path.read_bytes().lower() if path.is_file() else b"")
         found += [(str(path.relative_to(folder)), word) for word in words if word.encode() in held]
     return found
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """The system's Chromium; Playwright's own download is not needed."""
-    if not (chromium := shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")):
-        pytest.skip("no Chromium on this machine (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 def test_no_name_runs_in_a_browser_and_every_name_can_be_read(published, browser):

@@ -15,12 +15,24 @@ SHARE = 8  # an array of more than this part of the machine's memory goes to dis
 BLOCK = 2**26  # bytes that are worked on at once
 
 
+class LimitError(ValueError):
+    """A bound on memory that is no number."""
+
+
 def limit() -> int:
-    """Bytes up to which an array is held in memory: `$SERNB_MEMORY` (in MB), or an eighth of the machine's."""
+    """Bytes up to which an array is held in memory: `$SERNB_MEMORY` (in MB), or an eighth of the machine's.
+
+    Raises:
+        LimitError: `$SERNB_MEMORY` is no number.
+    """
     import psutil
 
-    told = os.environ.get("SERNB_MEMORY")
-    return int(float(told) * 1e6) if told else psutil.virtual_memory().total // SHARE
+    if not (told := os.environ.get("SERNB_MEMORY")):
+        return psutil.virtual_memory().total // SHARE
+    try:
+        return int(float(told) * 1e6)
+    except (ValueError, OverflowError) as error:
+        raise LimitError(f"SERNB_MEMORY is {told!r}; give a number of megabytes, or leave it out.") from error
 
 
 def zeros(shape: tuple[int, ...], folder: Path) -> np.ndarray:

@@ -90,6 +90,13 @@ def test_a_disk_without_room_is_an_error_before_anything_is_written(monkeypatch,
     assert not [path for path in (tmp_path / "features").iterdir() if path.stat().st_size]
 
 
+def test_a_bound_that_is_no_number_is_said(monkeypatch):
+    for told in ("much", "inf", "nan"):
+        monkeypatch.setenv("SERNB_MEMORY", told)
+        with pytest.raises(large.LimitError, match=f"SERNB_MEMORY is '{told}'; give a number of megabytes"):
+            large.limit()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not keep this limit")
 def test_a_training_on_more_data_than_it_may_hold(tmp_path):
     environment = {"SERNB_CACHE": str(tmp_path), "SERNB_MEMORY": "100", "PATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"}

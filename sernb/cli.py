@@ -124,6 +124,7 @@ def check(
 
     with _refusals():
         table = corpora.load(corpus, data_dir)
+        table["sha256"] = corpora.digests(table["path"], again=True)
         found = corpora.check(table)
         fingerprint = corpora.fingerprint(table)
     _print(_audit(found))

@@ -399,8 +399,13 @@ def _name(path: Path) -> str:
     return name
 
 
-def digests(paths: Sequence[str | Path]) -> list[str]:
-    """SHA-256 of each file's bytes; empty for a file that cannot be read (`check` tells why)."""
+def digests(paths: Sequence[str | Path], *, again: bool = False) -> list[str]:
+    """SHA-256 of each file's bytes; empty for a file that cannot be read (`check` tells why).
+
+    Args:
+        paths: The files.
+        again: Read those too that have been read before and have the same size and times (see `files`).
+    """
 
     def digest(path: str | Path) -> str:
         try:
@@ -411,7 +416,7 @@ def digests(paths: Sequence[str | Path]) -> list[str]:
         except OSError:
             return ""
 
-    return files.remembered("sha256", digest, paths)
+    return files.each(digest, paths) if again else files.remembered("sha256", digest, paths)
 
 
 def _without_twins(table: pd.DataFrame) -> pd.DataFrame:

@@ -30,7 +30,8 @@ from sernb.progress import progress
 
 HOP_LENGTH = 512
 N_FFT = 2048
-CHUNK = 256  # clips whose features are written at once: a killed run loses no more
+CHUNK, ENOUGH = 128, 2**24  # clips, or bytes, whose features are written at once: a killed run loses no more
+BLOCK = 256  # clips that are begun before the first of them is asked for: those done wait in memory
 # Raise it when stored features would no longer be what this module computes.
 VERSION = 3
 
@@ -198,14 +199,17 @@ def extract(
         StoreError: The store cannot be read or written.
     """
     plan = _planned(rows, {feature: parameters}, sample_rate, augmentation, seed)
-    for _ in range(2):  # what is damaged in the store is made again
+    place = plan.places[feature]
+    for attempt in range(3):  # what is damaged in the store is made again, and at last the store itself
         if bad := _fill(plan, n_jobs):
             raise _refusal(bad)
-        array, damaged = store.working(plan.places[feature], lambda there: store.assemble(there, plan.keys))
+        array, damaged = store.working(place, lambda there: store.assemble(there, plan.keys))
         if not damaged:
             return array
-        store.working(plan.places[feature], functools.partial(store.drop, keys=damaged))
-    raise store.trouble(plan.places[feature], f"{len(damaged)} arrays are damaged again, as soon as they are written")
+        store.working(place, functools.partial(store.drop, keys=damaged))
+        if attempt:
+            store.put_away(place)
+    raise store.trouble(place, f"{len(damaged)} arrays are damaged again, as soon as they are written")
 
 
 def _refusal(bad: dict[str, audio.AudioError]) -> audio.AudioError:
@@ -260,7 +264,7 @@ def usable(
     Raises:
         AudioError: A clip cannot be used and `strict` forbids that, or none can.
     """
-    wanted = {feature: parameters, **{name: {} for name in also}}
+    wanted = {**{name: {} for name in also}, feature: parameters}
     problems = gather(rows, wanted, sample_rate=sample_rate, n_jobs=n_jobs)
     kept, out = rows[problems == ""], rows.assign(problem=problems)[problems != ""]
     if len(out) and (strict or kept.empty):
@@ -346,7 +350,7 @@ def _fill(plan: Plan, n_jobs: int) -> dict[str, audio.AudioError]:
     """
     if not _lacking(plan):
         return {}
-    with store.turn(f"{name} {key}" for name in plan.recipes for key in plan.clips):
+    with store.turns([f"{place.name} {key}" for key in plan.clips] for place in plan.places.values()):
         return _computed(plan, _lacking(plan), n_jobs)
 
 
@@ -365,16 +369,19 @@ def _computed(plan: Plan, todo: dict[str, list[str]], n_jobs: int) -> dict[str, 
                 continue
             for name, result in zip(names, results, strict=True):
                 done[name].append((key, *result))
-            _keep(plan, done, CHUNK)
+            _keep(plan, {name: some for name, some in done.items() if _enough(some)})
     finally:
-        _keep(plan, done, 1)
+        _keep(plan, done)
     return bad
 
 
-def _keep(plan: Plan, done: dict[str, list], least: int) -> None:
-    """Write what is done of each feature of which there is so much."""
+def _enough(some: list) -> bool:
+    return len(some) >= CHUNK or (len(some) > 0 and len(some) * some[-1][2].nbytes >= ENOUGH)
+
+
+def _keep(plan: Plan, done: dict[str, list]) -> None:
     for name, some in done.items():
-        if len(some) >= least:
+        if some:
             store.working(plan.places[name], functools.partial(store.put, done=some))
 
 
@@ -403,7 +410,7 @@ def _one_by_one(jobs: Iterable[tuple]) -> Iterator[list[tuple[int, np.ndarray]] 
         yield from (_attempt(*job) for job in jobs)
 
 
-def _by_threads(jobs: Iterable[tuple], n_jobs: int) -> Iterator[list[tuple[int, np.ndarray]] | audio.AudioError]:
+def _by_threads(jobs: Sequence[tuple], n_jobs: int) -> Iterator[list[tuple[int, np.ndarray]] | audio.AudioError]:
     from joblib import Parallel
     from joblib import delayed
     from threadpoolctl import threadpool_limits
@@ -411,22 +418,28 @@ def _by_threads(jobs: Iterable[tuple], n_jobs: int) -> Iterator[list[tuple[int, 
     audio.warm()
     parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator", batch_size=8)
     with threadpool_limits(1, user_api="blas"):
-        yield from parallel(delayed(_attempt)(*job) for job in jobs)
+        for block in _blocks(jobs):
+            yield from parallel(delayed(_attempt)(*job) for job in block)
 
 
-def _by_processes(jobs: Iterable[tuple], n_jobs: int) -> Iterator[list[tuple[int, np.ndarray]] | audio.AudioError]:
+def _by_processes(jobs: Sequence[tuple], n_jobs: int) -> Iterator[list[tuple[int, np.ndarray]] | audio.AudioError]:
     from joblib import Parallel
     from joblib import delayed
     from joblib.externals.loky import get_reusable_executor
 
     audio.warm()
-    # A clip at a time comes back: only a few clips are in memory.
     parallel = Parallel(n_jobs=n_jobs, return_as="generator", batch_size=8, max_nbytes=None)
     try:
-        yield from parallel(delayed(_attempt)(*job) for job in jobs)
+        for block in _blocks(jobs):
+            yield from parallel(delayed(_attempt)(*job) for job in block)
     finally:
         # Idle processes would keep their memory throughout the training that follows.
         get_reusable_executor().shutdown(wait=True)
+
+
+def _blocks(jobs: Sequence[tuple]) -> Iterator[Sequence[tuple]]:
+    """Joblib goes on whether or not its results are taken: given all at once it could come to hold them all."""
+    return (jobs[start : start + BLOCK] for start in range(0, len(jobs), BLOCK))
 
 
 def compute(row: dict, recipes: Sequence[dict], augmentation: str, seed: int) -> list[tuple[int, np.ndarray]]:

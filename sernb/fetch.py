@@ -277,7 +277,7 @@ def _crema(folder: Path, work: Path) -> Brought:
 def _files(wanted: list[File], folder: Path, work: Path) -> Brought:
     """Bring the files that are not there; of those that are, say which are not the official ones."""
     there = [file for file in wanted if _lies(folder / file.name)]
-    digests = corpora.digests([folder / file.name for file in there])
+    digests = corpora.digests([folder / file.name for file in there], again=True)
     others = tuple(file.name for file, sha256 in zip(there, digests, strict=True) if sha256 != file.hash)
     todo = [file for file in wanted if file not in set(there)]
     _room(folder, sum(file.bytes for file in todo))

@@ -26,7 +26,8 @@ FRESH = 2.0  # seconds: a file as new as that may change again without its times
 def each(ask: Callable[[Any], Any], files: Iterable[Any]) -> list:
     """What `ask` returns for each file, in their order; threads, since reading waits for the disk."""
     files = list(files)
-    chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
+    size = max(1, min(CHUNK, len(files) // (4 * (os.cpu_count() or 1))))
+    chunks = [files[start : start + size] for start in range(0, len(files), size)]
     with ThreadPoolExecutor() as pool:
         return [found for chunk in pool.map(lambda chunk: [ask(file) for file in chunk], chunks) for found in chunk]
 
@@ -44,14 +45,14 @@ def remembered(what: str, ask: Callable[[str | Path], str], paths: Sequence[str 
     keys, place = [_stamp(what, path) for path in paths], store.folder() / "files.sqlite"
     known: dict[str, str] = {}
     # What cannot be remembered is asked again: no reason to stop.
-    with contextlib.suppress(store.StoreError):
+    with contextlib.suppress(OSError):
         if os.path.exists(place):  # opening it would make it
             known = store.working(place, partial(_known, wanted=set(keys)), TABLE)
     asked = [(key, path) for key, path in zip(keys, paths, strict=True) if key not in known]
     answers = each(lambda pair: ask(pair[1]), asked)
     new = {key: answer for (key, _), answer in zip(asked, answers, strict=True) if key and answer}
     if new:
-        with contextlib.suppress(store.StoreError):
+        with contextlib.suppress(OSError):
             store.working(place, partial(_remember, answers=new), TABLE)
     by_path = {path: answer for (_, path), answer in zip(asked, answers, strict=True)}
     return [known[key] if key in known else by_path[path] for key, path in zip(keys, paths, strict=True)]

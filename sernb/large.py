@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 SHARE = 8  # an array of more than this part of the machine's memory goes to disk: several are there at a time
+CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 BLOCK = 2**26  # bytes that are worked on at once
 
 
@@ -20,19 +24,31 @@ class LimitError(ValueError):
 
 
 def limit() -> int:
-    """Bytes up to which an array is held in memory: `$SERNB_MEMORY` (in MB), or an eighth of the machine's.
+    """Bytes up to which an array is held in memory: `$SERNB_MEMORY` (in MB), or an eighth of all.
 
     Raises:
         LimitError: `$SERNB_MEMORY` is no number.
     """
+    if not (told := os.environ.get("SERNB_MEMORY")):
+        return memory() // SHARE
+    try:
+        if (size := int(float(told) * 1e6)) >= 0:
+            return size
+    except (ValueError, OverflowError):
+        pass
+    raise LimitError(f"SERNB_MEMORY is {told!r}; give a number of megabytes, or leave it out.")
+
+
+@functools.cache
+def memory() -> int:
+    """Bytes of memory that this process may have: the machine's, or what its container is allowed."""
     import psutil
 
-    if not (told := os.environ.get("SERNB_MEMORY")):
-        return psutil.virtual_memory().total // SHARE
-    try:
-        return int(float(told) * 1e6)
-    except (ValueError, OverflowError) as error:
-        raise LimitError(f"SERNB_MEMORY is {told!r}; give a number of megabytes, or leave it out.") from error
+    allowed = [psutil.virtual_memory().total]
+    for file in CONTAINER:
+        with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+            allowed.append(int(Path(file).read_text()))
+    return min(allowed)
 
 
 def zeros(shape: tuple[int, ...], folder: Path) -> np.ndarray:
@@ -54,8 +70,10 @@ def zeros(shape: tuple[int, ...], folder: Path) -> np.ndarray:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:
         # Taken at once: a disk that is full only when a page is written would kill the process.
-        with contextlib.suppress(AttributeError):  # a system that has no such call
+        if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
+        elif shutil.disk_usage(folder).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
 
 

@@ -17,6 +17,7 @@ from sernb import corpora
 from sernb import decoding
 from sernb import demo
 from sernb import faults
+from sernb import large
 from sernb import models
 from sernb import splits
 
@@ -161,6 +162,7 @@ def check_here(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """
     plain = (str, int, float, bool, list)
     kept = {name: value for name, value in namespace.items() if name.isupper() and isinstance(value, plain)}
+    large.limit()  # refuses a bound on memory that is no number
     # A name of the table counts whatever it holds: None is no plain value, and no right one.
     check({name: value for name, value in namespace.items() if name in kept or name in LIMITS}, base=Path.cwd())
     return kept

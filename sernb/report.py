@@ -6,6 +6,7 @@ the built pages are read again before a book is said to be there.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -30,7 +31,6 @@ from sernb import sweeps
 
 CONFIG = "_config.yml"
 BUILT = "html.txt"  # beside the book: what it was built of
-BINDERS = ("jupyter-book", "Sphinx", "myst-nb", "sphinx-book-theme")
 PAGE_KEYS = {"page"}
 RUN_KEYS = {"name", "notebook", "title", "parameters"}
 FETCHED = {"script", "img", "audio", "video", "source", "iframe", "embed", "object", "track", "link"}
@@ -174,15 +174,17 @@ def build(runs_file: Path, output_dir: Path, *, workers: int = 0) -> Path:
     """
     book, output_dir = read_runs(runs_file), Path(output_dir).absolute()
     _make_runs(book, output_dir, workers)
-    source, html = stage(book, output_dir), output_dir / "html"
-    if not _is_built(source, html):
+    source, html, told = stage(book, output_dir), output_dir / "html", output_dir / BUILT
+    made_of = _made_of(source)  # before it is rendered: code may change meanwhile
+    if not _is_built(made_of, html, told):
+        told.unlink(missing_ok=True)
         built = _render(source, output_dir)
         if problems := list(check(built, book)):
             raise ReportError("\n".join(["the book has broken pages:", *problems, f"(to look at: {built})"]))
         _lighten(built)
         shutil.rmtree(html, ignore_errors=True)
         shutil.move(built, html)
-        (output_dir / BUILT).write_text(_book_key(source, html), encoding="utf-8")
+        told.write_text(f"{made_of}\n{runs.folder_digest(html)}", encoding="utf-8")
     return html / "index.html"
 
 
@@ -305,16 +307,18 @@ def _launch(book: Book) -> str:
 # pages into a book
 
 
-def _is_built(source: Path, html: Path) -> bool:
-    """Whether this very book is there: of the same pages, made by the same code, and not a byte of it changed."""
-    told = html.with_name(BUILT)
-    return told.is_file() and html.is_dir() and told.read_text(encoding="utf-8") == _book_key(source, html)
+def _is_built(made_of: str, html: Path, told: Path) -> bool:
+    """Whether this very book is there: of the same pages, by the same code, and not a byte of it changed."""
+    if not (told.is_file() and html.is_dir()):
+        return False
+    return told.read_text(encoding="utf-8") == f"{made_of}\n{runs.folder_digest(html)}"
 
 
-def _book_key(source: Path, html: Path) -> str:
-    # Of all of `sernb`, since the reference is made from its docstrings.
-    folders = (source, html, Path(__file__).parent)
-    return "\n".join([*map(runs.folder_digest, folders), *(f"{name} {metadata.version(name)}" for name in BINDERS)])
+def _made_of(source: Path) -> str:
+    """A digest of the pages, of all of `sernb` (the reference is made of its docstrings) and of what is installed."""
+    installed = sorted(f"{package.name} {package.version}" for package in metadata.distributions())
+    digests = [runs.folder_digest(folder) for folder in (source, Path(__file__).parent)]
+    return hashlib.sha256("\n".join([sys.version, *digests, *installed]).encode()).hexdigest()
 
 
 def _render(source: Path, output_dir: Path) -> Path:

@@ -28,6 +28,7 @@ import yaml
 
 from sernb import corpora
 from sernb import demo
+from sernb import large
 from sernb import limits
 from sernb import privacy
 from sernb.limits import ParameterError
@@ -41,7 +42,9 @@ PACKAGES = (
     "numpy",
     "pandas",
     "scikit-learn",
+    "scipy",
     "librosa",
+    "soxr",
     "soundfile",
     "nlpaug",
     "keras",
@@ -383,11 +386,13 @@ def run(
 
 
 def check(job: Job) -> None:
-    """Refuse a job whose parameters are wrong, the folders that they name included.
+    """Refuse a job whose parameters are wrong, the folders that they name included, or the bound on memory.
 
     Raises:
         ParameterError: See `validate`.
+        LimitError: See `large.limit`.
     """
+    large.limit()
     validate(job.notebook, job.parameters, job.cwd or Path.cwd())
 
 

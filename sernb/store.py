@@ -59,8 +59,9 @@ def folder() -> Path:
 
 
 def place(recipe: dict, *, version: int) -> Path:
-    """The file of a feature and its settings, as this version of librosa and of the store computes it."""
-    described = json.dumps({**recipe, "librosa": version_of("librosa"), "store": version}, sort_keys=True)
+    """The file of a feature and its settings, as these versions of packages and of the store compute it."""
+    made_by = {package: version_of(package) for package in ("librosa", "scipy", "soxr")}
+    described = json.dumps({**recipe, **made_by, "store": version}, sort_keys=True)
     return folder() / f"{recipe['feature']}-{hashlib.sha256(described.encode()).hexdigest()[:12]}.sqlite"
 
 
@@ -82,7 +83,7 @@ def working(path: Path, work: Callable[[sqlite3.Connection], T], table: str = FE
         except sqlite3.DatabaseError as error:
             if last or getattr(error, "sqlite_errorcode", 0) & 0xFF in OUTSIDE:
                 raise trouble(path, str(error)) from error
-        _put_away(path)
+        put_away(path)
     raise AssertionError("unreachable")
 
 
@@ -92,7 +93,8 @@ def trouble(path: Path, reason: str) -> StoreError:
     return StoreError(f"the feature store {path}: {reason}. {remedy}; what was extracted before is kept.")
 
 
-def _put_away(path: Path) -> None:
+def put_away(path: Path) -> None:
+    """Take a store that is no longer what was written out of the way."""
     with contextlib.suppress(FileNotFoundError):  # another process was faster
         path.replace(path.with_suffix(".damaged"))
     path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
@@ -110,24 +112,25 @@ def _open(path: Path, table: str) -> sqlite3.Connection:
 
 
 @contextlib.contextmanager
-def turn(keys: Iterable[str]) -> Iterator[None]:
-    """Wait until no other process extracts this very set; a process that dies gives its turn away.
+def turns(sets: Iterable[Iterable[str]]) -> Iterator[None]:
+    """Wait until no other process extracts one of these very sets; a process that dies gives its turn away.
 
     Sets that differ do not wait for each other: a long extraction must not hold up a short one.
     """
     from filelock import FileLock
 
-    number = zlib.crc32("\n".join(sorted(keys)).encode("utf-8", "surrogateescape")) % TURNS
-    lock = FileLock(folder() / "turns" / f"{number:02}.lock")
-    try:
-        Path(lock.lock_file).parent.mkdir(exist_ok=True)
-        lock.acquire()
-    except OSError as error:
-        raise trouble(folder(), error.strerror) from error
-    try:
+    texts = ["\n".join(sorted(keys)).encode("utf-8", "surrogateescape") for keys in sets]
+    # Each once, and by all processes in one order, or two could wait for each other.
+    numbers = sorted({zlib.crc32(text) % TURNS for text in texts})
+    with contextlib.ExitStack() as stack:
+        for number in numbers:
+            lock = FileLock(folder() / "turns" / f"{number:02}.lock")
+            try:
+                Path(lock.lock_file).parent.mkdir(exist_ok=True)
+                stack.enter_context(lock)
+            except OSError as error:
+                raise trouble(folder(), error.strerror) from error
         yield
-    finally:
-        lock.release()
 
 
 def lacking(there: sqlite3.Connection, keys: Iterable[str]) -> list[str]:

@@ -47,6 +47,7 @@ class Trained:
     seconds: float
     losses: dict[str, float] = field(default_factory=dict)
     failed_epoch: int = 0
+    from_disk: bool = False
 
 
 def seed_everything(seed: int) -> None:
@@ -114,7 +115,7 @@ def fit(
     predictions, losses = predict(model, x, y, rows, labels)
     if not np.isfinite(list(losses.values())).all():  # the clips of one side may do what no batch did
         failed.append(len(curves))
-    return Trained(model, curves, predictions, seconds, losses, int(failed[0]) if failed else 0)
+    return Trained(model, curves, predictions, seconds, losses, int(failed[0]) if failed else 0, large.large(x))
 
 
 def _fed(x: np.ndarray, y: np.ndarray, train: np.ndarray, batch_size: int) -> dict[str, Any]:
@@ -238,6 +239,8 @@ def evaluate(trained: Trained, labels: list[str]) -> dict[str, Any]:
         "epochs": len(trained.history),
         "seconds": round(trained.seconds, 1),
     }
+    if trained.from_disk:  # the batches then have another order, and the figures other digits
+        entry["from_disk"] = True
     if trained.failed_epoch:
         return {**entry, "failed": f"loss became NaN in epoch {trained.failed_epoch}"}
     return {**entry, **_scores(trained.predictions, trained.losses, labels)}

@@ -46,9 +46,10 @@ from sernb import features
 
 if __name__ == "__main__":
     table = corpora.load("demo-ravdess", max_clips=120)
-    array = features.extract(table, "mfcc", sample_rate=16_000)
-    with open(Path(sys.argv[1], "features.npy"), "wb") as file:
-        np.save(file, array)
+    for name in ("mfcc", "functionals"):  # by threads, and by processes
+        array = features.extract(table, name, sample_rate=16_000)
+        with open(Path(sys.argv[1], f"{name}.npy"), "wb") as file:
+            np.save(file, array)
 """
 
 
@@ -76,7 +77,7 @@ class Kill:
 
 
 def extraction(folder: Path) -> list[str]:
-    """The features of a corpus, by several processes."""
+    """Two features of a corpus, the one by threads and the other by processes."""
     script = folder / "extract.py"
     script.write_text(EXTRACT)
     return [sys.executable, str(script), str(folder)]
@@ -160,7 +161,7 @@ def book_results(folder: Path) -> dict[str, Any]:
 
 
 KINDS = {
-    "extraction": Kind(extraction, lambda folder: _files(folder, "features.npy")),
+    "extraction": Kind(extraction, lambda folder: _files(folder, "*.npy")),
     "training": Kind(training, run_results),
     "sweep": Kind(sweep, sweep_results),
     "book": Kind(book, book_results),

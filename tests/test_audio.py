@@ -1,8 +1,13 @@
+import os
+import subprocess
+import sys
+
 import librosa
 import numpy as np
 import pytest
 from conftest import tone
 from conftest import write
+from nobody import somebody
 
 from sernb import audio
 
@@ -84,3 +89,25 @@ def test_alter_does_as_much_as_is_asked():
     smaller = audio.alter(signal, 16000, vocal_tract=0.9)
     assert not np.allclose(smaller[:16000], signal[:16000], atol=0.01)
     np.testing.assert_array_equal(audio.alter(signal, 16000), signal)
+
+
+def test_a_home_that_cannot_be_written_stops_nobody(monkeypatch):
+    with somebody() as root:
+        (root / "cache").mkdir(mode=0o555)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(root / "cache"))
+        with audio._one_at_a_time():
+            assert not list((root / "cache").iterdir())
+
+
+def test_what_librosa_compiles_is_compiled_by_then(tmp_path):
+    """Nobody's first click on a change of pitch waits for a compiler."""
+    code = (
+        "import os\nimport numpy as np\nfrom sernb import audio\n\naudio.warm()\n"
+        "count = lambda: sum(len(names) for _, _, names in os.walk(os.environ['NUMBA_CACHE_DIR']))\nbefore = count()\n"
+        "noise = np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)\n"
+        "for kind in audio.AUGMENTATIONS:\n    audio.augment(noise, 16000, kind, seed=1)\nprint(before, count())"
+    )
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    before, after = done.stdout.split()
+    assert before == after and int(before) > 10

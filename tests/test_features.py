@@ -109,6 +109,23 @@ def test_changed_content_parameters_or_rate_extract_again(rows):
     assert not np.allclose(features.extract(changed, "mfcc", sample_rate=16000, n_mfcc=20), base)
 
 
+@pytest.mark.parametrize("feature", ["mel", "mfcc", "zcr_rms", "fingerprint"])
+def test_recordings_have_the_same_features_whatever_the_number_of_workers(tmp_path, monkeypatch, feature):
+    """More of them than are begun at once, by threads or processes; one that cannot be used costs no other."""
+    monkeypatch.setattr(features, "BLOCK", 16)
+    monkeypatch.setattr(features, "CHUNK", 5)
+    paths = [write(tmp_path / f"{i}.wav", tone(0.2 + 0.01 * i, RATE, 200 + i), RATE) for i in range(40)]
+    rows = pd.DataFrame({"path": map(str, paths), "sha256": corpora.digests(paths), "clip": map(str, paths)})
+    paths[7].write_bytes(b"")
+    found = []
+    for n_jobs in (1, 2):
+        monkeypatch.setenv("SERNB_CACHE", str(tmp_path / f"cache-{n_jobs}"))
+        kept, out = features.usable(rows, feature, sample_rate=RATE, n_jobs=n_jobs)
+        assert list(out["clip"]) == [str(paths[7])]
+        found.append(features.extract(kept, feature, sample_rate=RATE, n_jobs=n_jobs))
+    np.testing.assert_array_equal(*found)
+
+
 def test_the_same_noise_whatever_the_number_of_workers(rows, monkeypatch, tmp_path):
     many = pd.concat([rows.assign(copy=copy) for copy in range(6)], ignore_index=True)
     found = []

@@ -205,6 +205,35 @@ def test_what_is_fresh_is_not_run_again(tmp_path: Path):
 
 
 @pytest.mark.report
+def test_a_book_is_built_again_only_if_something_changed(tmp_path: Path, monkeypatch):
+    listed, rendered = project(tmp_path), []
+    render = report._render
+    monkeypatch.setattr(report, "_render", lambda *given: rendered.append(given) or render(*given))
+    first = report.build(listed, tmp_path / "_build")
+    assert report.build(listed, tmp_path / "_build") == first and len(rendered) == 1
+    (listed.parent / "about.md").write_text(ABOUT.replace("See", "Look at"))
+    report.build(listed, tmp_path / "_build")
+    assert len(rendered) == 2 and "Look at" in soup(tmp_path / "_build", "about.html").get_text()
+    for spoil in (lambda page: page.unlink(), lambda page: page.write_text("of somebody else")):
+        spoil(first.with_name("about.html"))
+        report.build(listed, tmp_path / "_build")
+        assert "Look at" in soup(tmp_path / "_build", "about.html").get_text()
+    monkeypatch.setattr(report.metadata, "distributions", lambda: [])  # other packages than before
+    report.build(listed, tmp_path / "_build")
+    assert len(rendered) == 5
+
+
+def test_runs_that_take_long_begin_first(tmp_path: Path):
+    short = small_notebooks.write(tmp_path / "short.ipynb")
+    long = small_notebooks.write(tmp_path / "long.ipynb", parameters="EPOCHS = 3")
+    jobs = [runs.Job(notebook, tmp_path / notebook.stem) for notebook in (short, long)]
+    assert sorted(jobs, key=report._length, reverse=True) == jobs[::-1], "training, as far as one can tell"
+    for job, seconds in zip(jobs, (9.0, 2.0), strict=True):
+        runs.record(job, status="finished", seconds=seconds)
+    assert sorted(jobs, key=report._length, reverse=True) == jobs, "as it was the last time"
+
+
+@pytest.mark.report
 def test_a_failing_run_leaves_the_last_book_alone(tmp_path: Path):
     listed = project(tmp_path)
     (tmp_path / "_build" / "html").mkdir(parents=True)

@@ -14,6 +14,7 @@ from sernb.plots import CAPTIONED
 NO_PROSE = re.compile(
     r"(```.*?```|\{[\w:-]+\}`[^`]*`|`[^`]*`|\[[^\]]*\]\([^)]*\)|^#[^\n]*|^\|[^\n]*)", flags=re.MULTILINE | re.DOTALL
 )
+HEADING = re.compile(r"^# .*$", flags=re.MULTILINE)
 WIDE = {"wide": 720, "middling": 530}  # pixels of the page
 WORDS = re.compile(r"<td>([^<\xa0]{29,})</td>")  # of a table, against numbers and unbroken intervals
 
@@ -155,10 +156,14 @@ def _link_first(cell: Any, term: str) -> bool:
     return False
 
 
+def headed(notebook: Any) -> bool:
+    """Whether a notebook has a first-level heading."""
+    return any(cell.cell_type == "markdown" and HEADING.search(cell.source) for cell in notebook.cells)
+
+
 def _set_title(notebook: Any, title: str) -> None:
-    heading = re.compile(r"^# .*$", flags=re.MULTILINE)
     for cell in notebook.cells:
-        if cell.cell_type == "markdown" and heading.search(cell.source):
-            cell.source = heading.sub(lambda _: f"# {title}", cell.source, count=1)
+        if cell.cell_type == "markdown" and HEADING.search(cell.source):
+            cell.source = HEADING.sub(lambda _: f"# {title}", cell.source, count=1)
             return
     raise ValueError(f"the notebook of the page {title!r} has no first-level heading to replace")

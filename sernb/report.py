@@ -6,6 +6,7 @@ the built pages are read again before a book is said to be there.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -17,6 +18,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field
+from functools import partial
+from html import escape
 from html.parser import HTMLParser
 from importlib import metadata
 from pathlib import Path
@@ -25,7 +28,9 @@ from urllib.parse import unquote
 
 import yaml
 
+from sernb import corpora
 from sernb import pages
+from sernb import privacy
 from sernb import runs
 from sernb import sweeps
 
@@ -108,6 +113,10 @@ def read_runs(runs_file: Path) -> Book:
     _check_names(runs_file, book)
     for chapter in filter(lambda chapter: chapter.runs, book.chapters):
         runs.validate(chapter.source, chapter.parameters)
+        if chapter.title and not pages.headed(runs.read_notebook(chapter.source)):
+            raise ReportError(
+                f"{chapter.source} has no first-level heading (`# ...`), for its title to take the place of"
+            )
     return book
 
 
@@ -136,8 +145,13 @@ def _chapter(entry: dict[str, Any], folder: Path, root: Path) -> Chapter:
 
 
 def _check_keys(entry: dict[str, Any], known: set[str], needed: set[str]) -> None:
-    if set(entry) - known or needed - set(entry):
-        raise ReportError(f"the chapter {entry} has the keys {', '.join(entry)}; it takes {', '.join(sorted(known))}")
+    named = f"the chapter {entry.get('name') or entry.get('page') or entry}"
+    for key in set(map(str, entry)) - known:
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f"did you mean `{near[0]}`? " if near else ""
+        raise ReportError(f"{named} has an unknown key `{key}`: {hint}it takes {', '.join(sorted(known))}")
+    if lacking := sorted(needed - set(entry)):
+        raise ReportError(f"{named} lacks `{lacking[0]}`")
 
 
 def _existing(path: Path) -> Path:
@@ -215,8 +229,11 @@ def stage(book: Book, output_dir: Path) -> Path:
     source.mkdir(parents=True)
     for chapter in book.chapters:
         _stage_page(chapter, book, output_dir, source)
-    for extra in [*book.folder.glob("*.bib"), *book.folder.glob("_static"), *book.root.glob("CHANGELOG.md")]:
-        shutil.copytree(extra, source / extra.name) if extra.is_dir() else shutil.copy(extra, source)
+    # The project's style and references, and what a list of one's own has beside it.
+    for folder in (book.root / "book", book.folder):
+        for extra in [*folder.glob("*.bib"), *folder.glob("_static"), *book.root.glob("CHANGELOG.md")]:
+            copy = partial(shutil.copytree, dirs_exist_ok=True) if extra.is_dir() else shutil.copy
+            copy(extra, source / extra.name)
     (source / "references.bib").touch()  # the configuration names it, and a list of one's own may have none
     shutil.copy(book.root / CONFIG, source)
     (source / "_toc.yml").write_text(yaml.safe_dump(contents(book), sort_keys=False), encoding="utf-8")
@@ -243,6 +260,7 @@ def _stage_page(chapter: Chapter, book: Book, output_dir: Path, source: Path) ->
         target.write_text(LAUNCH.sub(_launch(book), text), encoding="utf-8")
         return
     notebook = runs.read_notebook(output_dir / "runs" / chapter.name / chapter.source.name)
+    _refuse_private(chapter, book, notebook)
     pages.make(notebook, title=chapter.title, terms=_terms(book))
     if chapter.title:
         notebook.cells.append(nbformat.v4.new_markdown_cell(_command(chapter, book.root) + _helpers(chapter)))
@@ -250,6 +268,30 @@ def _stage_page(chapter: Chapter, book: Book, output_dir: Path, source: Path) ->
     for number, cell in enumerate(notebook.cells):  # those that are new here would get another id each time
         cell.id = f"cell-{number}"
     nbformat.write(notebook, target)
+
+
+def _refuse_private(chapter: Chapter, book: Book, notebook: Any) -> None:
+    """A chapter that somebody wrote may forget to ask `privacy`: no name of a private clip goes into a book."""
+    outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
+    text = json.dumps(outputs, ensure_ascii=False)
+    found = [name for name in _private_names(chapter, book) if name in text or escape(name) in text]
+    if found:
+        raise ReportError(
+            f"the page {chapter.name} would show {len(found)} file names, folders or digests of a private corpus. Show "
+            "its tables by `privacy.shown(table, clips)` and its players by `players.table(..., of=clips)`; or, if all "
+            "of its speakers agree, `local.publish` it."
+        )
+
+
+def _private_names(chapter: Chapter, book: Book) -> set[str]:
+    given, names = runs.defaults(chapter.source) | chapter.parameters, set()
+    for name in [name for name in given if name.endswith("CORPUS") and given[name] == "local"]:
+        folder = given.get(name.removesuffix("CORPUS") + "DATA_DIR", "")
+        table = corpora.load("local", book.root / Path(folder).expanduser() if folder else "")
+        if privacy.private(table):
+            names |= {str(Path(path).parent) for path in table["path"]} | set(table["sha256"]) - {""}
+            names |= {Path(clip).name for clip in table["clip"]}
+    return names
 
 
 def _terms(book: Book) -> list[str]:
@@ -273,7 +315,8 @@ def _imported(notebook: Path) -> list[str]:
     if notebook.suffix != ".ipynb":
         return []
     cells = [cell.source for cell in runs.read_notebook(notebook).cells if cell.cell_type == "code"]
-    return sorted(set(re.findall(r"^from sernb import (\w+)", "\n".join(cells), flags=re.MULTILINE)))
+    lines = re.findall(r"^from sernb import (.+)", "\n".join(cells), flags=re.MULTILINE)
+    return sorted({name for line in lines for name in re.findall(r"(\w+)(?: as \w+)?", line)})
 
 
 def _helpers(chapter: Chapter) -> str:

@@ -282,7 +282,8 @@ def _cluster(count: int, workers: int, scheduler: str) -> Iterator[Client]:
     workers = min(workers or min(os.cpu_count() or 1, 4), count)
     # The work and its memory are in the kernels, which Dask does not see: a limit on the workers would mean nothing.
     with _interrupts_ignored():
-        cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, memory_limit=0)
+        # Any free port: Dask warns of its usual one where a second sweep has it.
+        cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0)
     with cluster, Client(cluster) as client:
         yield client
 

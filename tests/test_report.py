@@ -12,6 +12,8 @@ import small_notebooks
 import soundfile
 import yaml
 from bs4 import BeautifulSoup
+from conftest import tone
+from conftest import write
 
 from sernb import pages
 from sernb import report
@@ -223,6 +225,40 @@ def test_a_book_is_built_again_only_if_something_changed(tmp_path: Path, monkeyp
     assert len(rendered) == 5
 
 
+@pytest.mark.report
+@pytest.mark.parametrize("told", ["path", "clip", "sha256", "emotion"])
+def test_a_chapter_that_names_a_private_clip_is_no_page(tmp_path: Path, told: str):
+    """Whoever writes a chapter may forget to ask `privacy`."""
+    listed = project(tmp_path)
+    write(tmp_path / "mine" / "anna & bert.wav", tone(0.2, 8000), 8000)
+    (tmp_path / "mine" / "manifest.csv").write_text("file,emotion,speaker\nanna & bert.wav,sad,P1\n")
+    code = "import pandas as pd\nfrom sernb import corpora\n\npd.set_option('display.max_colwidth', None)\n"
+    code += f"corpora.load(CORPUS, DATA_DIR)[['{told}']]"
+    given = "CORPUS = ''\nDATA_DIR = ''\nOUTPUT_DIR = ''\nSEED = 1\nMODELS = ['a']"
+    small_notebooks.write(tmp_path / "notebooks" / "small.ipynb", code, parameters=given)
+    listed.write_text(RUNS.replace("SEED: 7", "CORPUS: local, DATA_DIR: mine"))
+    if told == "emotion":
+        assert "sad" in soup(report.build(listed, tmp_path / "_build").parents[1], "heard.html").get_text()
+        return
+    with pytest.raises(report.ReportError, match="the page heard would show .* of a private corpus") as refused:
+        report.build(listed, tmp_path / "_build")
+    assert "anna" not in str(refused.value) and not (tmp_path / "_build" / "html").exists()
+
+
+def test_a_chapter_without_a_heading_is_refused_before_it_runs(tmp_path: Path):
+    listed = project(tmp_path)
+    path = tmp_path / "notebooks" / "small.ipynb"
+    path.write_text(path.read_text().replace("# A title", "## A title"))
+    with pytest.raises(report.ReportError, match="small.ipynb has no first-level heading"):
+        report.build(listed, tmp_path / "_build")
+
+
+def test_helpers_are_found_however_they_are_imported(tmp_path: Path):
+    code = "from sernb import plots, players as heard\nfrom sernb import corpora"
+    notebook = small_notebooks.write(tmp_path / "n.ipynb", code)
+    assert report._imported(notebook) == ["corpora", "players", "plots"]
+
+
 def test_runs_that_take_long_begin_first(tmp_path: Path):
     short = small_notebooks.write(tmp_path / "short.ipynb")
     long = small_notebooks.write(tmp_path / "long.ipynb", parameters="EPOCHS = 3")
@@ -258,7 +294,8 @@ def test_a_broken_reference_means_no_book(tmp_path: Path):
     ("old", "new", "says"),
     [
         ("page: about.md", "page: abuot.md", "abuot.md"),
-        ("notebook: notebooks/small.ipynb", "notebok: notebooks/small.ipynb", "notebok"),
+        ("notebook: notebooks/small.ipynb", "notebok: notebooks/small.ipynb", "did you mean `notebook`"),
+        ('title: "Heard & seen", ', "", "heard lacks `title`"),
         ("name: heard", "name: about", "two pages are named about"),
         ("name: heard", "name: a/b", "cannot name a page"),
         ("SEED: 7", "SEDE: 7", "did you mean SEED"),

@@ -426,7 +426,8 @@ def spent(time: pd.Series, *, label: str, bounds: pd.Series | None = None, ax: A
     ax = axes_or_new(ax, 5.2, 0.9 + 0.38 * len(time))
     ax.barh(time.index, time, height=0.6, color=TRAIN, alpha=0.88)
     for place, (value, share) in enumerate(zip(time, time / time.sum(), strict=True)):
-        ax.text(value, place, f" {value:.2g}, {100 * share:.0f} %", va="center", fontsize=9)
+        said = f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+        ax.text(value, place, f" {said}, {100 * share:.0f} %", va="center", fontsize=9)
     if bounds is not None:
         places = [time.index.get_loc(kind) for kind in bounds.index]
         ax.plot(bounds, places, "|", color=VALIDATION, markersize=15, markeredgewidth=3, label="at the least")

@@ -465,8 +465,14 @@ def _of_signal(signal: np.ndarray, recipe: dict) -> tuple[int, np.ndarray]:
     if function in NUMBERS:
         return 0, function(signal, sample_rate, **settings)
     # The last frame of this tail is centred more than half a window behind the clip: it hears silence alone.
-    tail = N_FFT // 2 + HOP_LENGTH
-    return 1 + len(signal) // HOP_LENGTH, function(audio.pad(signal, len(signal) + tail), sample_rate, **settings)
+    length = len(signal) + N_FFT // 2 + HOP_LENGTH
+    array, frames = function(audio.pad(signal, length), sample_rate, **settings), 1 + length // HOP_LENGTH
+    if array.ndim != 2 or array.shape[1] != frames:  # it would be cut, or padded, without a word
+        raise ValueError(
+            f"{recipe['feature']} gives an array of shape {array.shape}; with frames {HOP_LENGTH} samples apart it has "
+            f"(bands, {frames}), without frames it is one of NUMBERS."
+        )
+    return 1 + len(signal) // HOP_LENGTH, array
 
 
 def to_db(power: np.ndarray) -> np.ndarray:

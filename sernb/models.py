@@ -117,7 +117,7 @@ def study_a(name: str, input_shape: tuple[int, ...], classes: int) -> keras.Mode
     from keras import layers
 
     spec = STUDY_A[name]
-    flat = spec.feature == "zcr_rms"
+    flat = len(input_shape) == 2
     convolution, pooling = (layers.Conv1D, layers.MaxPooling1D) if flat else (layers.Conv2D, layers.MaxPooling2D)
     model = keras.Sequential([keras.Input(input_shape)], name=name)
     for filters in spec.filters:

@@ -21,21 +21,20 @@ WIDTHS = (1280, 360)
 
 def look(browser: Browser, file: Path, folder: Path) -> dict[str, object]:
     """Take a page's pictures; its weight in kB, and how often axe-core, the console or the network complain."""
-    page, asked, errors = browser.new_page(), [], []
-    page.set_default_timeout(120_000)
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.set_viewport_size({"width": WIDTHS[0], "height": 900})
-    page.goto(file.as_uri())
-    page.evaluate(AXE)
-    found = violations(page)
-    for width in WIDTHS:
-        page.set_viewport_size({"width": width, "height": 900})
+    asked, errors, found = [], [], []
+    for width in WIDTHS:  # a page each: bars that slide away when a window is made narrow would be in the picture
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.set_default_timeout(120_000)
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(file.as_uri())
+        page.evaluate(AXE)
+        found += violations(page)
         page.screenshot(path=folder / f"{file.stem}-{width}.png", full_page=True)
-    wide = page.evaluate("document.documentElement.scrollWidth")
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        page.close()
     away = [url for url in asked if not url.startswith(("file:", "data:"))]
-    page.close()
     return {"page": file.stem, "kB": file.stat().st_size // 1000, "serious or critical": len(found),
             "console": len(errors), "requests elsewhere": len(away), "pixels at 360": wide}  # fmt: skip
 

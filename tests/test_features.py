@@ -83,6 +83,13 @@ def test_several_features_are_made_of_one_decoding(rows, monkeypatch):
         np.testing.assert_array_equal(ours, before)
 
 
+def test_frames_that_are_others_than_the_stores_are_not_cut_without_a_word(rows, monkeypatch):
+    for shape in ((1, 7), (3,)):
+        monkeypatch.setitem(features.FEATURES, "odd", lambda signal, sample_rate: np.zeros(shape, np.float32))  # noqa: B023
+        with pytest.raises(ValueError, match=r"odd gives an array of shape .* one of NUMBERS"):
+            features.extract(rows, "odd", sample_rate=RATE)
+
+
 def test_the_second_time_nothing_is_extracted(rows, monkeypatch):
     first = features.extract(rows, "mfcc", sample_rate=8000)
     monkeypatch.setattr(audio, "load", lambda *_, **__: pytest.fail("a stored clip was decoded again"))

@@ -186,3 +186,12 @@ def test_a_map_of_points_is_blurred_and_an_empty_one_drawn():
     empty = told()
     empty.effect.iloc[:] = 0
     assert plots.png(charts.heard(empty)).startswith(b"\x89PNG")
+
+
+def test_time_spent_is_sorted_told_with_its_share_and_its_bound():
+    spent = pd.Series({"decode": 1.0, "fit": 30.0, "draw": 9.0})
+    ax = charts.spent(spent, label="s", bounds=pd.Series({"decode": 0.5}))
+    assert [bar.get_width() for bar in ax.patches] == [1.0, 9.0, 30.0]
+    assert [text.get_text() for text in ax.texts] == [" 1, 2 %", " 9, 22 %", " 30, 75 %"]
+    (bound,) = ax.lines
+    assert (bound.get_xdata()[0], bound.get_ydata()[0]) == (0.5, 0)

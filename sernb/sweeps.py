@@ -222,7 +222,7 @@ def _make(jobs: list[Job], workers: int, scheduler: str, kept: int) -> Iterator[
         # this sweep's: theirs may be others'.
         ours = {name: str(Path(value).absolute()) for name, value in os.environ.items() if name in FOLDERS and value}
         ours[SWEEP] = uuid.uuid4().hex
-        sharers = _sharers(client)
+        sharers = _sharers(client, 0 if scheduler else _at_once(workers))
         futures = {client.submit(_attempt, job, sharers, ours, pure=False): job for job in jobs}
         try:
             for over in _as_they_end(futures):
@@ -278,14 +278,18 @@ def _cluster(count: int, workers: int, scheduler: str) -> Iterator[Client]:
         with _reached(scheduler) as client:
             yield client
         return
-    # A run takes a gigabyte or two, and most of its time one core.
-    workers = min(workers or min(os.cpu_count() or 1, 4), count)
+    workers = min(_at_once(workers), count)
     # The work and its memory are in the kernels, which Dask does not see: a limit on the workers would mean nothing.
     with _interrupts_ignored():
         # Any free port: Dask warns of its usual one where a second sweep has it.
         cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0)
     with cluster, Client(cluster) as client:
         yield client
+
+
+def _at_once(workers: int) -> int:
+    """How many runs a local cluster makes at a time; one takes a gigabyte or two, and most of its time one core."""
+    return workers or min(os.cpu_count() or 1, 4)
 
 
 @contextlib.contextmanager
@@ -345,12 +349,16 @@ def _sight(folders: set[Path], notebooks: set[Path]) -> dict[str, str]:
     return {**runs.versions(), "sernb": runs.package_digest()[:10], **files, **seen}
 
 
-def _sharers(client: Client) -> Counter:
-    """How many runs each host makes at once: they share out its cores."""
+def _sharers(client: Client, asked: int) -> Counter:
+    """How many runs each host makes at once: they share out its cores.
+
+    On a local cluster as many as were `asked` for, be there fewer left: the last run of a stopped sweep would otherwise
+    have more threads than in the whole sweep, and with them other last digits.
+    """
     together: Counter = Counter()
     for address, threads in client.nthreads().items():
         together[_host(address)] += threads
-    return together
+    return Counter(dict.fromkeys(together, asked)) if asked else together
 
 
 def _host(address: str) -> str:

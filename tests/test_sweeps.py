@@ -150,6 +150,17 @@ def test_a_sweep_leaves_a_table_and_only_stale_runs_are_made_again(tmp_path: Pat
     assert pd.read_csv(tmp_path / "out" / "results.csv")["run"].tolist() == ["seed-2", "seed-4"]
 
 
+@pytest.mark.notebook
+def test_the_last_run_of_a_stopped_sweep_has_the_threads_that_it_would_have_had(tmp_path: Path, notebook: Path):
+    """With more of them its sums would be rounded otherwise, and its figures have other last digits."""
+    path = sweep_file(tmp_path, {"SEED": [1, 2]}, parameters={"RATE": 0.0})
+    sweeps.run(path, tmp_path / "out", workers=2)
+    (tmp_path / "out" / "seed-2" / "run.json").unlink()  # as if the sweep had been stopped there
+    sweeps.run(path, tmp_path / "out", workers=2)
+    threads = [line.split()[3] for line in (tmp_path / "log.txt").read_text().splitlines() if line.startswith("begins")]
+    assert len(threads) == 3 and len(set(threads)) == 1
+
+
 def test_two_runs_may_not_share_a_folder(tmp_path: Path, notebook: Path):
     with pytest.raises(ValueError, match="share"):
         sweeps.run_all([runs.Job(notebook, tmp_path / "one")] * 2)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from conftest import CHROMIUM
 from playwright.sync_api import expect
 from playwright.sync_api import sync_playwright
 from typer.testing import CliRunner
@@ -70,11 +71,11 @@ def found_folder(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
     """A browser, and the file that its microphone plays."""
-    if not lab.CHROMIUM:
+    if not CHROMIUM:
         pytest.skip("no Chromium on this machine (apt-get install chromium)")
     microphone = lab.spoken(tmp_path_factory.mktemp("heard") / "microphone.wav")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=lab.CHROMIUM, args=lab.browser_flags(microphone))
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=lab.browser_flags(microphone))
         yield browser, microphone
         browser.close()
 

@@ -163,12 +163,12 @@ def _unlisted(error: OSError) -> None:
 
 
 def _is_audio(name: str) -> bool:
-    return Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
 
 
 def _named(fields_of: Callable[[str], dict | None], pattern: str) -> Callable[[Path], list[dict]]:
     def read(root: Path) -> list[dict]:
-        files = sorted(walk(root))
+        files = sorted(walk(root), key=str)
         rows = [{"path": file, **fields} for file in files if (fields := fields_of(file.name))]
         if not rows:
             raise CorpusError(_nothing_found(root, files, pattern))
@@ -185,7 +185,7 @@ def _nothing_found(root: Path, files: list[Path], pattern: str) -> str:
 
 def _read_crema(root: Path) -> list[dict]:
     rows = _named(crema_fields, CREMA_PATTERN)(root)
-    sexes = demographics(root).set_index("speaker")["sex"]
+    sexes = demographics(root).set_index("speaker")["sex"].to_dict()
     return [{**row, "sex": sexes.get(row["speaker"], "")} for row in rows]
 
 
@@ -411,8 +411,11 @@ def digests(paths: Sequence[str | Path], *, again: bool = False) -> list[str]:
         try:
             if not os.path.isfile(path):  # opening a pipe would wait for its other end
                 return ""
-            with open(path, "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.sha256()
+            with open(path, "rb", buffering=0) as file:
+                while block := file.read(2**20):
+                    digest.update(block)
+            return digest.hexdigest()
         except OSError:
             return ""
 

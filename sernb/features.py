@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sernb import assembled
 from sernb import audio
 from sernb import decoding
 from sernb import functionals
@@ -30,10 +31,11 @@ from sernb.progress import progress
 
 HOP_LENGTH = 512
 N_FFT = 2048
+SILENT = 1e-10  # what librosa takes for zero when it looks for crossings
 CHUNK, ENOUGH = 128, 2**24  # clips, or bytes, whose features are written at once: a killed run loses no more
 BLOCK = 256  # clips that are begun before the first of them is asked for: those done wait in memory
 # Raise it when stored features would no longer be what this module computes.
-VERSION = 3
+VERSION = 4
 
 
 def zcr_rms(signal: np.ndarray, sample_rate: int, *, length: int = 0) -> np.ndarray:
@@ -48,23 +50,27 @@ def zcr_rms(signal: np.ndarray, sample_rate: int, *, length: int = 0) -> np.ndar
     Returns:
         Crossings per sample and RMS amplitude, shape (2,).
     """
-    import librosa
-
     frames = 1 + max(len(signal), length) // HOP_LENGTH
     # Frames that hear the padding alone are zero in both, and need only be counted.
     padded = audio.pad(signal, min(length, len(signal) + N_FFT))
-    energy = librosa.feature.rms(y=padded, frame_length=N_FFT, hop_length=HOP_LENGTH)
-    return np.array([_zero_crossing_rate(padded).sum() / frames, energy.sum() / frames], dtype=np.float32)
+    return np.array([_zero_crossing_rate(padded).sum() / frames, _rms(padded).sum() / frames], dtype=np.float32)
 
 
 def _zero_crossing_rate(signal: np.ndarray) -> np.ndarray:
     """librosa's; but each crossing is looked for once, and not in all of the four frames that it falls into."""
-    import librosa
+    below = signal < -SILENT
+    crossings = 1 + np.flatnonzero(below[1:] != below[:-1])
+    starts = np.arange(0, len(signal) + 1, HOP_LENGTH) - N_FFT // 2
+    # The first sample of a frame has none before it that it could differ from.
+    return (np.searchsorted(crossings, starts + N_FFT) - np.searchsorted(crossings, starts + 1)) / N_FFT
 
-    crossings = librosa.zero_crossings(np.pad(signal, N_FFT // 2, mode="edge"), pad=False)
-    before = np.cumsum(crossings)
-    starts = np.arange(0, len(crossings) - N_FFT + 1, HOP_LENGTH)
-    return (before[starts + N_FFT - 1] - before[starts]) / N_FFT
+
+def _rms(signal: np.ndarray) -> np.ndarray:
+    """librosa's; but each sample is squared once: a frame is four hops that others share."""
+    whole, rest = np.split(signal, [len(signal) // HOP_LENGTH * HOP_LENGTH])
+    hops = whole.reshape(-1, HOP_LENGTH)
+    energy = np.concatenate([[0, 0], np.einsum("ij,ij->i", hops, hops), [rest @ rest, 0]])
+    return np.sqrt(np.lib.stride_tricks.sliding_window_view(energy, N_FFT // HOP_LENGTH).sum(axis=1) / N_FFT)
 
 
 def mel(signal: np.ndarray, sample_rate: int, *, n_mels: int = 128) -> np.ndarray:
@@ -77,9 +83,10 @@ def mel(signal: np.ndarray, sample_rate: int, *, n_mels: int = 128) -> np.ndarra
 
     centred = np.pad(signal.astype(np.float32, copy=False), N_FFT // 2)
     frames = np.lib.stride_tricks.sliding_window_view(centred, N_FFT)[::HOP_LENGTH]
-    parts = rfft(frames * _window(), axis=1).view(np.float32)  # real, imaginary, real, ...
-    np.square(parts, out=parts)
-    return _filters(sample_rate, n_mels) @ (parts[:, ::2] + parts[:, 1::2]).T
+    spectrum = rfft(frames * _window(), axis=1)
+    power = np.square(spectrum.real)
+    power += np.square(spectrum.imag)
+    return _filters(sample_rate, n_mels) @ power.T
 
 
 @functools.cache
@@ -200,10 +207,12 @@ def extract(
     """
     plan = _planned(rows, {feature: parameters}, sample_rate, augmentation, seed)
     place = plan.places[feature]
+    if (array := assembled.load(place, plan.keys)) is not None:
+        return array
     for attempt in range(3):  # what is damaged in the store is made again, and at last the store itself
         if bad := _fill(plan, n_jobs):
             raise _refusal(bad)
-        array, damaged = store.working(place, lambda there: store.assemble(there, plan.keys))
+        array, damaged = assembled.make(place, plan.keys)
         if not damaged:
             return array
         store.working(place, functools.partial(store.drop, keys=damaged))

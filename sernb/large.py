@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -69,12 +70,25 @@ def zeros(shape: tuple[int, ...], folder: Path) -> np.ndarray:
         return np.zeros(shape, dtype=np.float32)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:
-        # Taken at once: a disk that is full only when a page is written would kill the process.
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
-        elif shutil.disk_usage(folder).free < size:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        take(file, size, folder)
         return np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
+
+
+def take(file: IO[bytes], size: int, folder: Path) -> None:
+    """Take room for a file that is to be mapped: a disk that is full only when a page is written kills the process.
+
+    Args:
+        file: Open for writing.
+        size: In bytes.
+        folder: Where the file lies.
+
+    Raises:
+        OSError: The disk has no room for it.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    elif shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def large(x: np.ndarray) -> bool:

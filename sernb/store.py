@@ -13,13 +13,9 @@ import math
 import os
 import sqlite3
 import zlib
-from collections import Counter
-from collections import deque
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
-from concurrent.futures import Future
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -45,7 +41,7 @@ OUTSIDE = {
     sqlite3.SQLITE_NOLFS,
 }
 FEATURES = "features(key TEXT PRIMARY KEY, frames INTEGER, shape TEXT, crc INTEGER, data BLOB)"
-CHUNK = 64  # arrays
+PAGE = 65536  # bytes: arrays are large, and SQLite moves a page at a time
 TURNS = 64  # how many sets of features may be extracted at a time
 
 
@@ -107,6 +103,7 @@ def _open(path: Path, table: str) -> sqlite3.Connection:
         raise trouble(path, error.strerror) from error
     # Others write for moments only; who waits this long waits for a machine that hangs.
     there = sqlite3.connect(path, timeout=120)
+    there.execute(f"PRAGMA page_size = {PAGE}")
     there.execute(f"CREATE TABLE IF NOT EXISTS {table}")
     return there
 
@@ -161,41 +158,16 @@ def _checksum(key: str, frames: int, shape: str, data: bytes) -> int:
     return zlib.crc32(data, zlib.crc32(f"{key} {frames} {shape}".encode()))
 
 
-def assemble(there: sqlite3.Connection, keys: list[str]) -> tuple[np.ndarray, list[str]]:
-    """The arrays of all keys, pictures padded to the longest clip's frames; and the keys found damaged."""
-    known = _sizes(there, set(keys))
-    if damaged := [key for key in keys if key not in known]:
-        return np.empty(0), damaged
-    frames, shape = max(known[key][0] for key in keys), known[keys[0]][1]
-    out = room((len(keys), *shape[:-1], frames or shape[-1]))
-    chunks = [range(start, min(start + CHUNK, len(keys))) for start in range(0, len(keys), CHUNK)]
-    pending: deque[Future] = deque()
-    with ThreadPoolExecutor() as pool:
-        for chunk in chunks:
-            rows = {i: _row_of(there, keys[i]) for i in chunk}
-            pending.append(pool.submit(_lay, out, keys, rows, frames))
-            if len(pending) > 4:  # what is read and not yet laid is in memory twice
-                damaged += pending.popleft().result()
-        for future in pending:
-            damaged += future.result()
-    return out, damaged
-
-
-def _row_of(there: sqlite3.Connection, key: str) -> tuple | None:
+def get(there: sqlite3.Connection, key: str) -> tuple | None:
+    """The row of a key, as it is; None if there is none."""
     return there.execute("SELECT frames, shape, crc, data FROM features WHERE key = ?", (key,)).fetchone()
 
 
-def _lay(out: np.ndarray, keys: list[str], rows: dict[int, tuple | None], frames: int) -> list[str]:
-    """Put the arrays of some rows into their places; returns the keys of those that are damaged."""
-    damaged = []
-    for i, row in rows.items():
-        if (array := _array(keys[i], row)) is None:
-            damaged.append(keys[i])
-            continue
-        array = array[..., :frames] if frames else array
-        out[i, ..., : array.shape[-1]] = array
-        out[i, ..., array.shape[-1] :] = array[..., -1:]
-    return damaged
+def whole(key: str, row: tuple | None) -> np.ndarray | None:
+    """The array that a row holds, or None if it is not what was stored."""
+    if row is None or not isinstance(row[3], bytes) or _checksum(key, *row[:2], row[3]) != row[2]:
+        return None
+    return np.frombuffer(row[3], "<f4").reshape(json.loads(row[1]))
 
 
 def room(shape: tuple[int, ...]) -> np.ndarray:
@@ -208,23 +180,3 @@ def room(shape: tuple[int, ...]) -> np.ndarray:
         return large.zeros(shape, folder())
     except OSError as error:
         raise trouble(folder(), f"{4 * math.prod(shape) / 1e9:.1f} GB for an array: {error.strerror}") from error
-
-
-def _sizes(there: sqlite3.Connection, keys: set[str]) -> dict[str, tuple[int, list[int]]]:
-    """Frames and shape of the arrays of some keys, without those that contradict themselves or the others."""
-    found = {}
-    for key, frames, text, size in there.execute("SELECT key, frames, shape, length(data) FROM features"):
-        with contextlib.suppress(ValueError, TypeError, LookupError):
-            shape = json.loads(text)
-            whole = min(shape) > 0 and math.prod(shape) * 4 == size
-            if key in keys and whole and 0 <= frames <= shape[-1]:
-                found[key] = frames, shape
-    usual = Counter(tuple(shape[:-1]) for _, shape in found.values()).most_common(1)
-    return {key: sizes for key, sizes in found.items() if tuple(sizes[1][:-1]) == usual[0][0]}
-
-
-def _array(key: str, row: tuple | None) -> np.ndarray | None:
-    """The array that a row holds, or None if it is not what was stored."""
-    if row is None or not isinstance(row[3], bytes) or _checksum(key, *row[:2], row[3]) != row[2]:
-        return None
-    return np.frombuffer(row[3], "<f4").reshape(json.loads(row[1]))

@@ -320,10 +320,10 @@ def test_every_column_of_a_row_is_under_its_checksum(rows):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A real file system of 400 kB."""
+    """A real file system of 1.2 MB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=400k,mode=777", "tmpfs"]
+    options = ["-t", "tmpfs", "-o", "size=1200k,mode=777", "tmpfs"]
     if not hasattr(os, "geteuid") or os.geteuid() or subprocess.run(["mount", *options, folder]).returncode:
         pytest.skip("only root can mount a small file system")
     yield folder
@@ -331,11 +331,11 @@ def small_disk(tmp_path):
 
 
 def test_a_full_disk_is_an_error_with_its_remedy_and_nothing_half_written_is_believed(rows, small_disk, monkeypatch):
-    many = pd.concat([rows.assign(copy=copy) for copy in range(3)], ignore_index=True)
+    many = pd.concat([rows.assign(copy=copy) for copy in range(8)], ignore_index=True)
     expected = features.extract(many, "mel", sample_rate=RATE, n_jobs=1)
     monkeypatch.setenv("SERNB_CACHE", str(small_disk))
     ballast = small_disk / "ballast"
-    ballast.write_bytes(bytes(150_000))
+    ballast.write_bytes(bytes(500_000))
     with pytest.raises(store.StoreError, match="full.*SERNB_CACHE to another folder"):
         features.extract(many, "mel", sample_rate=RATE, n_jobs=1)
     assert not list(small_disk.rglob("*.damaged")), "what is there is not thrown away for it"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import seaborn as sns
+import matplotlib.pyplot as plt
 
 from sernb import charts
 from sernb import claims
+from sernb import plots
 from sernb import results
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ DPI = 180
 
 def picture() -> Figure:
     """The waterfall of the first page."""
-    sns.set_theme(style="whitegrid", font_scale=0.9, rc={"axes.titleweight": "bold"})
+    plt.style.use(plots.HOUSE)
     steps = results.pooled(results.swept(BOOK / "results", "waterfall"), "label")
     claim = claims.claimed("ravdess")["mean test"]
     return charts.waterfall(steps, claim=claim, chance=1 / 8, title="What is left of the paper's 81 %, fault by fault")

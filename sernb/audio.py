@@ -6,6 +6,7 @@ import hashlib
 import io
 import math
 import random
+import threading
 import warnings
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ from sernb.decoding import AudioError
 AUGMENTATIONS = ("noise", "pitch", "speed", "vtlp")
 VOICE = "voice"
 VOICES = (0.8, 1.25)  # how slowly and how fast a clip may be played to be another voice
+_GENERATORS = threading.RLock()  # NumPy's and Python's, which all threads share
 
 
 @contextmanager
@@ -120,15 +122,16 @@ def clip_seed(sha256: str, copy: int, seed: int) -> int:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the global generators that nlpaug draws from, and put them back afterwards."""
-    before = np.random.get_state(), random.getstate()
-    np.random.seed(seed % 2**32)
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        np.random.set_state(before[0])
-        random.setstate(before[1])
+    """Seed the global generators that nlpaug draws from, and put them back afterwards; one thread at a time."""
+    with _GENERATORS:
+        before = np.random.get_state(), random.getstate()
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(before[0])
+            random.setstate(before[1])
 
 
 def augment(signal: np.ndarray, sample_rate: int, kind: str, *, seed: int) -> np.ndarray:

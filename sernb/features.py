@@ -172,7 +172,7 @@ FEATURES: dict[str, Callable[..., np.ndarray]] = {
 }
 NUMBERS = (zcr_rms, fingerprint, functionals.functionals)  # without frames
 # NumPy and SciPy alone, which let other threads run: these are done by threads, where processes take seconds to start.
-LIGHT = ("zcr_rms", "mel", "mfcc")
+LIGHT = ("zcr_rms", "mel", "mfcc", "fingerprint")
 
 
 def extract(
@@ -396,7 +396,8 @@ def _keep(plan: Plan, done: dict[str, list]) -> None:
 
 def _in_parallel(jobs: Sequence[tuple], n_jobs: int) -> Iterator[list[tuple[int, np.ndarray]] | audio.AudioError]:
     light = all(recipe["feature"] in LIGHT for _, recipes, *_ in jobs for recipe in recipes)
-    light &= not any(row.get("copy", 0) for row, *_ in jobs)  # nlpaug draws from generators that all threads share
+    # One thread at a time may augment (see `audio.seeded`); noise is made in a moment, a change of pitch is not.
+    light &= all(augmentation == "noise" or not row.get("copy", 0) for row, _, augmentation, _ in jobs)
     # Starting processes costs seconds: a handful of clips is quicker without.
     if n_jobs == 1 or len(jobs) < 24:
         return _one_by_one(jobs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,15 +31,16 @@ COLOURS = {
 # Blue and orange: told apart by the colour-blind, and by their lines in greyscale.
 TRAIN, VALIDATION, CLAIM = "#1B4F72", "#D35400", "#777777"
 
+HOUSE = Path(__file__).with_name("house.mplstyle")
 CAPTIONED = "sernb_figure"  # the key of an output's metadata that holds a figure's caption
 
 
 def style() -> None:
     """Set the house style once in a notebook: quiet grid, readable type, sharp pictures, tables with whole texts."""
-    import seaborn as sns
+    import matplotlib.pyplot as plt
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-    sns.set_theme(style="whitegrid", font_scale=0.9, rc={"axes.titleweight": "bold", "figure.dpi": 96})
+    plt.style.use(HOUSE)
     set_matplotlib_formats("retina")
     pd.set_option("display.max_colwidth", None)
 

@@ -134,7 +134,7 @@ def test_recordings_have_the_same_features_whatever_the_number_of_workers(tmp_pa
 
 
 def test_the_same_noise_whatever_the_number_of_workers(rows, monkeypatch, tmp_path):
-    many = pd.concat([rows.assign(copy=copy) for copy in range(6)], ignore_index=True)
+    many = pd.concat([rows.assign(copy=copy) for copy in range(24)], ignore_index=True)
     found = []
     for jobs in (1, 2):
         monkeypatch.setenv("SERNB_CACHE", str(tmp_path / f"cache-{jobs}"))

@@ -60,11 +60,10 @@ def mel() -> Figure:
 def draw(figure: Callable[[], Figure], to: Path) -> Path:
     """A figure in the house style as a small picture, at any place of a run of tests."""
     import matplotlib.pyplot as plt
-    import seaborn as sns
 
     with plt.rc_context():
         plt.rcdefaults()
-        sns.set_theme(style="whitegrid", font_scale=0.9, rc={"axes.titleweight": "bold"})
+        plt.style.use(plots.HOUSE)
         drawn = figure()
         drawn.savefig(to, dpi=50, metadata={"Software": None})
         plt.close(drawn)

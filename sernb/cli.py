@@ -121,12 +121,14 @@ def check(
     """Open every clip of a corpus: an audit table; exit status 1 if any clip is unusable."""
     from sernb import corpora
     from sernb import fetch
+    from sernb.decoding import printable
 
     with _refusals():
         table = corpora.load(corpus, data_dir)
         table["sha256"] = corpora.digests(table["path"], again=True)
         found = corpora.check(table)
         fingerprint = corpora.fingerprint(table)
+        others = corpora.passed_over(corpus, data_dir)
     _print(_audit(found))
     unusable, odd = found[found["problem"] != ""], found[found["odd"] != ""]
     typer.echo(f"\n{len(found)} clips, {len(unusable)} unusable; fingerprint {fingerprint}")
@@ -134,6 +136,14 @@ def check(
     if len(odd):
         typer.echo(f"{len(odd)} odd, but usable")
         _reasons(odd, "odd")
+    if others:
+        pattern = corpora.known(corpus).pattern
+        named = f"are not like {pattern}" if pattern != corpora.MANIFEST_PATTERN else "are not in manifest.csv"
+        typer.echo(f"{len(others)} more audio files passed over, whose names {named}")
+        for name in others[:5]:
+            typer.echo(f"  {printable(name)}")
+        if len(others) > 5:
+            typer.echo(f"  ... and {len(others) - 5} more")
     if corpus == fetch.CREMA:
         typer.echo(fetch.official(table))
     raise typer.Exit(1 if len(unusable) else 0)

@@ -516,6 +516,17 @@ def fingerprint(table: pd.DataFrame) -> str:
     return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()[:16]
 
 
+def passed_over(corpus: str, data_dir: str | Path = "") -> list[str]:
+    """Audio files in a corpus's folder that are none of its clips, by their names or by its manifest; sorted.
+
+    Raises:
+        CorpusError: As of `load`.
+    """
+    root = locate(corpus, data_dir)
+    clips = {row["path"] for row in known(corpus).read(root)}
+    return sorted(path.relative_to(root).as_posix() for path in walk(root) if path not in clips)
+
+
 def check(table: pd.DataFrame) -> pd.DataFrame:
     """Open every clip and say what is wrong with it.
 

@@ -295,17 +295,16 @@ def folds(corpus: str, speakers: Iterable[str] = ()) -> dict[int, dict[str, list
         >>> folds("ravdess")[1]["test"]
         ['01', '11', '20', '21']
     """
-    known = json.loads(files("sernb").joinpath("data/folds.json").read_text())
-    name = corpus.removeprefix("demo-")
-    if name == "crema":
-        split = known["crema"]
-        return {1: {"train": split["train"], "val": split["dev"], "test": split["test"]}}
-    if name != "ravdess":
+    known = json.loads(files("sernb").joinpath("data/folds.json").read_text())["corpora"]
+    published = known.get(corpus.removeprefix("demo-"))
+    if published is None:
         raise SplitError(
-            f"no folds were published for {corpus!r}, only for ravdess and crema; use PROTOCOL 'speaker' or 'loso'."
+            f"no folds were published for {corpus!r}, only for {' and '.join(known)}; use PROTOCOL 'speaker' or 'loso'."
         )
+    if isinstance(published, dict):  # one split, with all its sides
+        return {1: published}
     present = set(speakers)
-    groups = {i: g for i, g in enumerate(known["ravdess"], start=1) if not present or present & set(g)}
+    groups = {i: g for i, g in enumerate(published, start=1) if not present or present & set(g)}
     return {i: _fold(groups, i) for i in groups}
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import small_notebooks
+from conftest import tone
+from conftest import write
 from typer.testing import CliRunner
 
 from sernb import corpora
@@ -36,6 +38,18 @@ def test_check_fails_a_corpus_with_an_unusable_clip(tmp_path: Path):
     said = sernb("check", "local", "--data-dir", tmp_path)
     assert said.exit_code == 1
     assert "1 unusable" in said.stdout and "a.wav: cannot be decoded" in said.stdout
+    assert "passed over" not in said.stdout
+
+
+def test_check_names_the_files_that_are_none_of_the_corpuss(tmp_path: Path):
+    write(tmp_path / "1001_IEO_ANG_HI.wav", tone(0.3, 16000), 16000)
+    for name in ("1001_IEO_ANG_HI (1).wav", "deep/song\x1b.ogg", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    said = sernb("check", "crema", "--data-dir", tmp_path).stdout
+    assert "1 clips, 0 unusable" in said
+    assert "2 more audio files passed over, whose names are not like 1001_IEO_ANG_HI.wav" in said
+    assert "\n  1001_IEO_ANG_HI (1).wav\n  deep/song\\x1b.ogg\n" in said
 
 
 @pytest.mark.notebook

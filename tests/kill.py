@@ -41,8 +41,11 @@ from pathlib import Path
 
 import numpy as np
 
+from sernb import assembled
 from sernb import corpora
 from sernb import features
+
+assembled.MANY = 1  # a set is kept however small it is
 
 if __name__ == "__main__":
     table = corpora.load("demo-ravdess", max_clips=120)

@@ -12,6 +12,7 @@ import pandas as pd
 from sernb.plots import CLAIM
 from sernb.plots import TRAIN
 from sernb.plots import VALIDATION
+from sernb.plots import WIDTH
 from sernb.plots import axes_or_new
 
 if TYPE_CHECKING:
@@ -27,21 +28,25 @@ def curves(history: pd.DataFrame, *, title: str = "") -> Figure:
     """Accuracy and loss against epoch, train and validation, for one model's rows of `history.csv`."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(9.5, 2.8), layout="constrained")
+    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 4.2), sharex=True, layout="constrained")
     for ax, what in zip(axes, ("accuracy", "loss"), strict=True):
         for side, name, colour, line in (("train", "train", TRAIN, "-"), ("val", "validation", VALIDATION, "--")):
             ax.plot(history["epoch"], history[f"{side}_{what}"], line, color=colour, label=name)
-        ax.set(title=f"{title} {what}".strip(), xlabel="epoch", ylabel=what)
+        ax.set(ylabel=what)
         ax.xaxis.get_major_locator().set_params(integer=True)
-    axes[0].set_ylim(0, 1)
-    axes[0].legend(frameon=False)
+    axes[0].set(title=title, ylim=(-0.03, 1.03))
+    axes[0].legend(loc="best", framealpha=0.9)
+    axes[1].set_xlabel("epoch")
     return figure
 
 
-def confusion(matrix: np.ndarray, labels: Sequence[str], *, title: str = "", ax: Axes | None = None) -> Axes:
+def confusion(
+    matrix: np.ndarray, labels: Sequence[str], *, title: str = "", size: float = 9, ax: Axes | None = None
+) -> Axes:
     """Annotated confusion heat map: rows the truth, columns the prediction, both in the order of `labels`.
 
-    The number is the clips, the shade the share of the row, so that rare emotions can be read too.
+    The number is the clips, in a type of `size` points, the shade the share of the row, so that rare emotions can be
+    read too.
     """
     ax = axes_or_new(ax, 4.6, 4.4)
     matrix = np.asarray(matrix)
@@ -50,7 +55,7 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], *, title: str = "", ax:
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), number in np.ndenumerate(matrix):
         colour = "white" if share[row, column] > 0.5 else "black"
-        ax.text(column, row, f"{number:d}", ha="center", va="center", color=colour, fontsize=9)
+        ax.text(column, row, f"{number:d}", ha="center", va="center", color=colour, fontsize=size)
     ax.set_xticks(range(len(labels)), labels, rotation=90)
     ax.set_yticks(range(len(labels)), labels)
     ax.set(title=title, xlabel="predicted", ylabel="true")
@@ -60,16 +65,16 @@ def confusion(matrix: np.ndarray, labels: Sequence[str], *, title: str = "", ax:
 
 
 def confusions(matrices: Mapping[str, np.ndarray], labels: Sequence[str]) -> Figure:
-    """A confusion heat map for each model, titled with its name, three in a row."""
+    """A confusion heat map for each model, titled with its name, two in a row."""
     import matplotlib.pyplot as plt
 
-    columns = min(3, len(matrices))
+    columns = min(2, len(matrices))
     lines = -(-len(matrices) // columns)
-    size = (3.4 * columns, 3.5 * lines)
+    size = (WIDTH * columns / 2, 3.0 * lines)
     figure, axes = plt.subplots(lines, columns, figsize=size, layout="constrained", squeeze=False)
     figure.get_layout_engine().set(h_pad=0.1)  # or a title touches the label above it
     for ax, (name, matrix) in zip(axes.flat, matrices.items(), strict=False):
-        confusion(matrix, labels, title=name, ax=ax)
+        confusion(matrix, labels, title=name, size=6.5 if np.max(matrix) > 99 and len(labels) > 6 else 8, ax=ax)
     for ax in axes.flat[len(matrices) :]:
         ax.set_axis_off()
     return figure
@@ -155,7 +160,7 @@ def learning(histories: Mapping[str, pd.DataFrame], *, claim: float = 0.0, ax: A
         claim: Drawn as a dashed line if above 0.
         ax: Where to draw.
     """
-    ax = axes_or_new(ax, 8.6, 3.4)
+    ax = axes_or_new(ax, height=3.6)
     styles = zip((VALIDATION, TRAIN, CLAIM, "black"), ("-", "--", ":", "-."), strict=True)
     for (name, history), (colour, line) in zip(histories.items(), styles, strict=False):
         for i, (_, run) in enumerate(history.groupby((history["epoch"] == 1).cumsum())):
@@ -265,20 +270,21 @@ def robustness(curves: pd.DataFrame, *, score: str = "uar") -> Figure:
     panels = list(levelled.groupby("distortion", sort=False))
     if (single["distortion"] != "none").any() or not panels:
         panels.append(("without a level", single))
-    lines = -(-len(panels) // 3)
-    size = (9.5, 0.5 + 2.5 * lines)
-    figure, axes = plt.subplots(lines, min(3, len(panels)), figsize=size, sharey=True, layout="constrained")
+    columns = min(2, len(panels))
+    lines = -(-len(panels) // columns)
+    size = (WIDTH, 0.7 + 2.3 * lines)
+    figure, axes = plt.subplots(lines, columns, figsize=size, sharey=True, layout="constrained")
     axes = np.atleast_1d(axes).ravel()
     for ax, (name, part) in zip(axes, panels, strict=False):
         _robustness_panel(part, curves, score, ax)
         ax.set_title(name[0].upper() + name[1:])
     for ax in axes[len(panels) :]:
         ax.set_axis_off()
-    for ax in axes[:: min(3, len(panels))]:
+    for ax in axes[::columns]:
         ax.set_ylabel({"uar": "UAR"}.get(score, score))
     axes[0].set_ylim(0, min(1, 1.08 * curves[[score, f"{score}_high"]].max(axis=None)))
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
@@ -311,7 +317,7 @@ def _robustness_panel(part: pd.DataFrame, curves: pd.DataFrame, score: str, ax: 
 
 
 def heard(told: Attribution, *, title: str = "") -> Figure:
-    """What a network was given of a clip, and beside it which parts of that its answer hangs on.
+    """What a network was given of a clip, and below it which parts of that its answer hangs on.
 
     Orange with solid lines speaks for the answer, purple with dashed ones against it; the lines are at half of the
     strongest effect. A clip that was padded ends at the upright line. A map of points is drawn blurred.
@@ -323,26 +329,28 @@ def heard(told: Attribution, *, title: str = "") -> Figure:
     import matplotlib.pyplot as plt
     from scipy.ndimage import gaussian_filter
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 2.9), sharex=True, sharey=True, layout="constrained")
+    size = (WIDTH, 4.9)
+    figure, (above, below) = plt.subplots(2, 1, figsize=size, sharex=True, sharey=True, layout="constrained")
     seconds, effect = told.effect.columns.to_numpy(), told.effect.to_numpy()
     effect = effect if told.method == "occlusion" else gaussian_filter(effect, 2)
     span = (0, seconds[-1] + seconds[1], -0.5, len(effect) - 0.5)
     how = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "extent": span}
     strongest = np.abs(effect).max() or 1
     low, high = np.percentile(told.picture, (1, 99))  # the first coefficient, the level, would drown the others
-    given = left.imshow(told.picture, cmap="magma", vmin=low, vmax=high, **how)
-    lost = right.imshow(effect, cmap="PuOr_r", vmin=-strongest, vmax=strongest, **how)
-    _half_lines(effect, strongest, span, (left, right))
-    figure.colorbar(given, ax=left)
-    figure.colorbar(lost, ax=right, label="probability lost without it")
-    left.set_title("As the network is given it", fontsize=10)
-    right.set_title(f"What the answer hangs on: {told.method}", fontsize=10)
-    for ax in (left, right):
+    given = above.imshow(told.picture, cmap="magma", vmin=low, vmax=high, **how)
+    lost = below.imshow(effect, cmap="PuOr_r", vmin=-strongest, vmax=strongest, **how)
+    _half_lines(effect, strongest, span, (above, below))
+    figure.colorbar(given, ax=above)
+    figure.colorbar(lost, ax=below, label="probability lost without it")
+    above.set_title("As the network is given it", fontsize=10)
+    below.set_title(f"What the answer hangs on: {told.method}", fontsize=10)
+    for ax in (above, below):
         ax.grid(visible=False)
-        ax.set(xlabel="time (s)")
         if told.seconds < span[1]:
-            ax.axvline(told.seconds, color="white" if ax is left else "black", linewidth=1)
-    _name_bands(told.effect.index, left)
+            ax.axvline(told.seconds, color="white" if ax is above else "black", linewidth=1)
+    below.set_xlabel("time (s)")
+    for ax in (above, below):
+        _name_bands(told.effect.index, ax)
     said = f"answer {told.label} ({told.probability:.2f})"
     figure.suptitle(f"{title}: {said}" if title else said, weight="bold", fontsize=10)
     return figure
@@ -357,10 +365,10 @@ def mean_map(cells: pd.DataFrame) -> Figure:
     import matplotlib.pyplot as plt
 
     groups = {answer: part for answer, part in cells.groupby("answer", sort=False)}
-    size = (1.4 + 4.1 * len(groups), 2.9)
-    figure, axes = plt.subplots(1, len(groups), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    size = (WIDTH, 0.7 + 2.1 * len(groups))
+    figure, axes = plt.subplots(len(groups), 1, figsize=size, sharex=True, squeeze=False, layout="constrained")
     strongest = cells["effect"].abs().max() or 1
-    for ax, (answer, part) in zip(axes[0], groups.items(), strict=True):
+    for ax, (answer, part) in zip(axes[:, 0], groups.items(), strict=True):
         effect = part.pivot(index="band", columns="part", values="effect")
         effect = effect.reindex(index=part["band"].unique(), columns=cells["part"].unique())
         how = {"cmap": "PuOr_r", "vmin": -strongest, "vmax": strongest, "origin": "lower", "aspect": "auto"}
@@ -368,13 +376,13 @@ def mean_map(cells: pd.DataFrame) -> Figure:
         for edge in (0.5, effect.shape[1] - 1.5):
             ax.axvline(edge, color="black", linewidth=1)
         ax.set_xticks(range(effect.shape[1]), effect.columns)
-        ax.set(xlabel="equal parts of the speech, before and after it")
+        ax.set_yticks(range(len(effect)), effect.index)
+        ax.set_ylabel(cells["axis"].iloc[0])
         clips = part["clips"].max()
         ax.set_title(f"{answer} answers ({clips} clip{'s' * bool(clips != 1)})", fontsize=10)
         ax.grid(visible=False)
-    axes[0][0].set_yticks(range(len(effect)), effect.index)
-    axes[0][0].set_ylabel(cells["axis"].iloc[0])
-    figure.colorbar(image, ax=axes[0], label="probability lost without it")
+    axes[-1, 0].set_xlabel("equal parts of the speech, before and after it")
+    figure.colorbar(image, ax=list(axes.flat), label="probability lost without it")
     return figure
 
 
@@ -402,8 +410,9 @@ def shares(evidence: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """What speaks for each answer: a row an emotion, a column a group of numbers, in nats (`discriminant.evidence`)."""
     import seaborn as sns
 
-    ax = axes_or_new(ax, 5.8, 0.5 + 0.34 * len(evidence))
+    ax = axes_or_new(ax, height=0.5 + 0.34 * len(evidence))
     most = float(np.abs(evidence.to_numpy()).max()) or 1.0
+    evidence = evidence.round(1) + 0.0  # no "-0.0"
     sns.heatmap(evidence, annot=True, fmt=".1f", cmap="PuOr_r", vmin=-most, vmax=most, cbar=False, ax=ax)
     ax.set(xlabel="", ylabel="answer")
     ax.tick_params(axis="x", rotation=40)

@@ -32,6 +32,7 @@ COLOURS = {
 TRAIN, VALIDATION, CLAIM = "#1B4F72", "#D35400", "#777777"
 
 HOUSE = Path(__file__).with_name("house.mplstyle")
+WIDTH = 5.4  # inches of a figure: shrunk to a phone's width its type can still be read
 CAPTIONED = "sernb_figure"  # the key of an output's metadata that holds a figure's caption
 
 
@@ -66,7 +67,7 @@ def caption(text: str, *, alt: str = "", figure: Figure | None = None) -> None:
     plt.close(shown)
 
 
-def axes_or_new(ax: Axes | None, width: float = 5.8, height: float = 3.2) -> Axes:
+def axes_or_new(ax: Axes | None, width: float = WIDTH, height: float = 3.2) -> Axes:
     """What was given, or the axes of a new figure of that size in inches."""
     import matplotlib.pyplot as plt
 
@@ -96,7 +97,7 @@ def mel(signal: np.ndarray, sample_rate: int, title: str, *, ax: Axes | None = N
     db = librosa.power_to_db(features.mel(signal, sample_rate), ref=np.max)
     hertz = librosa.mel_frequencies(n_mels=db.shape[0] + 1, fmax=sample_rate / 2)
     seconds = np.arange(db.shape[1] + 1) * features.HOP_LENGTH / sample_rate
-    picture = ax.pcolormesh(seconds, hertz, db, cmap="magma", shading="flat", rasterized=True)
+    picture = ax.pcolormesh(seconds, hertz, db, cmap="magma", vmin=-80, vmax=0, shading="flat", rasterized=True)
     ax.set(title=title, xlabel="time (s)", ylabel="frequency (Hz)", yscale="log", ylim=(64, sample_rate / 2))
     ax.set_yticks([125, 250, 500, 1000, 2000, 4000], ["125", "250", "500", "1k", "2k", "4k"])
     ax.minorticks_off()
@@ -117,17 +118,26 @@ def heat(picture: np.ndarray, *, title: str, ylabel: str, ax: Axes | None = None
 
 
 def clips(signals: Mapping[str, np.ndarray], sample_rate: int) -> Figure:
-    """Waveform and mel spectrogram of one clip of each emotion side by side, an emotion a row."""
+    """Waveform and mel spectrogram of one clip of each emotion side by side, an emotion a row, all on the same axes."""
     import matplotlib.pyplot as plt
 
-    size = (7.2, 1.8 * len(signals))
-    figure, axes = plt.subplots(len(signals), 2, figsize=size, layout="constrained", squeeze=False)
+    size = (WIDTH, 0.3 + 1.55 * len(signals))
+    how = {"sharex": True, "sharey": "col", "squeeze": False, "layout": "constrained"}
+    figure, axes = plt.subplots(len(signals), 2, figsize=size, **how)
     for row, (emotion, signal) in zip(axes, signals.items(), strict=True):
         waveform(signal, sample_rate, emotion, ax=row[0])
-        mel(signal, sample_rate, emotion, ax=row[1])
+        mel(signal, sample_rate, emotion, ax=row[1], bar=False)
     for ax in axes[:-1].flat:
         ax.set_xlabel("")
+    axes[0, 0].set_xlim(0, max(map(len, signals.values())) / sample_rate)
+    _one_bar(axes[:, 1])
     return figure
+
+
+def _one_bar(axes: np.ndarray) -> None:
+    """The colour bar of several spectrograms, which all have the same colours."""
+    first = axes.flat[0]
+    first.figure.colorbar(first.collections[0], ax=list(axes.flat), format="%+.0f dB", aspect=30)
 
 
 VOICE_SPAN = (0.11, 0.985)  # where a picture's time axis begins and ends, as shares of its width
@@ -260,15 +270,20 @@ def png(figure: Figure, *, dpi: int = 110) -> bytes:
 
 
 def side_by_side(signals: Mapping[str, np.ndarray], sample_rate: int) -> Figure:
-    """Mel spectrograms of several versions of a clip, titled with their names, three in a row."""
+    """Mel spectrograms of several versions of a clip, titled with their names, two in a row."""
     import matplotlib.pyplot as plt
 
-    lines = -(-len(signals) // 3)
-    figure, axes = plt.subplots(lines, 3, figsize=(9.5, 2.4 * lines), layout="constrained", squeeze=False)
+    lines = -(-len(signals) // 2)
+    size = (WIDTH, 0.3 + 1.75 * lines)
+    how = {"sharex": True, "sharey": True, "squeeze": False, "layout": "constrained"}
+    figure, axes = plt.subplots(lines, 2, figsize=size, **how)
     for ax, (name, signal) in zip(axes.flat, signals.items(), strict=False):
-        mel(signal, sample_rate, name, ax=ax)
+        mel(signal, sample_rate, name, ax=ax, bar=False)
     for ax in axes.flat[len(signals) :]:
         ax.set_axis_off()
+    for ax in axes.flat:
+        ax.label_outer()
+    _one_bar(axes)
     return figure
 
 
@@ -283,7 +298,8 @@ def counts(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax.bar_label(bars, padding=2)
     ax.margins(y=0.12)
     ax.set(title="Clips by emotion", ylabel="clips")
-    ax.grid(visible=False, axis="x")
+    ax.tick_params(axis="x", rotation=30)
+    ax.grid(visible=False)
     return ax
 
 

@@ -17,6 +17,8 @@ NO_PROSE = re.compile(
 HEADING = re.compile(r"^# .*$", flags=re.MULTILINE)
 WIDE = {"wide": 720, "middling": 530}  # pixels of the page
 WORDS = re.compile(r"<td>([^<\xa0]{29,})</td>")  # of a table, against numbers and unbroken intervals
+# pandas names the columns in one row and the index in another.
+HEADS = re.compile(r"(<thead>\s*<tr[^>]*>)((?:(?!</tr>).)*)</tr>\s*<tr>((?:(?!</tr>).)*)(</tr>\s*</thead>)", re.DOTALL)
 
 
 def make(notebook: Any, *, title: str = "", terms: Sequence[str] = ()) -> None:
@@ -34,7 +36,7 @@ def make(notebook: Any, *, title: str = "", terms: Sequence[str] = ()) -> None:
     _strip_papermill(notebook)
     notebook.cells = [part for cell in notebook.cells for part in figures_apart(cell)]
     _mark_wide(notebook)
-    _mark_words(notebook)
+    _tidy_tables(notebook)
     link_terms(notebook, terms)
     if title:
         _set_title(notebook, title)
@@ -124,11 +126,22 @@ def _mark_wide(notebook: Any) -> None:
             cell.metadata.setdefault("mystnb", {}).setdefault("image", {})["classes"] = kind
 
 
-def _mark_words(notebook: Any) -> None:
-    """Tell the style sheet which cells of a table hold words: beside columns of numbers they would be squeezed."""
+def _tidy_tables(notebook: Any) -> None:
+    """Give tables one row of names, and tell the style sheet which cells hold words: beside numbers they need room."""
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
         if "text/html" in output.get("data", {}):
-            output.data["text/html"] = WORDS.sub(r'<td class="words">\1</td>', output.data["text/html"])
+            one_head = HEADS.sub(_one_head, output.data["text/html"])
+            output.data["text/html"] = WORDS.sub(r'<td class="words">\1</td>', one_head)
+
+
+def _one_head(rows: re.Match[str]) -> str:
+    """The two rows as one, unless a column has a name in both."""
+    above, below = (re.findall(r"<th[^>]*>.*?</th>", row, re.DOTALL) for row in (rows[2], rows[3]))
+    empty = "<th></th>"
+    if len(above) != len(below) or any(empty not in pair for pair in zip(above, below, strict=True)):
+        return rows[0]
+    merged = [one if one != empty else other for one, other in zip(above, below, strict=True)]
+    return "\n      ".join([rows[1], *merged]) + f"\n    {rows[4]}"
 
 
 # prose

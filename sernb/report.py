@@ -307,7 +307,7 @@ def _command(chapter: Chapter, root: Path) -> str:
         # Where a corpus lies is a machine's affair, and may say whose it is.
         value = "FOLDER" if runs.is_folder(name) else value
         words += ["-p", name, value if isinstance(value, str) else json.dumps(value)]
-    return f":::{{admonition}} This page as a command\n:class: note\n```\n{shlex.join(words)}\n```\n:::"
+    return f":::{{admonition}} This page as a command\n:class: note\n```text\n{shlex.join(words)}\n```\n:::"
 
 
 def _imported(notebook: Path) -> list[str]:

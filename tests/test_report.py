@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 import small_notebooks
 import soundfile
@@ -135,14 +136,29 @@ def test_figures_have_numbers_captions_and_alt_texts(built: Path):
 
 
 def test_words_in_a_table_are_told_from_numbers():
-    import pandas as pd
-
     table = pd.DataFrame({"score": [0.123], "note": ["too little to go by: 2 speakers"]})
     output = nbformat.v4.new_output("execute_result", {"text/html": table.to_html()})
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("table", outputs=[output])])
     pages.make(notebook)
     cells = BeautifulSoup(notebook.cells[0].outputs[0].data["text/html"], "html.parser").select("td")
     assert [cell.get("class") for cell in cells] == [None, ["words"]]
+
+
+def heads(table: pd.DataFrame) -> list[list[str]]:
+    output = nbformat.v4.new_output("display_data", {"text/html": table._repr_html_()})
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("table", outputs=[output])])
+    pages.make(notebook)
+    rows = BeautifulSoup(notebook.cells[0].outputs[0].data["text/html"], "html.parser").select("thead tr")
+    return [[cell.text for cell in row.select("th")] for row in rows]
+
+
+def test_a_table_has_one_row_of_names_unless_a_column_has_two():
+    both = pd.MultiIndex.from_tuples([("ravdess", "sad")], names=["corpus", "emotion"])
+    assert heads(pd.DataFrame({"uar": [0.5], "": [1]}, both)) == [["corpus", "emotion", "uar", ""]]
+    assert heads(pd.DataFrame({"uar": [0.5]})) == [["", "uar"]]
+    twice = pd.DataFrame({"uar": [0.5]}, pd.Index([1], name="fold")).rename_axis("score", axis=1)
+    assert heads(twice) == [["score", "uar"], ["fold", ""]]
+    assert len(heads(pd.DataFrame({("a", "uar"): [0.5]}, pd.Index([1], name="fold")))) == 3
 
 
 def test_the_first_use_of_a_term_leads_to_the_glossary():

@@ -81,7 +81,7 @@ def load(path: str | Path | IO[bytes], sample_rate: int, *, training: bool = Fal
     recording = decoding.read(path, longest=decoding.LONGEST if training else math.inf)
     if reason := recording.broken or (recording.unfit if training else ""):
         raise AudioError(path, reason)
-    signal = librosa.to_mono(recording.signal.T)
+    signal = recording.signal[:, 0] if recording.channels == 1 else librosa.to_mono(recording.signal.T)
     return signal if recording.sample_rate == sample_rate else resample(signal, recording.sample_rate, sample_rate)
 
 

@@ -218,9 +218,9 @@ def mean_map(
         data_dir: Where the corpus lies; empty to look it up.
 
     Returns:
-        One row for each `answer` (right, wrong), `band` and `part` (before, 1, 2, ..., after): `effect`, by how much
-        the probability of the answer falls, the mean over clips; `error`, its standard error over speakers; how many
-        `clips` and `speakers` these are; and `axis`, what the bands are.
+        One row for each `answer` (right, wrong), `band` and `part` (before, 1, 2, ..., after), with `effect`, by how
+        much the probability of the answer falls, the mean over clips; `error`, its standard error over speakers; how
+        many `clips` and `speakers` these are; and `axis`, what the bands are.
 
     Raises:
         AttributionError: As `occlusion`.

@@ -37,7 +37,7 @@ COLUMNS = (
 HAVE = {
     "speaker": "have their **speaker**",
     "twin": "have an augmented **twin**",
-    "content": "have their **very audio**",
+    "content": "have the **same recording**",
     "statement": "have their statement",
 }
 REMEDIES = {
@@ -162,7 +162,7 @@ def counts(
 ) -> dict[str, int]:
     """How many held-out rows have their `speaker`, a `twin`, their `content` or `statement` among those fitted on.
 
-    A row that has its very audio there is not counted as a twin too. Arguments as of `pairs`.
+    A row whose very recording is there is not counted as a twin too. Arguments as of `pairs`.
     """
     found = pairs(rows, fitted, held_out)
     of = dict(list(found.groupby("kind")))
@@ -220,7 +220,7 @@ def _refusal(leaks: dict[str, int], number: int) -> str:
     told = ", ".join(f"{leaks[kind]} {HAVE[kind].replace('*', '')}" for kind in faults)
     mend = "; ".join(f"{kind}: {REMEDIES[kind]}" for kind in faults)
     return (
-        f"STRICT is set, and this split leaks: of {number} held-out rows {told} among the rows that are fitted on. "
+        f"STRICT is set, and this split leaks: of {number} held-out rows {told} also in the training data. "
         f"What mends it: {mend}. Or set STRICT to False."
     )
 
@@ -234,7 +234,7 @@ def _html(leaks: dict[str, int], number: int, where: str) -> str:
     return (
         f'<div role="note" class="audit" style="border:2px solid {dark};border-left-width:12px;background:{light};'
         f'color:#1a1a1a;padding:.6em .9em;margin:.5em 0"><b style="color:{dark}">{word}</b> &ensp; Of {number} '
-        f"held-out rows{where} (validation and test) {told} among the rows that are fitted on. "
+        f"held-out rows{where} (validation and test) {told} also in the training data. "
         f"<small>For information: {leaks['statement']} {HAVE['statement']} there too.</small></div>"
     )
 

@@ -47,7 +47,8 @@ def table(tries: pd.DataFrame, published: pd.DataFrame, unseen: pd.DataFrame) ->
 
     A claimed best is held against the best of all `tries`, a claimed mean against the seeds of the best setting. The
     paper's mean is over its settings, but a mean in which an output activation that never learnt weighs as much as the
-    others would judge the activation and not the recipe.
+    others would judge the activation and not the recipe. Nobody can check the claims about the local corpus, which was
+    never published.
 
     Args:
         tries: Every run in the paper's way (split by clip, copies before the split), as rows of `results.swept`.
@@ -62,7 +63,7 @@ def table(tries: pd.DataFrame, published: pd.DataFrame, unseen: pd.DataFrame) ->
         {"corpus": "RAVDESS", "claim": quantity, "claimed": value, **_judged(quantity, value, tries, published, unseen)}
         for quantity, value in claimed("ravdess").items()
     ]
-    lost = {"measured": np.nan, "unseen": np.nan, "verdict": "not reproducible"}
+    lost = {"measured": np.nan, "unseen": np.nan, "verdict": "cannot be checked"}
     why = "never published"
     rows += [
         {"corpus": "local", "claim": quantity, "claimed": value, **lost, "why": why}
@@ -111,9 +112,9 @@ def shown(verdicts: pd.DataFrame) -> pd.DataFrame:
 def judge(
     value: float, measured: float, honest: float, *, most: float = np.nan, of_training: bool = False
 ) -> tuple[str, str]:
-    """`holds`, `holds only with the leak` or `not reproducible`, and what else to know of it.
+    """`holds`, `holds only with the leak` or `not reached`, and what else to know of it.
 
-    Where a measurement is missing, the verdict is empty.
+    Where a measurement is missing, the verdict is empty; of what nobody can measure, `table` says `cannot be checked`.
 
     Args:
         value: The claimed accuracy.
@@ -126,7 +127,7 @@ def judge(
         return "", "not measured yet"
     measured, most = round(measured, 3), round(most, 3)  # the claims have three digits
     if not (measured >= round(value - TOLERANCE, 3) or most >= value):
-        return "not reproducible", ""
+        return "not reached", ""
     if of_training:
         return "holds", ", known clips"
     if honest < value - TOLERANCE:
@@ -144,8 +145,9 @@ def story(steps: pd.DataFrame) -> str:
         return "The waterfall has not been measured yet."
     words = [f"**{steps.index[0][0].upper()}{steps.index[0][1:]}**: {_score(steps.iloc[0])}."]
     for i in range(1, len(steps)):
-        lost = 100 * (steps["accuracy"].iloc[i] - steps["accuracy"].iloc[i - 1])
-        words.append(f"**Then {steps.index[i]}**: {_score(steps.iloc[i])}, {lost:+.1f} points.")
+        change = f"{100 * (steps['accuracy'].iloc[i] - steps['accuracy'].iloc[i - 1]):+.1f}"
+        change = change.replace("-", "\N{MINUS SIGN}")
+        words.append(f"**Then {steps.index[i]}**: {_score(steps.iloc[i])}, {change} points.")
     return "\n".join(f"- {line}" for line in words)
 
 
@@ -164,4 +166,4 @@ def _origin(runs: pd.DataFrame) -> str:
     minutes = f"{finished['seconds'].min() / 60:.0f} to {finished['seconds'].max() / 60:.0f} minutes of training each"
     failed = f", {len(runs) - len(finished)} of them failed" if len(runs) > len(finished) else ""
     prints, revisions = (", ".join(sorted(set(finished[what].astype(str)))) for what in ("fingerprint", "revision"))
-    return f"{len(runs)} runs{failed}, {minutes}; clips {prints}, revision {revisions}"
+    return f"{len(runs)} runs{failed}, {minutes}; fingerprint of the clips {prints}, revision {revisions}"

@@ -238,7 +238,8 @@ def read_csv(file: Path) -> pd.DataFrame:
                 index_col=False, skip_blank_lines=False,
             )  # fmt: skip
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{file} cannot be read: {error}. Save it as comma-separated text in UTF-8.") from error
+        said = str(error).removeprefix("Error tokenizing data. C error: ").strip()
+        raise CorpusError(f"{file} cannot be read: {said}. Save it as comma-separated text in UTF-8.") from error
     return rows[(rows != "").any(axis=1)]
 
 
@@ -531,8 +532,8 @@ def check(table: pd.DataFrame) -> pd.DataFrame:
     """Open every clip and say what is wrong with it.
 
     Returns:
-        One row a clip: `clip`, `emotion`, `seconds`, `sample_rate` (Hz), `channels`, `problem`, which is empty for a
-        clip that can be trained on, and `odd`: what is unusual about it and harmless.
+        One row a clip, with `clip`, `emotion`, `seconds`, `sample_rate` (Hz), `channels`, `problem`, which is empty for
+        a clip that can be trained on, and `odd`: what is unusual about it and harmless.
     """
     found = pd.DataFrame(files.each(_look, table["path"]))
     return pd.concat([table[["clip", "emotion"]].reset_index(drop=True), found], axis=1)

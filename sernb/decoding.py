@@ -161,5 +161,5 @@ def _odd(signal: np.ndarray, file: soundfile.SoundFile, peak: float) -> str:
 
 
 def printable(text: str) -> str:
-    r"""A name in one line that a terminal shows as it is: control characters and the like as `\n`, `\x1b`, `\u202e`."""
+    r"""A name in one line that a terminal shows as it is: control characters as ``\n``, ``\x1b`` or ``\u202e``."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -215,8 +215,8 @@ def ablation(parts: Sequence[Part], labels: Sequence[str], *, shrinkage: int = S
         shrinkage: Of `solve`.
 
     Returns:
-        One row a setting, `all of it` first: `numbers`, and the columns of `metrics.by`. A speaker who is validation
-        in two splits counts in both.
+        One row a setting, `all of it` first, with `numbers` and the columns of `metrics.by`. A speaker who is
+        validation in two splits counts in both.
     """
     group = functionals.groups()
     without = {name: group != name for name in dict.fromkeys(group)}

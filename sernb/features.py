@@ -48,7 +48,7 @@ def zcr_rms(signal: np.ndarray, sample_rate: int, *, length: int = 0) -> np.ndar
             clip is. 0 leaves the clip as it is.
 
     Returns:
-        Crossings per sample and RMS amplitude, shape (2,).
+        Crossings per sample and RMS energy, shape (2,).
     """
     frames = 1 + max(len(signal), length) // HOP_LENGTH
     # Frames that hear the padding alone are zero in both, and need only be counted.
@@ -198,7 +198,7 @@ def extract(
         **parameters: Of the feature.
 
     Returns:
-        float32, row by row: shape (n, 2) for `zcr_rms`, (n, 288) for `fingerprint`, (n, 824) for `functionals`,
+        float32, row by row, of shape (n, 2) for `zcr_rms`, (n, 288) for `fingerprint`, (n, 824) for `functionals`,
         (n, bands, frames) for the pictures, `frames` being those of the longest clip.
 
     Raises:
@@ -456,7 +456,7 @@ def compute(row: dict, recipes: Sequence[dict], augmentation: str, seed: int) ->
     """Decode one clip, augment it if the row is a copy, and extract features that want it at one rate.
 
     Returns:
-        For each: the frames of the clip itself (0 for a feature without frames), and the array to keep.
+        For each the frames of the clip itself (0 for a feature without frames), and the array to keep.
     """
     if not row["sha256"]:  # what could not be read when the table was made has no name in the store
         reason = decoding.unreachable(row["path"]) or "could not be read when the corpus was loaded: load it again"

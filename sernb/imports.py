@@ -63,8 +63,8 @@ def listing(folder: str | Path) -> pd.DataFrame:
     """Every file in a folder and below it, opened once.
 
     Returns:
-        One row a file, sorted: `file` (posix path within the folder), `path`, `sha256`, `seconds`, `sample_rate` (Hz),
-        `channels`, and `problem`, which is empty for a recording that can be used.
+        One row a file, sorted, with `file` (posix path within the folder), `path`, `sha256`, `seconds`, `sample_rate`
+        (Hz), `channels`, and `problem`, which is empty for a recording that can be used.
 
     Raises:
         LocalError: The folder is not there, or holds no file.
@@ -121,7 +121,7 @@ def guess(files: Sequence[str], pattern: str, known: Mapping[str, str] | None = 
         known: Emotion by code, before those that are known anyway (`EMOTION_OF`).
 
     Returns:
-        One row a file: the columns of `FIELDS`, empty where the pattern has no such field, and `note`, which says
+        One row a file, with the columns of `FIELDS`, empty where the pattern has no such field, and `note`, which says
         what could not be read.
 
     Raises:

@@ -40,7 +40,9 @@ class Limit:
 
 def _number(low: int, high: int | None = None, unit: str = "") -> Limit:
     right = f"{low} or more" if high is None else f"{low} to {high}"
-    return Limit(right + unit, lambda value: type(value) is int and low <= value <= (value if high is None else high))
+    of, _, besides = unit.partition("; ")
+    right += f"{of}, a whole number" + (f"; {besides}" if besides else "")
+    return Limit(right, lambda value: type(value) is int and low <= value <= (value if high is None else high))
 
 
 def _one_of(names: Iterable[str], *, empty: str = "") -> Limit:
@@ -244,6 +246,10 @@ def _locate(name: str, corpus: str, place: str, folder: str, base: Path) -> Path
         return corpora.locate(corpus, base / _home(folder) if folder else "")
     except (corpora.CorpusError, demo.DemoError) as error:
         said = f"{place} is {folder!r}" if folder else f"{name} is {corpus!r}"
+        if folder and corpus in demo.NAMES:  # which of the notebook's folders it is, `locate` cannot know
+            there = ", ".join(known for known in corpora.CORPORA if known not in demo.NAMES)
+            right = f"Name the corpus that lies there ({there}), or leave {place} empty."
+            raise ParameterError(f"{said}; {name} {corpus!r} is built in. {right}") from error
         raise ParameterError(f"{said}; {error}") from error
 
 

@@ -31,7 +31,7 @@ def votes(corpus: str, data_dir: str | Path = "") -> pd.DataFrame:
         data_dir: Its folder; empty to look it up. `summaryTable.csv` may lie in it, above or below.
 
     Returns:
-        Indexed by `name` (of the clip's file, without its ending): `vote`, the emotions with most votes joined by
+        Indexed by `name` (of the clip's file, without its ending), with `vote`, the emotions with most votes joined by
         `:`, and `answer`, the one of them that counts.
 
     Raises:

@@ -231,7 +231,7 @@ def by(
         seed: Of the resampling.
 
     Returns:
-        One row a value, an empty one as `not said`: `rows` (clips and copies, however many seeds), `speakers`,
+        One row a value, an empty one as `not said`, with `rows` (clips and copies, however many seeds), `speakers`,
         `accuracy` and `uar` with `_low` and `_high`, and `note`, which is empty where there is enough to go by (see
         `LEAST_ROWS`, `LEAST_SPEAKERS`, `WIDEST`). The interval resamples speakers; of accuracy in a cell of one
         speaker it is Wilson's over the clips. UAR is NaN where a cell holds one emotion.

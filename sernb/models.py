@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 @dataclass(frozen=True)
 class StudyA:
-    """One of study A's networks: what SPEC's table says of it."""
+    """One of study A's networks: its feature, filters, kernel width, units of the dense layer, and epochs."""
 
     feature: str
     filters: tuple[int, ...]

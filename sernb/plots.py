@@ -341,7 +341,7 @@ def two_numbers(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         table, x="zcr", y="rms", hue="emotion", style="emotion", hue_order=names, style_order=names, palette=COLOURS,
         s=16, linewidth=0, alpha=0.75, ax=ax,
     )  # fmt: skip
-    ax.set(title="Two numbers a clip", xlabel="zero-crossing rate (crossings per sample)", ylabel="RMS amplitude")
+    ax.set(title="Two numbers a clip", xlabel="zero-crossing rate (crossings per sample)", ylabel="RMS energy")
     log_scale(ax)
     ax.legend(title="", bbox_to_anchor=(1.01, 1), loc="upper left", frameon=False)
     return ax

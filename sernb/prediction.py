@@ -177,7 +177,7 @@ def rows(run: Finished, data_dir: str | Path = "") -> pd.DataFrame:
             `corpora.locate`).
 
     Returns:
-        One row a clip and copy: the columns of the clip table, `copy`, `split`, then `truth`, `prediction` and a
+        One row a clip and copy, with the columns of the clip table, `copy`, `split`, then `truth`, `prediction` and a
         probability for each label.
 
     Raises:
@@ -271,8 +271,8 @@ def files(run: Finished, paths: Iterable[str | Path]) -> pd.DataFrame:
     """Predict files.
 
     Returns:
-        One row a file: `file`, `seconds`, `prediction`, one probability a label, and `problem`, which is empty for a
-        file that could be decoded.
+        One row a file, with `file`, `seconds`, `prediction`, one probability a label, and `problem`, which is empty for
+        a file that could be decoded.
     """
     return pd.DataFrame([_row(run, path) for path in paths])
 

@@ -61,8 +61,8 @@ def measure(table: pd.DataFrame) -> pd.DataFrame:
     """The `levels` and `advice` of each clip of a clip table, at its own sample rate.
 
     Returns:
-        One row a clip: `clip`, `speaker`, `emotion`, those of `levels`, `sample_rate`, `advice`. A clip that cannot be
-        decoded says so in `advice` and has no numbers.
+        One row a clip, with `clip`, `speaker`, `emotion`, those of `levels`, `sample_rate`, `advice`. A clip that
+        cannot be decoded says so in `advice` and has no numbers.
     """
     found = pd.DataFrame(files.each(_measured, table["path"]))
     return pd.concat([table[["clip", "speaker", "emotion"]].reset_index(drop=True), found], axis=1)
@@ -104,7 +104,8 @@ def missing(table: pd.DataFrame) -> pd.DataFrame:
     """What a speaker split still lacks: each emotion takes three speakers, one for each side.
 
     Returns:
-        One row an emotion: `speakers` who have it, `speakers to add`, `clips`, and `not yet by`, those who lack it.
+        One row an emotion, with `speakers` who have it, `speakers to add`, `clips`, and `not yet by`, those who lack
+        it.
     """
     voices = sorted(table["speaker"].unique())
     rows = []

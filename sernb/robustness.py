@@ -1,7 +1,9 @@
 """Floor 3: what is left of a finished run's score when its test clips are distorted by a known amount.
 
-curves = robustness.curves("runs/try")
-charts.robustness(curves)
+What a chapter does with a finished run::
+
+    curves = robustness.curves("runs/try")
+    charts.robustness(curves)
 """
 
 from __future__ import annotations
@@ -158,7 +160,7 @@ def scored(answers: pd.DataFrame) -> pd.DataFrame:
         answers: What `predictions` returns.
 
     Returns:
-        One row each: `distortion`, `level`, `unit`, `model`, `uar`, `uar_low`, `uar_high` (95 %, resampling
+        One row each, with `distortion`, `level`, `unit`, `model`, `uar`, `uar_low`, `uar_high` (95 %, resampling
         speakers), the same for `accuracy`, `chance` (one over the emotions that occur), `speakers` and `rows`.
     """
     by = ["model", "distortion", "level"]

@@ -111,7 +111,8 @@ def read_yaml(path: Path) -> Any:
     except OSError:
         raise
     except Exception as error:  # PyYAML's own and, of a wrong tag, whatever its constructors raise
-        raise ValueError(f"not YAML: {error or type(error).__name__}") from error
+        said = str(error).replace('"<unicode string>", ', "") or type(error).__name__
+        raise ValueError(f"not YAML: {said}") from error
 
 
 def read_notebook(path: Path) -> Any:

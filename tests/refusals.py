@@ -90,6 +90,7 @@ def _plainly(work: Callable[[], object]) -> str:
 
 def _here(text: str) -> str:
     """A file or folder of the project, as anybody would write it."""
+    text = text.replace(f"{Path.cwd()}/", "")
     return text.replace(test_parameters.__file__, "a/file").replace(str(test_parameters.ROOT), "a/folder")
 
 

@@ -1,4 +1,4 @@
-"""What the API reference shows runs: examples in docstrings, and the study in ten lines."""
+"""What the API reference shows runs: examples in docstrings, and the study in a few lines."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ WRONG = {
     "OTHER_CORPUS": [("demo-lokal", "did you mean 'demo-local'")],
     "DATA_DIR": [("no/such/folder", "no such folder"), ("~nobody-of-this-name/x", "must be there"), ("a\0b", "folder")],
     "TEST_DATA_DIR": [("no/such/folder", "no such folder")],
-    "OTHER_DATA_DIR": [("no/such/folder", "Name the corpus that lies there")],
+    "OTHER_DATA_DIR": [("no/such/folder", "or leave OTHER_DATA_DIR empty")],
     "OUTPUT_DIR": [(__file__, "not a file"), ("", "a folder")],
     "RECORD_DIR": [(__file__, "not a file")],
     "RUN_DIR": [("no/such/run", "metrics.json"), (str(ROOT), "metrics.json")],
@@ -59,7 +59,7 @@ WRONG = {
     "RECIPE": [("slow", "plain or quick")],
     "PRECISION": [("float16", "float32 or mixed_bfloat16")],
     "COPIES": [(-1, "0 to 100 other voices"), (101, "0 to 100")],
-    "SHRINKAGE": [(-1, "0 to 100 per cent"), (0.15, "")],
+    "SHRINKAGE": [(-1, "0 to 100 per cent, a whole number"), (0.15, "")],
 }
 # What must be so for nothing else to be wrong, where a notebook has it.
 PARTNERS = {

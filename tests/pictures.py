@@ -53,4 +53,4 @@ def main(html: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:3]))
+    main(*(Path(given).resolve() for given in sys.argv[1:3]))

@@ -189,7 +189,7 @@ def grid(
     """
     import seaborn as sns
 
-    ax = axes_or_new(ax, 1.4 + 1.25 * scores.shape[1], 1.2 + 0.5 * scores.shape[0])
+    ax = axes_or_new(ax, min(WIDTH, 1.4 + 1.25 * scores.shape[1]), 1.2 + 0.5 * scores.shape[0])
     sns.heatmap(
         scores, annot=True, fmt=".3f", cmap="Blues", vmin=0, vmax=1, ax=ax, cbar_kws={"label": label}, linewidths=1,
         linecolor="white",

@@ -15,7 +15,7 @@ NO_PROSE = re.compile(
     r"(```.*?```|\{[\w:-]+\}`[^`]*`|`[^`]*`|\[[^\]]*\]\([^)]*\)|^#[^\n]*|^\|[^\n]*)", flags=re.MULTILINE | re.DOTALL
 )
 HEADING = re.compile(r"^# .*$", flags=re.MULTILINE)
-WIDE = {"wide": 720, "middling": 530}  # pixels of the page
+WIDE = {"wide": 720, "middling": 560}  # pixels of the page
 WORDS = re.compile(r"<td>([^<\xa0]{29,})</td>")  # of a table, against numbers and unbroken intervals
 # pandas names the columns in one row and the index in another.
 HEADS = re.compile(r"(<thead>\s*<tr[^>]*>)((?:(?!</tr>).)*)</tr>\s*<tr>((?:(?!</tr>).)*)(</tr>\s*</thead>)", re.DOTALL)

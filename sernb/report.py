@@ -43,6 +43,9 @@ FETCHED_LINKS = {"stylesheet", "preload", "modulepreload", "preconnect", "dns-pr
 # Comments of prose pages that are replaced by links.
 USED_IN = re.compile(r"^% chapters that use sernb\.(\w+)$", flags=re.MULTILINE)
 LAUNCH = re.compile(r"^% launch$", flags=re.MULTILINE)
+LEADS = re.compile(r"\{doc\}`(?:[^`<]*<)?([\w.-]+)>?`")
+# What a role leads to, and the directive of the page that it needs.
+NEEDED = {"{term}`": ("glossary", "{glossary}"), "{cite": ("references", "{bibliography}")}
 EVERYDAY = ("chance",)  # words of the glossary that are not always meant so
 BROKEN = ("Traceback (most recent call last)", "Executing", "An Exception was encountered at")
 
@@ -111,6 +114,7 @@ def read_runs(runs_file: Path) -> Book:
     except ReportError as error:
         raise ReportError(f"{runs_file}: {error}") from error
     _check_names(runs_file, book)
+    _check_links(runs_file, book)
     for chapter in filter(lambda chapter: chapter.runs, book.chapters):
         runs.validate(chapter.source, chapter.parameters)
         if chapter.title and not pages.headed(runs.read_notebook(chapter.source)):
@@ -167,6 +171,23 @@ def _check_names(runs_file: Path, book: Book) -> None:
             raise ReportError(f"{runs_file}: the name {name!r} cannot name a page; letters, digits, . _ - can")
         if names.count(name) > 1:
             raise ReportError(f"{runs_file}: two pages are named {name}")
+
+
+def _check_links(runs_file: Path, book: Book) -> None:
+    """What Sphinx would find out too, but after all runs, and in its own words."""
+    texts = {
+        chapter.source.name: re.sub(r"```[^{].*?```", "", chapter.source.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for chapter in book.chapters
+    }
+    names, everything = {chapter.name for chapter in book.chapters}, "".join(texts.values())
+    for page, text in texts.items():
+        wanted = set(LEADS.findall(text))
+        wanted |= {needed for role, (needed, there) in NEEDED.items() if role in text and there not in everything}
+        if missing := sorted(wanted - names):
+            raise ReportError(
+                f"{runs_file}: {page} leads to pages that are not in the list: {', '.join(missing)}. "
+                "Add them to it, or take the links out."
+            )
 
 
 # runs into pages

@@ -192,7 +192,8 @@ def test_a_broken_manifest_is_said_and_the_take_stays(recording):
     assert "cannot be read" in said(recorder.record(recording.root))
 
 
-def test_browse_filters_steps_and_alters():
+def test_browse_filters_steps_and_alters(monkeypatch):
+    monkeypatch.delenv("SERNB_DATA", raising=False)
     panel = browser.browse("demo-ravdess", max_clips=16)
     ui = panel.state
     assert len(ui.chosen) == 16 and "ravdess" not in ui.corpus.options

@@ -46,11 +46,12 @@ def load(place: Path, keys: Sequence[str]) -> np.ndarray | None:
         The array that `make` returned; what is changed in it is not changed in the file.
     """
     for file in place.parent.glob(f"{_stem(place, keys)}-*.npy"):
-        with contextlib.suppress(OSError, ValueError):  # gone by now, or not what was written
+        with contextlib.suppress(OSError, ValueError):  # gone by now, or empty
             if file.stem.endswith(f"-{_checksum(file):08x}"):
-                os.utime(file)  # the one that was not asked for the longest goes first: see `_make_way`
+                with contextlib.suppress(PermissionError):  # somebody else's
+                    os.utime(file)  # the one that was not asked for the longest goes first: see `_make_way`
                 return _mapped(file)
-        file.unlink(missing_ok=True)
+            file.unlink()
     return None
 
 
@@ -116,9 +117,8 @@ def _checksum(file: Path) -> int:
     with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
         starts = range(0, len(content), BLOCK)
         with memoryview(content) as view, ThreadPoolExecutor() as pool:
-            return zlib.crc32(
-                repr(list(pool.map(lambda start: zlib.crc32(view[start : start + BLOCK]), starts))).encode()
-            )
+            found = list(pool.map(lambda start: zlib.crc32(view[start : start + BLOCK]), starts))
+    return zlib.crc32(repr(found).encode())
 
 
 def _make_way(place: Path, newest: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import sys
 from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Annotated
@@ -18,6 +19,8 @@ DISKS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 # Each command imports what it needs: pandas alone takes longer than `sernb --help` may.
 if TYPE_CHECKING:
     import pandas as pd
+
+    from sernb.corpora import Corpus
 
 app = typer.Typer(
     help="Reproducible reports on speech emotion recognition.",
@@ -121,7 +124,6 @@ def check(
     """Open every clip of a corpus: an audit table; exit status 1 if any clip is unusable."""
     from sernb import corpora
     from sernb import fetch
-    from sernb.decoding import printable
 
     with _refusals():
         table = corpora.load(corpus, data_dir)
@@ -136,17 +138,25 @@ def check(
     if len(odd):
         typer.echo(f"{len(odd)} odd, but usable")
         _reasons(odd, "odd")
-    if others:
-        pattern = corpora.known(corpus).pattern
-        named = f"are not like {pattern}" if pattern != corpora.MANIFEST_PATTERN else "are not in manifest.csv"
-        typer.echo(f"{len(others)} more audio files passed over, whose names {named}")
-        for name in others[:5]:
-            typer.echo(f"  {printable(name)}")
-        if len(others) > 5:
-            typer.echo(f"  ... and {len(others) - 5} more")
+    _strangers(corpora.known(corpus), others)
     if corpus == fetch.CREMA:
         typer.echo(fetch.official(table))
     raise typer.Exit(1 if len(unusable) else 0)
+
+
+def _strangers(corpus: Corpus, files: Sequence[str]) -> None:
+    """Say which audio files are none of the corpus's clips: a wrong name would go unnoticed."""
+    from sernb.corpora import MANIFEST_PATTERN
+    from sernb.decoding import printable
+
+    if not files:
+        return
+    right = "in manifest.csv" if corpus.pattern == MANIFEST_PATTERN else f"like {corpus.pattern}"
+    typer.echo(f"{len(files)} more audio file{'s' * (len(files) > 1)} passed over, of a name that is not {right}")
+    for name in files[:5]:
+        typer.echo(f"  {printable(name)}")
+    if len(files) > 5:
+        typer.echo(f"  ... and {len(files) - 5} more")
 
 
 def _reasons(clips: pd.DataFrame, column: str) -> None:

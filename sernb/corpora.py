@@ -327,8 +327,8 @@ def locate(corpus: str, data_dir: str | Path = "") -> Path:
     wanted = known(corpus)
     if data_dir and corpus in demo.NAMES:
         raise CorpusError(
-            f"{corpus} is built in, yet DATA_DIR is {str(data_dir)!r}. Name the corpus that lies there "
-            f"({', '.join(name for name in CORPORA if name not in demo.NAMES)}), or leave DATA_DIR empty."
+            f"{corpus} is built in, and lies in no other folder. Name the corpus that lies there "
+            f"({', '.join(name for name in CORPORA if name not in demo.NAMES)}), or give no folder."
         )
     if data_dir:
         folder = Path(data_dir).expanduser()

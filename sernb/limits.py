@@ -246,10 +246,6 @@ def _locate(name: str, corpus: str, place: str, folder: str, base: Path) -> Path
         return corpora.locate(corpus, base / _home(folder) if folder else "")
     except (corpora.CorpusError, demo.DemoError) as error:
         said = f"{place} is {folder!r}" if folder else f"{name} is {corpus!r}"
-        if folder and corpus in demo.NAMES:  # which of the notebook's folders it is, `locate` cannot know
-            there = ", ".join(known for known in corpora.CORPORA if known not in demo.NAMES)
-            right = f"Name the corpus that lies there ({there}), or leave {place} empty."
-            raise ParameterError(f"{said}; {name} {corpus!r} is built in. {right}") from error
         raise ParameterError(f"{said}; {error}") from error
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from conftest import tone
 from conftest import write
+from nobody import somebody
 
 from sernb import assembled
 from sernb import corpora
@@ -110,6 +111,30 @@ def test_a_set_that_cannot_be_kept_is_assembled_in_memory(rows, from_rows, monke
     monkeypatch.setattr(large, "take", full)
     np.testing.assert_array_equal(extracted(rows), from_rows)
     assert {file.suffix for file in store.folder().iterdir() if "mel" in file.name} == {".sqlite"}, "no part is left"
+
+
+def test_a_set_that_may_not_be_written_is_mapped_and_a_damaged_one_passed_over(rows, from_rows, monkeypatch):
+    # By now all is imported that such a user may not be allowed to read.
+    with somebody() as root:
+        paths = [write(root / f"{i}.wav", tone(0.2 + i / 10, RATE, 200 + i), RATE) for i in range(6)]
+        table = pd.DataFrame({"path": map(str, paths), "sha256": corpora.digests(paths)})
+        monkeypatch.setenv("SERNB_CACHE", str(root / "cache"))
+        expected = extracted(table).copy()
+        (file,) = kept()
+        for path in (*store.folder().rglob("*"), store.folder()):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "working", unreadable)
+            np.testing.assert_array_equal(extracted(table), expected)
+            patch.setattr(os, "utime", forbidden)  # as for a user whose file it is not
+            np.testing.assert_array_equal(extracted(table), expected)
+        file.chmod(0o644)
+        file.write_bytes(file.read_bytes()[:-1])
+        np.testing.assert_array_equal(extracted(table), expected)
+
+
+def forbidden(*_):
+    raise PermissionError(1, "Operation not permitted")
 
 
 def full(*_):

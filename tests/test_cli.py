@@ -48,8 +48,11 @@ def test_check_names_the_files_that_are_none_of_the_corpuss(tmp_path: Path):
         (tmp_path / name).write_bytes(b"")
     said = sernb("check", "crema", "--data-dir", tmp_path).stdout
     assert "1 clips, 0 unusable" in said
-    assert "2 more audio files passed over, whose names are not like 1001_IEO_ANG_HI.wav" in said
+    assert "2 more audio files passed over, of a name that is not like 1001_IEO_ANG_HI.wav" in said
     assert "\n  1001_IEO_ANG_HI (1).wav\n  deep/song\\x1b.ogg\n" in said
+    for number in range(5):
+        (tmp_path / f"take {number}.wav").write_bytes(b"")
+    assert "... and 2 more\n" in sernb("check", "crema", "--data-dir", tmp_path).stdout
 
 
 @pytest.mark.notebook

@@ -33,7 +33,7 @@ WRONG = {
     "OTHER_CORPUS": [("demo-lokal", "did you mean 'demo-local'")],
     "DATA_DIR": [("no/such/folder", "no such folder"), ("~nobody-of-this-name/x", "must be there"), ("a\0b", "folder")],
     "TEST_DATA_DIR": [("no/such/folder", "no such folder")],
-    "OTHER_DATA_DIR": [("no/such/folder", "or leave OTHER_DATA_DIR empty")],
+    "OTHER_DATA_DIR": [("no/such/folder", "or give no folder")],
     "OUTPUT_DIR": [(__file__, "not a file"), ("", "a folder")],
     "RECORD_DIR": [(__file__, "not a file")],
     "RUN_DIR": [("no/such/run", "metrics.json"), (str(ROOT), "metrics.json")],

@@ -8,7 +8,9 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
@@ -102,13 +104,14 @@ def fit(
     train, val = rows["split"].isin(fitted).to_numpy(), (rows["split"] == "val").to_numpy()
     callbacks = [_bar(model.name, epochs), *_schedule(how, model, epochs, -(-train.sum() // how.batch_size))]
     start = time.perf_counter()
-    history = model.fit(
-        **_fed(x, y, train, how.batch_size),
-        validation_data=_held_out(x, y, val) if val_x is None else (val_x[..., None], y[val]),
-        epochs=epochs,
-        verbose=0,
-        callbacks=callbacks,
-    )
+    with _untuned():
+        history = model.fit(
+            **_fed(x, y, train, how.batch_size),
+            validation_data=_held_out(x, y, val) if val_x is None else (val_x[..., None], y[val]),
+            epochs=epochs,
+            verbose=0,
+            callbacks=callbacks,
+        )
     seconds = time.perf_counter() - start
     curves = _curves(model.name, history.history)
     failed = list(curves.loc[~np.isfinite(curves[["train_loss", "val_loss"]]).all(axis=1), "epoch"])
@@ -116,6 +119,31 @@ def fit(
     if not np.isfinite(list(losses.values())).all():  # the clips of one side may do what no batch did
         failed.append(len(curves))
     return Trained(model, curves, predictions, seconds, losses, int(failed[0]) if failed else 0, large.large(x))
+
+
+@contextmanager
+def _untuned() -> Iterator[None]:
+    """Let TensorFlow read batches without tuning how it reads them.
+
+    Its tuner sleeps 10 ms, 20 ms, 40 ms and so on, and often the end of an epoch waits until it wakes: up to as long
+    as the epoch took. Here that was a third of all training, and there is nothing to tune about arrays in memory.
+    Keras makes its datasets itself, so that none of them can be given the option but on its way to be read.
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    read = tf.data.Dataset.__iter__
+    tf.data.Dataset.__iter__ = lambda dataset: read(dataset.with_options(options))
+    try:
+        yield
+    finally:
+        tf.data.Dataset.__iter__ = read
 
 
 def _fed(x: np.ndarray, y: np.ndarray, train: np.ndarray, batch_size: int) -> dict[str, Any]:

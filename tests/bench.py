@@ -18,8 +18,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -27,6 +26,7 @@ import clips as made
 import numpy as np
 import pandas as pd
 import where
+from measuring import in_turn
 from measuring import measured
 from measuring import row
 from measuring import show
@@ -187,48 +187,55 @@ def _model(name: str, x: np.ndarray, labels: list[str]):  # noqa: ANN202 (Keras 
     return models.paper_cnn(shape, len(labels)) if name == "paper-cnn" else models.study_a(name, shape, len(labels))
 
 
-def our_loop(name: str, folder: Path, epochs: int, mode: str | None = None) -> float:
-    """Seconds of the fit by `training.fit`, seeded and repeatable as every run is; with mode "r" of data on disk."""
+def our_loop(name: str, folder: Path, epochs: int, mode: str | None = None) -> Iterator[float]:
+    """Fit again and again by `training.fit`, seeded and repeatable as every run is: seconds of some epochs each time.
+
+    With mode "r" a batch at a time is read from disk.
+    """
     training.seed_everything(1)
     x, rows, labels = _given(name, folder, mode)
+    model = _model(name, x, labels)
     recipe = "quick" if NETWORKS[name][-1] == 16 else "plain"
-    return training.fit(_model(name, x, labels), x, rows, labels, epochs=epochs, recipe=recipe).seconds
+    while True:
+        yield training.fit(model, x, rows, labels, epochs=epochs, recipe=recipe).seconds
 
 
-def disk_loop(name: str, folder: Path, epochs: int) -> float:
-    """Seconds of the same fit where a batch at a time is read from disk."""
+def disk_loop(name: str, folder: Path, epochs: int) -> Iterator[float]:
+    """The same fit with the data on disk."""
     return our_loop(name, folder, epochs, "r")
 
 
-def bare_loop(name: str, folder: Path, epochs: int) -> float:
-    """Seconds of Keras's own fit of the same network on the same arrays, in batches of the same size."""
+def bare_loop(name: str, folder: Path, epochs: int) -> Iterator[float]:
+    """Keras's own fit of the same network on the same arrays, in batches of the same size."""
     models.wake_backend()
     x, rows, labels = _given(name, folder)
+    model = _model(name, x, labels)
     x, y = x[..., None], training.one_hot(rows["emotion"], labels)
     sides = {side: (rows["split"] == side).to_numpy() for side in ("train", "val")}
     (train, train_y), val = ((x[side], y[side]) for side in sides.values())
-    model = _model(name, x[..., 0], labels)
-    start = time.perf_counter()
-    model.fit(train, train_y, validation_data=val, epochs=epochs, batch_size=NETWORKS[name][-1], verbose=0)
-    return time.perf_counter() - start
+    while True:
+        start = time.perf_counter()
+        model.fit(train, train_y, validation_data=val, epochs=epochs, batch_size=NETWORKS[name][-1], verbose=0)
+        yield time.perf_counter() - start
 
 
 def train(folder: Path, asked: argparse.Namespace) -> list[dict]:
-    """Our loop and the bare one in turn, and in the other turn next time: the median of their ratios."""
+    """Our loop and the bare one, some epochs each in turn: the middle of their ratios, and where half of them lie.
+
+    Whole trainings one after the other would be minutes apart, in which a shared machine changes more than the loops
+    differ.
+    """
     found, count = [], asked.clips or 360
     for name in NETWORKS:
         measured(arrays, name, count, folder)
         for said, loops in {"": (our_loop, bare_loop), ", data on disk": (disk_loop, our_loop)}.items():
-            pairs = [_pair(name, folder, asked.epochs, loops, swapped=bool(i % 2)) for i in range(asked.pairs)]
-            middle = sorted(pairs, key=lambda pair: pair[1] / pair[0])[len(pairs) // 2]
-            measure = f"{name}{said}, {asked.epochs} epochs, median of {asked.pairs} pairs"
-            found.append(row("training", measure, count, *middle, "s"))
+            seconds = in_turn(loops, asked.rounds, name, folder, asked.epochs)
+            ratios = seconds[:, 1] / seconds[:, 0]
+            low, high = np.quantile(ratios, [0.25, 0.75])
+            middle = seconds[np.argsort(ratios)[len(ratios) // 2]]
+            half = f"median of {asked.rounds} rounds, half of them within {low:.2f} and {high:.2f}"
+            found.append(row("training", f"{name}{said}, {2 * asked.epochs} epochs, {half}", count, *middle, "s"))
     return found
-
-
-def _pair(name: str, folder: Path, epochs: int, loops: Sequence[Callable], *, swapped: bool) -> tuple[float, float]:
-    seconds = [measured(loop, name, folder, epochs)[0] for loop in (reversed(loops) if swapped else loops)]
-    return tuple(reversed(seconds)) if swapped else tuple(seconds)
 
 
 # features
@@ -277,8 +284,8 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)} [default: all]")
     parser.add_argument("--clips", type=int, default=0, help="how many, instead of the full number")
     parser.add_argument("--large", action="store_true", help="growth up to 100,000 clips (10 GB of disk)")
-    parser.add_argument("--epochs", type=int, default=6, help="of a training")
-    parser.add_argument("--pairs", type=int, default=5, help="of trainings")
+    parser.add_argument("--epochs", type=int, default=2, help="of a training at a time, of four in a round")
+    parser.add_argument("--rounds", type=int, default=9, help="of trainings")
     parser.add_argument("--to", default=str(RESULTS), help="where to; '' for nowhere")
     asked = parser.parse_args()
     if strange := set(asked.parts) - set(PARTS):

@@ -6,8 +6,11 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
 from importlib.metadata import version
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +42,41 @@ def measured(work: Callable, *given: object) -> tuple[object, float]:
     return answer, peak
 
 
-def _send(pipe: object, work: Callable, given: tuple) -> None:
+def _send(pipe: Connection, work: Callable, given: tuple) -> None:
     pipe.send(work(*given))
+
+
+def in_turn(works: Sequence[Callable[..., Iterator[float]]], rounds: int, *given: object) -> np.ndarray:
+    """What some works yield, each in a process of its own, a step of one and a step of the next; shape (rounds, works).
+
+    A round goes through them forwards and then backwards and has the sum of both steps, so that none gains by its
+    place. The first step of each pays for what is done once, and is not counted.
+    """
+    context = get_context("spawn")
+    ends = [context.Pipe() for _ in works]
+    processes = [
+        context.Process(target=_step, args=(there, work, given), daemon=True)
+        for (_, there), work in zip(ends, works, strict=True)
+    ]
+    for process, (_, there) in zip(processes, ends, strict=True):
+        process.start()
+        there.close()
+    found = np.zeros((rounds + 1, len(works)))
+    once = range(len(works))
+    for i, order in enumerate([once, *([*once, *reversed(once)] for _ in range(rounds))]):
+        for j in order:
+            ends[j][0].send(True)
+            found[i, j] += ends[j][0].recv()
+    for process, (here, _) in zip(processes, ends, strict=True):
+        here.send(False)
+        process.join()
+    return found[1:]
+
+
+def _step(pipe: Connection, work: Callable[..., Iterator[float]], given: tuple) -> None:
+    steps = work(*given)
+    while pipe.recv():
+        pipe.send(next(steps))
 
 
 def _memory(pid: int) -> float:

@@ -78,6 +78,21 @@ def test_two_runs_with_one_seed_give_the_same_figures(numbers, rows):
     assert not first.history.equals(other.history)
 
 
+def test_tensorflow_reads_untuned_and_only_while_we_fit(monkeypatch, numbers, rows):
+    """Its tuner lets the end of every epoch wait; see `training._untuned`."""
+    tf = pytest.importorskip("tensorflow")
+    read, tuned = tf.data.Dataset.__iter__, []
+
+    def spy(dataset):
+        tuned.append(dataset.options().autotune.enabled)
+        return read(dataset)
+
+    monkeypatch.setattr(tf.data.Dataset, "__iter__", spy)
+    train(numbers, rows, epochs=2)
+    assert tuned and set(tuned) == {False}
+    assert tf.data.Dataset.__iter__ is spy
+
+
 def test_losses_are_what_keras_evaluates(numbers, rows):
     trained = train(numbers, rows, epochs=2)
     test = (rows["split"] == "test").to_numpy()

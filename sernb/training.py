@@ -104,6 +104,7 @@ def fit(
     train, val = rows["split"].isin(fitted).to_numpy(), (rows["split"] == "val").to_numpy()
     callbacks = [_bar(model.name, epochs), *_schedule(how, model, epochs, -(-train.sum() // how.batch_size))]
     start = time.perf_counter()
+    _make_variables(model, np.asarray(x[:1]), y[:1])
     with _untuned():
         history = model.fit(
             **_fed(x, y, train, how.batch_size),
@@ -119,6 +120,12 @@ def fit(
     if not np.isfinite(list(losses.values())).all():  # the clips of one side may do what no batch did
         failed.append(len(curves))
     return Trained(model, curves, predictions, seconds, losses, int(failed[0]) if failed else 0, large.large(x))
+
+
+def _make_variables(model: keras.Model, x: np.ndarray, y: np.ndarray) -> None:
+    """Make those of optimizer and metrics: if TensorFlow makes them while it traces the first step, it traces twice."""
+    model.optimizer.build(model.trainable_variables)
+    model.compute_metrics(x, y, model(x, training=False))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from sernb import features
 from sernb import store
 from sernb.progress import progress
 
-CHANCE = "chance"
+GUESS = "guess"
 MODELS = {"mfcc": "mfcc-svm", "egemaps": "egemaps-svm"}
 N_MFCC = 40
 NO_OPENSMILE = (
@@ -37,16 +37,16 @@ def beside(
         **options: `sample_rate`, `augmentation` and `sides` of `simple`.
 
     Returns:
-        The test rows of `simple` by each feature (eGeMAPS where opensmile is installed) and of `chance`.
+        The test rows of `simple` by each feature (eGeMAPS where opensmile is installed) and of `guess`.
     """
     parts = [parts] if isinstance(parts, pd.DataFrame) else list(parts)
     kinds = [kind for kind in MODELS if kind != "egemaps" or find_spec("opensmile")]
     told = [simple(part, labels, kind, seed=seed, **options) for kind in kinds for part in parts]
-    told = pd.concat([*told, *(chance(part, labels, seed) for part in parts)], ignore_index=True)
+    told = pd.concat([*told, *(guess(part, labels, seed) for part in parts)], ignore_index=True)
     return told[told["split"] == "test"]
 
 
-def chance(rows: pd.DataFrame, labels: Sequence[str], seed: int = 0, *, draws: int = 100) -> pd.DataFrame:
+def guess(rows: pd.DataFrame, labels: Sequence[str], seed: int = 0, *, draws: int = 100) -> pd.DataFrame:
     """A model that guesses: each emotion as often as another, whatever the clip.
 
     That is the random categorical model of audeering's ser-tests. Each test row is guessed many times, so that the
@@ -59,12 +59,12 @@ def chance(rows: pd.DataFrame, labels: Sequence[str], seed: int = 0, *, draws: i
         draws: Guesses a row.
 
     Returns:
-        A table as `predictions.csv`, model `chance`, with `draws` rows for each test row.
+        A table as `predictions.csv`, model `guess`, with `draws` rows for each test row.
     """
     test = rows[rows["split"] == "test"]
     test = test.loc[test.index.repeat(draws)]
     answer = np.random.default_rng(seed).choice(np.array(labels, dtype=object), size=len(test))
-    return _table(CHANCE, test, answer, np.full((len(test), len(labels)), 1 / len(labels)), labels)
+    return _table(GUESS, test, answer, np.full((len(test), len(labels)), 1 / len(labels)), labels)
 
 
 def simple(

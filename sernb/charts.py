@@ -221,7 +221,7 @@ def doubt(
         cells: Rows with a `note` are drawn hollow: they are too little to go by. A NaN score or interval is not drawn.
         score: `accuracy` or `uar`.
         chance: Drawn as a dotted line if above 0.
-        others: Rows that are no trained network (`chance`, `mfcc-svm`, `listeners`), drawn as orange diamonds.
+        others: Rows that are no trained network (`guess`, `mfcc-svm`, `listeners`), drawn as orange diamonds.
         title: Above the figure.
         ax: Where to draw.
     """

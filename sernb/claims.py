@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sernb import results
 from sernb import splits
+from sernb import wording
 
 # No test set of this size tells figures apart that are nearer; a claim counts as reached from so far below it.
 TOLERANCE = 0.02
@@ -153,7 +153,7 @@ def story(steps: pd.DataFrame) -> str:
 
 def _score(step: pd.Series) -> str:
     seeds = f"{step['seeds']:.0f} seed{'s' * int(step['seeds'] > 1)}"
-    return f"{results.with_interval(step)} ({seeds}, {step['speakers']:.0f} speakers tested)"
+    return f"{wording.with_interval(step)} ({seeds}, {step['speakers']:.0f} speakers tested)"
 
 
 def provenance(sweeps: Mapping[str, pd.DataFrame]) -> str:

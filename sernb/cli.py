@@ -258,9 +258,10 @@ def sweep(
 
 def _scores(table: pd.DataFrame) -> pd.DataFrame:
     from sernb import results
+    from sernb import wording
 
     rows = table.to_dict("records")
-    intervals = {score: [results.with_interval(row, score) for row in rows] for score in results.INTERVALS}
+    intervals = {score: [wording.with_interval(row, score) for row in rows] for score in results.INTERVALS}
     named = {f"{score} [95 %]": values for score, values in intervals.items()}
     return table[["run", "model"]].assign(**named, s=table["seconds"]).fillna("")
 

@@ -408,9 +408,10 @@ def _said(uars: pd.Series, names: tuple[str, str], rows: int, speakers: int) -> 
     )
     if speakers < LEAST_SPEAKERS:
         verdict = f"too few speakers to tell, for p cannot fall below {2 / 2**speakers:.2g}"
-    ends = "no interval" if np.isnan(uars["low"]) else f"95 % interval {uars['low']:+.3f} to {uars['high']:+.3f}"
+    more, low, high = (f"{uars[name]:+.3f}".replace("-", "\N{MINUS SIGN}") for name in ("difference", "low", "high"))
+    ends = "no interval" if np.isnan(uars["low"]) else f"95 % interval {low} to {high}"
     p = "p < 0.001" if uars["p"] < 0.001 else f"p = {uars['p']:.3f}"
     return (
         f"On the same {rows} clips of {speakers} speaker{'s' * (speakers != 1)}, UAR is {uars['a']:.3f} for {names[0]} "
-        f"and {uars['b']:.3f} for {names[1]}, a difference of {uars['difference']:+.3f} ({ends}, {p}): {verdict}."
+        f"and {uars['b']:.3f} for {names[1]}, a difference of {more} ({ends}, {p}): {verdict}."
     )

@@ -22,6 +22,7 @@ from sernb import corpora
 from sernb import metrics
 from sernb import prediction
 from sernb import results
+from sernb import wording
 from sernb.progress import progress
 
 UNDISTORTED = "none"
@@ -187,7 +188,7 @@ def shown(curves: pd.DataFrame, score: str = "uar") -> pd.DataFrame:
     told = curves.assign(
         distortion=[f"{row.distortion} {row.level:g} {row.unit}" if np.isfinite(row.level) else row.distortion
                     for row in curves.itertuples()],
-        said=[results.with_interval(row, score) for row in curves.to_dict("records")],
+        said=[wording.with_interval(row, score) for row in curves.to_dict("records")],
     )  # fmt: skip
     table = told.pivot(index="distortion", columns="model", values="said")
     return table.loc[told["distortion"].unique(), curves["model"].unique()].rename_axis(None, axis=1)

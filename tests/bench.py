@@ -233,8 +233,8 @@ def train(folder: Path, asked: argparse.Namespace) -> list[dict]:
             ratios = seconds[:, 1] / seconds[:, 0]
             low, high = np.quantile(ratios, [0.25, 0.75])
             middle = seconds[np.argsort(ratios)[len(ratios) // 2]]
-            half = f"median of {asked.rounds} rounds, half of them within {low:.2f} and {high:.2f}"
-            found.append(row("training", f"{name}{said}, {2 * asked.epochs} epochs, {half}", count, *middle, "s"))
+            half = f"{2 * asked.epochs} epochs; half of {asked.rounds} rounds: {low:.2f} to {high:.2f}"
+            found.append(row("training", f"{name}{said}, {half}", count, *middle, "s"))
     return found
 
 

@@ -26,15 +26,15 @@ def rows(table):
     return splits.prepare(table, "speaker", ratio="60:20:20", augment="train-only", seed=1)
 
 
-def test_chance_is_chance_and_counts_each_clip_once(rows):
+def test_a_guess_is_a_guess_and_counts_each_clip_once(rows):
     labels = ["angry", "calm", "sad"]
-    told = baselines.chance(rows, labels)
-    found = metrics.by(told, "model").loc["chance"]
+    told = baselines.guess(rows, labels)
+    found = metrics.by(told, "model").loc["guess"]
     assert found["uar"] == pytest.approx(1 / 3, abs=0.03)
     assert found["rows"] == (rows["split"] == "test").sum() == len(told) / 100
     assert told["prediction"].value_counts(normalize=True).between(0.3, 0.37).all()
-    pd.testing.assert_frame_equal(told, baselines.chance(rows, labels))
-    assert not told["prediction"].equals(baselines.chance(rows, labels, seed=1)["prediction"])
+    pd.testing.assert_frame_equal(told, baselines.guess(rows, labels))
+    assert not told["prediction"].equals(baselines.guess(rows, labels, seed=1)["prediction"])
 
 
 def test_a_simple_model_answers_every_row_as_a_network_does(rows, table):
@@ -44,9 +44,9 @@ def test_a_simple_model_answers_every_row_as_a_network_does(rows, table):
     assert told["clip"].tolist() == rows["clip"].tolist() and (told["truth"] == rows["emotion"]).all()
     np.testing.assert_allclose(told[labels].sum(axis=1), 1, atol=1e-5)
     assert (told[labels].idxmax(axis=1) == told["prediction"]).all()
-    both = pd.concat([told, baselines.chance(rows, labels)])
+    both = pd.concat([told, baselines.guess(rows, labels)])
     assert metrics.by(both, "model")["uar"].is_monotonic_decreasing
-    assert metrics.compare(told, baselines.chance(rows, labels)).rows == (rows["split"] == "test").sum()
+    assert metrics.compare(told, baselines.guess(rows, labels)).rows == (rows["split"] == "test").sum()
 
 
 def test_nothing_is_learnt_of_rows_that_are_not_trained_on(rows, table):
@@ -107,7 +107,7 @@ def test_beside_a_network_stand_the_same_test_rows_of_every_fold(table):
     labels = corpora.labels(table)
     cuts = splits.cuts(table, "loso", augment="train-only", seed=1)
     told = baselines.beside(cuts.values(), labels, seed=1)
-    assert {"mfcc-svm", "chance"} <= set(told["model"]) and (told["split"] == "test").all()
+    assert {"mfcc-svm", "guess"} <= set(told["model"]) and (told["split"] == "test").all()
     svm = told[told["model"] == "mfcc-svm"]
     assert svm["clip"].is_unique and set(svm["clip"]) == set(table["clip"]), "each clip is tested in one fold"
     alone = baselines.simple(cuts[2], labels, seed=1).query("split == 'test'")

@@ -16,6 +16,7 @@ from bs4 import BeautifulSoup
 
 from sernb import report
 from sernb import results
+from sernb import wording
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.report
@@ -59,7 +60,7 @@ def test_the_first_page_shows_the_reference_runs(html):
     text = page(html, "index").select_one("article").get_text()
     steps = results.pooled(results.swept(ROOT / "book" / "results", "waterfall"), "label")
     for step in (steps.iloc[0], steps.iloc[-1]):
-        assert results.with_interval(step) in text
+        assert wording.with_interval(step) in text
     rows = [[cell.get_text() for cell in row.select("th, td")] for row in page(html, "index").select("tr")]
     found = [row for row in rows if "mean test" in row and "0.813" in row]
     assert len(found) == 1 and {"holds only with the leak", "not reached"} & set(found[0]), found

@@ -107,7 +107,7 @@ def test_02_corrected_and_as_published(tmp_path, chosen):
     run("02_crema_1d_vs_2d", tmp_path, MAX_CLIPS=120, EPOCHS=2, MODELS=models, FAULTS=chosen)
     result = check_files(tmp_path, models)
     assert outputs(tmp_path).count('"image/png": "') == 6 + len(chosen)  # as published, confusion is shown twice
-    assert {"conv1d-b", "conv2d-a", "mfcc-svm", "chance"} <= beside(tmp_path)
+    assert {"conv1d-b", "conv2d-a", "mfcc-svm", "guess"} <= beside(tmp_path)
     leaks = result["split"]["leaks"]
     if chosen:
         assert result["split"]["protocol"] == "published"
@@ -133,7 +133,7 @@ def test_03_the_papers_way_and_the_honest_way_by_papermill_and_by_sernb(tmp_path
         result["environment"].pop("revision")
     assert twice[0] == twice[1]
     assert "claimed" in outputs(tmp_path / "a")
-    assert {"paper-cnn", "mfcc-svm", "chance"} <= beside(tmp_path / "paper") & beside(tmp_path / "a")
+    assert {"paper-cnn", "mfcc-svm", "guess"} <= beside(tmp_path / "paper") & beside(tmp_path / "a")
 
 
 def test_03_trains_on_one_corpus_and_tests_on_another(tmp_path):
@@ -146,7 +146,7 @@ def test_03_trains_on_one_corpus_and_tests_on_another(tmp_path):
     assert test["speaker"].str.startswith("P").all() and (test["copy"] == 0).all()
     claimed = claims.against(result)["claimed, mean of its runs"]
     assert np.isnan(claimed["test"]) and claimed["val"] > 0
-    assert {"paper-cnn", "mfcc-svm", "chance"} <= beside(tmp_path)
+    assert {"paper-cnn", "mfcc-svm", "guess"} <= beside(tmp_path)
 
 
 def test_02_tests_on_another_corpus(tmp_path):
@@ -166,7 +166,7 @@ def test_03_pools_all_folds_and_each_is_the_run_of_its_own(tmp_path):
     assert (pooled / "fold-2" / "inputs.json").is_file() and among["parameters"]["FOLD"] == 2
     assert among["models"]["paper-cnn"]["test"] == alone["models"]["paper-cnn"]["test"]
     assert "CLEAN" in outputs(pooled) and "in 6 folds" in outputs(pooled)
-    assert {"paper-cnn", "mfcc-svm", "chance"} <= beside(pooled)
+    assert {"paper-cnn", "mfcc-svm", "guess"} <= beside(pooled)
 
 
 def test_03_with_relu_ends_with_scores_or_says_that_it_failed(tmp_path):
@@ -194,7 +194,7 @@ def test_07_answers_for_unseen_speakers_in_folds(tmp_path):
     assert not any(result["split"]["test_leaks"][kind] for kind in audit.FAULTS)
     uar, known = (one["test"]["uar"] for one in result["models"].values())
     assert known > uar > 2 / 8
-    assert {"discriminant", "discriminant-transductive", "mfcc-svm", "chance"} <= beside(tmp_path)
+    assert {"discriminant", "discriminant-transductive", "mfcc-svm", "guess"} <= beside(tmp_path)
     ablation = pd.read_csv(tmp_path / "ablation.csv", index_col=0)
     assert ablation.index[0] == "all of it" and "without other voices" in ablation.index
     check_files(tmp_path / "fold-1", list(result["models"]))

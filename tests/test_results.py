@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from sernb import metrics
 from sernb import results
-from sernb import splits
+from sernb import wording
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,59 +44,6 @@ def test_results_become_a_table(tmp_path: Path):
     ]
     assert table["status"]["bad"] == "loss became NaN in epoch 2"
     assert table[["uar_low", "uar_high"]].isna().all(axis=None) and "DATA_DIR" not in table
-
-
-def test_a_page_shows_scores_with_their_intervals(tmp_path: Path):
-    side = {"loss": 1.0, "accuracy": 0.2225, "uar": 0.4, "macro_f1": 0.3, "weighted_f1": 0.2}
-    entry = {"train": side, "val": side, "test": side, "ci95": {"accuracy": [0.1, 0.5], "uar": [None, None]}}
-    told = results.scores_table({"models": {"m": entry, "bad": {"failed": "NaN"}}})
-    assert list(told) == ["loss", "accuracy [95 %]", "UAR [95 %]"]
-    assert told.loc[("m", "training")].tolist() == ["1.000", "0.223", "0.400"]
-    one = "0.400 (one speaker: no interval)"
-    assert told.loc[("m", "test")].tolist() == ["1.000", results.unbroken("0.223 [0.100, 0.500]"), one]
-    assert results.scores_table({"models": {"bad": {"failed": "NaN"}}}).empty
-
-
-def test_cells_for_people_promise_no_more_than_there_is():
-    lines = ["a,sad,sad", "b,sad,sad", "c,sad,sad", "a,calm,sad", "b,calm,sad", "c,calm,sad"]
-    told = pd.read_csv(io.StringIO("\n".join(["speaker,truth,prediction", *lines])))
-    few = results.unbroken("too little to go by")
-    shown = results.cells_shown(metrics.by(told, "emotion"), ("accuracy",))
-    assert shown.loc["calm"].tolist() == [3, 3, results.unbroken("0.000 [\N{EN DASH}]"), few]
-    alone = metrics.by(told[told["speaker"] == "a"].assign(model="m"), "model")
-    assert results.cells_shown(alone).loc["m"].tolist() == [2, 1, "0.500", "0.500", "one speaker: no interval"]
-    assert results.whiskers(alone).startswith("no whiskers")
-    assert "over speakers" in results.whiskers(metrics.by(told.assign(model="m"), "model"))
-    assert "note" not in results.cells_shown(metrics.by(told, "speaker").assign(note="", speakers=2))
-
-
-def test_sides_and_digits_for_people():
-    emotions, split = ["sad", "calm"] * 3, ["train"] * 4 + ["test"] * 2
-    rows = pd.DataFrame({"clip": list("abcdef"), "speaker": list("111233"), "emotion": emotions, "split": split})
-    one = results.sides(splits.sizes(rows))
-    assert list(one) == ["training", "test"] and one["training"].to_dict() == {
-        "rows": 4, "clips": 4, "speakers": 2, "calm": 2, "sad": 2,
-    }  # fmt: skip
-    folds = results.sides(splits.sizes({1: rows, 2: splits.with_copies(rows)}))
-    assert folds.loc[1].to_dict() == {
-        "training": "4 rows, 2 speakers, 2 an emotion", "test": "2 rows, 1 speaker, 1 an emotion",
-    }  # fmt: skip
-    assert folds["training"][2] == "8 rows (4 clips), 2 speakers, 4 an emotion"
-    told = results.digits(pd.DataFrame({"recall": [0.3, -0.001, float("nan")], "rows": [1, 2, 3]}), 2)
-    assert told["recall"].tolist() == ["0.30", "0.00", "\N{EN DASH}"] and told["rows"].tolist() == [1, 2, 3]
-
-
-def test_what_a_split_left_out_and_what_its_score_is_of():
-    table = pd.DataFrame({"clip": list("abc"), "speaker": list("112")})
-    assert results.spare(table, {1: table[:2], 2: table[2:]}) == ""
-    said = results.spare(table, {0: table[:2]}, "demo-local")
-    assert "1 of 3 clips, of 1 speaker:" in said and "`demo-local` is tested" in said
-    assert "no side" in results.spare(table, {0: table[:1]})
-    none = dict.fromkeys(("speaker", "twin", "content", "statement"), 0)
-    assert "This split leaks" in results.meaning({"split": {"leaks": {**none, "twin": 1}}})
-    assert "never heard" in results.meaning({"split": {"leaks": {**none, "statement": 9}}})
-    elsewhere = {"leaks": {**none, "speaker": 2}, "test_leaks": none, "tested": {"name": "local"}}
-    assert "microphones of `local`" in results.meaning({"split": elsewhere})
 
 
 def run_folder(folder: Path, answers: str = "ssx ssx sxx", seed: int = 1, **changed) -> Path:
@@ -174,7 +119,7 @@ def test_runs_are_pooled_over_folds_and_averaged_over_seeds(tmp_path: Path):
         assert pool["accuracy_low"] == pytest.approx(3 / 4) and pool["accuracy_high"] == pytest.approx(7 / 8)
     assert (
         "0.833\N{NO-BREAK SPACE}[0.750,\N{NO-BREAK SPACE}0.875]"
-        in results.shown(results.pooled(results.swept(tmp_path, "sweep"), "label")).to_string()
+        in wording.shown(results.pooled(results.swept(tmp_path, "sweep"), "label")).to_string()
     )
 
 
@@ -197,9 +142,9 @@ def test_a_missing_sweep_says_how_to_make_it(tmp_path: Path):
 def test_the_epoch_from_which_a_level_is_reached_is_a_steady_one():
     history = pd.DataFrame({"epoch": range(1, 11), "val_accuracy": [0.1, 0.9, 0.1, 0.1, 0.1, 0.6, 0.6, 0.6, 0.6, 0.6]})
     assert results.epochs_to(history, 0.55) == 8
-    assert results.epochs_said([history, history], 0.55) == "epoch 8"
-    assert results.epochs_said([history, history[:5]], 0.55) == "1 of 2 reach it"
-    assert results.epochs_said([history], 0.8) == "not reached"
+    assert wording.epochs_said([history, history], 0.55) == "epoch 8"
+    assert wording.epochs_said([history, history[:5]], 0.55) == "1 of 2 reach it"
+    assert wording.epochs_said([history], 0.8) == "not reached"
     assert pd.isna(results.epochs_to(history, 0.8))
 
 

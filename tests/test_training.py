@@ -10,6 +10,7 @@ from sernb import models
 from sernb import results
 from sernb import splits
 from sernb import training
+from sernb import wording
 
 LABELS = ["angry", "happy", "sad"]
 
@@ -110,7 +111,7 @@ def test_a_loss_of_nan_is_reported_with_its_epoch(tmp_path, numbers, rows):
     entry = json.loads((tmp_path / "metrics.json").read_text())["models"]["conv1d-b"]
     assert entry["failed"] == "loss became NaN in epoch 1" and entry["epochs"] == 1
     assert "test" not in entry
-    assert "conv1d-b: loss became NaN in epoch 1" in results.outcome(result)
+    assert "conv1d-b: loss became NaN in epoch 1" in wording.outcome(result)
 
 
 def test_a_loss_of_nan_on_one_side_alone_is_reported_too(tmp_path, numbers, rows):

@@ -1,0 +1,205 @@
+"""Floor 3: results in a page's words: scores with their intervals, tables for people, sentences on what a run means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sernb import audit
+from sernb import results
+from sernb import splits
+
+SAID = {"accuracy": "accuracy", "uar": "UAR", "train": "training", "val": "validation", "test": "test"}
+NOTHING = "\N{EN DASH}"
+
+
+# scores and numbers
+
+
+def with_interval(row: Mapping[str, Any], score: str = "accuracy") -> str:
+    """A score with its interval, `0.731 [0.700, 0.764]`, or how the run failed; of a row of a table of `results`.
+
+    An interval without width, such as that of none right of twenty, is a dash: no resampling tells how sure it is.
+    """
+    if row.get("status", "finished") != "finished":
+        return str(row["status"])
+    value, low, high = row[score], row[f"{score}_low"], row[f"{score}_high"]
+    if math.isnan(value) or math.isnan(low):
+        return NOTHING if math.isnan(value) else f"{value:.3f}"
+    return unbroken(f"{value:.3f} [{NOTHING}]" if low == high else f"{value:.3f} [{low:.3f}, {high:.3f}]")
+
+
+def unbroken(said: str) -> str:
+    """A range or an interval in which no narrow column of a page breaks the line."""
+    return said.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def digits(table: pd.DataFrame, places: int = 3, missing: str = NOTHING) -> pd.DataFrame:
+    """A table with as many decimals in every fraction: pandas, column by column, drops zeros at the end."""
+    return table.map(lambda value: _number(value, places, missing) if isinstance(value, float) else value)
+
+
+def _number(value: float, places: int, missing: str) -> str:
+    return missing if math.isnan(value) else f"{round(value, places) + 0.0:.{places}f}"  # never -0.0
+
+
+def whiskers(cells: pd.DataFrame, score: str = "uar") -> str:
+    """What a caption says of the whiskers of `charts.doubt` or `charts.robustness`: of one speaker there are none."""
+    if cells[f"{score}_low"].notna().any():
+        return "whiskers are 95 % intervals over speakers"
+    return "no whiskers, for one speaker cannot tell how others would fare"
+
+
+# a run
+
+
+def outcome(result: Mapping[str, Any]) -> str:
+    """One sentence for the page: that all models of a `metrics.json` were trained, or which failed in which epoch."""
+    failed = [f"{name}: {entry['failed']}" for name, entry in result["models"].items() if "failed" in entry]
+    return f"**Failed:** {'; '.join(failed)}." if failed else "Trained to the last epoch."
+
+
+def scores_table(result: Mapping[str, Any]) -> pd.DataFrame:
+    """Loss, accuracy and UAR of each model and side of a `metrics.json`, with the intervals of the test side."""
+    rows = [
+        {"model": name, "side": SAID[side], **_side_scores(entry, side)}
+        for name, entry in result["models"].items()
+        for side in splits.SIDES
+        if side in entry
+    ]
+    return pd.DataFrame(rows).set_index(["model", "side"]) if rows else pd.DataFrame()
+
+
+def _side_scores(entry: Mapping[str, Any], side: str) -> dict[str, str]:
+    loss = entry[side]["loss"]
+    told = {"loss": _number(math.nan if loss is None else loss, 3, NOTHING)}
+    for score in results.INTERVALS:
+        low, high = entry["ci95"][score] if side == "test" else (math.nan, math.nan)
+        row = {score: entry[side][score], f"{score}_low": math.nan if low is None else low, f"{score}_high": high}
+        alone = " (one speaker: no interval)" * (side == "test" and math.isnan(row[f"{score}_low"]))
+        told[f"{SAID[score]} [95 %]"] = with_interval(row, score) + alone
+    return told
+
+
+def cells_shown(cells: pd.DataFrame, scores: Sequence[str] = results.INTERVALS) -> pd.DataFrame:
+    """What `metrics.by` returns, for people: each score in one column with its interval, and notes in few words.
+
+    The other columns say why there is a note. One speaker has no interval over speakers, and Wilson's, over the clips,
+    would be taken for one.
+    """
+    alone = cells["speakers"] == 1
+    told = cells[["rows", "speakers"]].copy()
+    for score in scores:
+        rows = cells.assign(**{f"{score}_low": cells[f"{score}_low"].mask(alone)}).to_dict("records")
+        told[f"{SAID[score]} [95 %]"] = [with_interval(row, score) for row in rows]
+    notes = cells["note"].str.partition(":")[0].map(unbroken).mask(alone, "one speaker: no interval")
+    return told.assign(note=notes) if (notes != "").any() else told
+
+
+def sides(sizes: pd.DataFrame) -> pd.DataFrame:
+    """What `splits.sizes` returns, for people: a column a side; of several folds, a row a fold."""
+    if sizes.index.nlevels == 1:
+        return sizes.rename(index=SAID).T.rename_axis("", axis=1)
+    emotions = sizes.drop(columns=["rows", "clips", "speakers"])
+    told = [
+        f"{row.rows} rows{f' ({row.clips} clips)' * (row.rows != row.clips)}, "
+        f"{row.speakers} speaker{'s' * (row.speakers != 1)}, {least}{f' to {most}' * (most > least)} an emotion"
+        for row, least, most in zip(sizes.itertuples(), emotions.min(axis=1), emotions.max(axis=1), strict=True)
+    ]
+    each = pd.Series(told, sizes.index).unstack()
+    return each[[side for side in splits.SIDES if side in each]].rename(columns=SAID).rename_axis("", axis=1)
+
+
+def spare(table: pd.DataFrame, cuts: Mapping[int, pd.DataFrame], tested: str = "") -> str:
+    """A sentence on the clips that no split of a run has (`splits.cuts`); empty where it has them all.
+
+    Args:
+        table: The clips that were split.
+        cuts: The splits.
+        tested: The other corpus that is tested instead, if there is one.
+    """
+    out = table[~table["clip"].isin(pd.concat(cuts.values())["clip"])]
+    voices = out["speaker"].nunique()
+    why = f"`{tested}` is tested instead" if tested else "the protocol gives them no side"
+    said = f"**Left out of the split:** {len(out)} of {len(table)} clips, of {voices} speaker{'s' * (voices != 1)}"
+    return f"{said}: {why}." if len(out) else ""
+
+
+def meaning(result: Mapping[str, Any]) -> str:
+    """A sentence on what a run's score is a score of, and which run to hold against it."""
+    split = result["split"]
+    leaks = split.get("test_leaks", split["leaks"])
+    if any(leaks[kind] for kind in audit.FAULTS):
+        return (
+            "This split leaks: it measures how well the network recognises *these voices and these very clips*, and "
+            'says little about a patient whom it has never heard. Run it again with `PROTOCOL = "speaker"` and '
+            '`AUGMENT = "train-only"`: the difference is what the leak was worth.'
+        )
+    if "tested" in split:
+        return (
+            f"The score is for the voices, rooms and microphones of `{split['tested']['name']}`, none of which the "
+            'network has met. Run it again with `TEST_CORPUS = ""`: what it then scores more is what the other '
+            "corpus costs."
+        )
+    return (
+        "No voice that was tested was trained on: the score is for voices that the network has never heard. Run it "
+        'again with `PROTOCOL = "random"` and `AUGMENT = "before-split"`, the paper\'s way: what it then scores '
+        "more is what the leak is worth and, with few tested speakers, chance too."
+    )
+
+
+# many runs
+
+
+def shown(steps: pd.DataFrame) -> pd.DataFrame:
+    """What `results.pooled` returns, for people: scores with their intervals, and from which to which seed they go."""
+    told = steps[["seeds", "speakers", "rows"]].copy()
+    for score in results.INTERVALS if len(steps) else ():
+        rows = steps.to_dict("records")
+        told[f"{score} [95 %]"] = [with_interval(row, score) for row in rows]
+        ends = [(row[f"{score}_least"], row[f"{score}_most"]) for row in rows]
+        told[f"{score}, by seed"] = [unbroken(f"{least:.3f} to {most:.3f}") for least, most in ends]
+    return told.join(steps[["train_accuracy", "minutes"]].round(3))
+
+
+def priced(pool: pd.DataFrame, base: str) -> pd.DataFrame:
+    """What each way of working reports, in points against one of them, and how far its validation is above its test.
+
+    Args:
+        pool: What `results.pooled` returns, of runs whose `val_accuracy` is the `results.curve_end`.
+        base: The row that the others are held against.
+
+    Returns:
+        Of each row UAR and accuracy with their intervals and the difference from `base`, the accuracy that the
+        validation curve ends at, and that less the test accuracy.
+    """
+    rows, told = pool.to_dict("records"), {}
+    for score in ("uar", "accuracy"):
+        told[f"{score} [95 %]"] = [with_interval(row, score) for row in rows]
+        told[f"{score}, points"] = (100 * (pool[score] - pool.loc[base, score])).round(1).to_numpy()
+    told["validation"] = pool["val_accuracy"].round(3).to_numpy()
+    told["validation above test, points"] = (100 * (pool["val_accuracy"] - pool["accuracy"])).round(1).to_numpy()
+    return pd.DataFrame(told, index=pool.index)
+
+
+def side_by_side(tables: Mapping[str, pd.DataFrame], score: str) -> pd.DataFrame:
+    """One score with its interval from several tables of `results.pooled`, a column each."""
+    said = {
+        name: pd.Series([with_interval(row, score) for row in pool.to_dict("records")], pool.index)
+        for name, pool in tables.items()
+    }
+    return pd.DataFrame(said)
+
+
+def epochs_said(curves: Sequence[pd.DataFrame], level: float) -> str:
+    """`results.epochs_to` of several seeds in words: their mean, or how many of them reach the level at all."""
+    found = [results.epochs_to(one, level) for one in curves]
+    reached = [epoch for epoch in found if not math.isnan(epoch)]
+    if len(reached) < len(found):
+        return f"{len(reached)} of {len(found)} reach it" if reached else "not reached"
+    return f"epoch {np.mean(reached):.0f}"

@@ -1,0 +1,64 @@
+"""Results in a page's words."""
+
+from __future__ import annotations
+
+import io
+
+import pandas as pd
+
+from sernb import metrics
+from sernb import splits
+from sernb import wording
+
+
+def test_a_page_shows_scores_with_their_intervals():
+    side = {"loss": 1.0, "accuracy": 0.2225, "uar": 0.4, "macro_f1": 0.3, "weighted_f1": 0.2}
+    entry = {"train": side, "val": side, "test": side, "ci95": {"accuracy": [0.1, 0.5], "uar": [None, None]}}
+    told = wording.scores_table({"models": {"m": entry, "bad": {"failed": "NaN"}}})
+    assert list(told) == ["loss", "accuracy [95 %]", "UAR [95 %]"]
+    assert told.loc[("m", "training")].tolist() == ["1.000", "0.223", "0.400"]
+    one = "0.400 (one speaker: no interval)"
+    assert told.loc[("m", "test")].tolist() == ["1.000", wording.unbroken("0.223 [0.100, 0.500]"), one]
+    assert wording.scores_table({"models": {"bad": {"failed": "NaN"}}}).empty
+
+
+def test_cells_for_people_promise_no_more_than_there_is():
+    lines = ["a,sad,sad", "b,sad,sad", "c,sad,sad", "a,calm,sad", "b,calm,sad", "c,calm,sad"]
+    told = pd.read_csv(io.StringIO("\n".join(["speaker,truth,prediction", *lines])))
+    few = wording.unbroken("too little to go by")
+    shown = wording.cells_shown(metrics.by(told, "emotion"), ("accuracy",))
+    assert shown.loc["calm"].tolist() == [3, 3, wording.unbroken("0.000 [\N{EN DASH}]"), few]
+    alone = metrics.by(told[told["speaker"] == "a"].assign(model="m"), "model")
+    assert wording.cells_shown(alone).loc["m"].tolist() == [2, 1, "0.500", "0.500", "one speaker: no interval"]
+    assert wording.whiskers(alone).startswith("no whiskers")
+    assert "over speakers" in wording.whiskers(metrics.by(told.assign(model="m"), "model"))
+    assert "note" not in wording.cells_shown(metrics.by(told, "speaker").assign(note="", speakers=2))
+
+
+def test_sides_and_digits_for_people():
+    emotions, split = ["sad", "calm"] * 3, ["train"] * 4 + ["test"] * 2
+    rows = pd.DataFrame({"clip": list("abcdef"), "speaker": list("111233"), "emotion": emotions, "split": split})
+    one = wording.sides(splits.sizes(rows))
+    assert list(one) == ["training", "test"] and one["training"].to_dict() == {
+        "rows": 4, "clips": 4, "speakers": 2, "calm": 2, "sad": 2,
+    }  # fmt: skip
+    folds = wording.sides(splits.sizes({1: rows, 2: splits.with_copies(rows)}))
+    assert folds.loc[1].to_dict() == {
+        "training": "4 rows, 2 speakers, 2 an emotion", "test": "2 rows, 1 speaker, 1 an emotion",
+    }  # fmt: skip
+    assert folds["training"][2] == "8 rows (4 clips), 2 speakers, 4 an emotion"
+    told = wording.digits(pd.DataFrame({"recall": [0.3, -0.001, float("nan")], "rows": [1, 2, 3]}), 2)
+    assert told["recall"].tolist() == ["0.30", "0.00", "\N{EN DASH}"] and told["rows"].tolist() == [1, 2, 3]
+
+
+def test_what_a_split_left_out_and_what_its_score_is_of():
+    table = pd.DataFrame({"clip": list("abc"), "speaker": list("112")})
+    assert wording.spare(table, {1: table[:2], 2: table[2:]}) == ""
+    said = wording.spare(table, {0: table[:2]}, "demo-local")
+    assert "1 of 3 clips, of 1 speaker:" in said and "`demo-local` is tested" in said
+    assert "no side" in wording.spare(table, {0: table[:1]})
+    none = dict.fromkeys(("speaker", "twin", "content", "statement"), 0)
+    assert "This split leaks" in wording.meaning({"split": {"leaks": {**none, "twin": 1}}})
+    assert "never heard" in wording.meaning({"split": {"leaks": {**none, "statement": 9}}})
+    elsewhere = {"leaks": {**none, "speaker": 2}, "test_leaks": none, "tested": {"name": "local"}}
+    assert "microphones of `local`" in wording.meaning({"split": elsewhere})

@@ -119,14 +119,13 @@ def study_a(name: str, input_shape: tuple[int, ...], classes: int) -> keras.Mode
     spec = STUDY_A[name]
     flat = len(input_shape) == 2
     convolution, pooling = (layers.Conv1D, layers.MaxPooling1D) if flat else (layers.Conv2D, layers.MaxPooling2D)
-    model = keras.Sequential([keras.Input(input_shape)], name=name)
+    stack = [keras.Input(input_shape)]
     for filters in spec.filters:
-        model.add(convolution(filters, spec.kernel, padding="same", activation="relu"))
-        model.add(pooling(2, strides=2, padding="same"))
-    model.add(layers.Flatten())
-    model.add(layers.Dense(spec.dense, activation="relu"))
-    model.add(layers.Dense(classes, activation="softmax", dtype="float32"))
-    return compiled(model)
+        stack += [convolution(filters, spec.kernel, padding="same", activation="relu")]
+        stack += [pooling(2, strides=2, padding="same")]
+    stack += [layers.Flatten(), layers.Dense(spec.dense, activation="relu")]
+    stack += [layers.Dense(classes, activation="softmax", dtype="float32")]
+    return compiled(keras.Sequential(stack, name=name))
 
 
 def paper_cnn(input_shape: tuple[int, ...], classes: int, *, output_activation: str = "softmax") -> keras.Model:
@@ -151,13 +150,12 @@ def paper_cnn(input_shape: tuple[int, ...], classes: int, *, output_activation: 
             f"the pictures have {input_shape[0]} coefficients and {input_shape[1]} frames; the paper's network halves "
             f"both four times and takes {SMALLEST} of each: use longer clips, or raise SAMPLE_RATE or N_MFCC."
         )
-    model = keras.Sequential([keras.Input(input_shape)], name="paper-cnn")
+    stack = [keras.Input(input_shape)]
     for filters in (16, 32, 64, 128):
-        model.add(layers.Conv2D(filters, 2, activation="relu"))
-        model.add(layers.MaxPooling2D(2))
-        model.add(layers.Dropout(0.2))
-    model.add(layers.GlobalAveragePooling2D())
-    model.add(layers.Dense(classes, activation=output_activation, dtype="float32"))  # whatever the precision
+        stack += [layers.Conv2D(filters, 2, activation="relu"), layers.MaxPooling2D(2), layers.Dropout(0.2)]
+    stack += [layers.GlobalAveragePooling2D()]
+    stack += [layers.Dense(classes, activation=output_activation, dtype="float32")]  # whatever the precision
+    model = keras.Sequential(stack, name="paper-cnn")  # at once: added one by one, each layer builds it anew
     return compiled(model, divided_crossentropy if output_activation == "sigmoid" else "categorical_crossentropy")
 
 

@@ -133,7 +133,7 @@ def _untuned() -> Iterator[None]:
     """Let TensorFlow read batches without tuning how it reads them.
 
     Its tuner sleeps 10 ms, 20 ms, 40 ms and so on, and often the end of an epoch waits until it wakes: up to as long
-    as the epoch took. Here that was a third of all training, and there is nothing to tune about arrays in memory.
+    as the epoch took. Here that was up to a third of a training, and there is nothing to tune about arrays in memory.
     Keras makes its datasets itself, so that none of them can be given the option but on its way to be read.
     """
     import keras

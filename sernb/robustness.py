@@ -186,8 +186,8 @@ def _score(head: dict, answers: pd.DataFrame) -> dict:
 def shown(curves: pd.DataFrame, score: str = "uar") -> pd.DataFrame:
     """`curves` for people: a row a distortion and level, a column a model, each score with its interval."""
     told = curves.assign(
-        distortion=[f"{row.distortion} {row.level:g} {row.unit}" if np.isfinite(row.level) else row.distortion
-                    for row in curves.itertuples()],
+        distortion=[f"{row.distortion} {row.level:g} {row.unit}".replace(" -", " \N{MINUS SIGN}")
+                    if np.isfinite(row.level) else row.distortion for row in curves.itertuples()],
         said=[wording.with_interval(row, score) for row in curves.to_dict("records")],
     )  # fmt: skip
     table = told.pivot(index="distortion", columns="model", values="said")

@@ -402,13 +402,17 @@ def _name(told: pd.DataFrame, otherwise: str) -> str:
     return str(names[0])
 
 
+def _signed(value: float) -> str:
+    return f"{round(value, 3) + 0.0:+.3f}".replace("-", "\N{MINUS SIGN}")  # never -0.000
+
+
 def _said(uars: pd.Series, names: tuple[str, str], rows: int, speakers: int) -> str:
     verdict = (
         "more than the choice of speakers explains" if uars["p"] < 0.05 else "the choice of speakers may explain it"
     )
     if speakers < LEAST_SPEAKERS:
         verdict = f"too few speakers to tell, for p cannot fall below {2 / 2**speakers:.2g}"
-    more, low, high = (f"{uars[name]:+.3f}".replace("-", "\N{MINUS SIGN}") for name in ("difference", "low", "high"))
+    more, low, high = (_signed(uars[name]) for name in ("difference", "low", "high"))
     ends = "no interval" if np.isnan(uars["low"]) else f"95 % interval {low} to {high}"
     p = "p < 0.001" if uars["p"] < 0.001 else f"p = {uars['p']:.3f}"
     return (

@@ -119,12 +119,12 @@ def study_a(name: str, input_shape: tuple[int, ...], classes: int) -> keras.Mode
     spec = STUDY_A[name]
     flat = len(input_shape) == 2
     convolution, pooling = (layers.Conv1D, layers.MaxPooling1D) if flat else (layers.Conv2D, layers.MaxPooling2D)
-    stack = [keras.Input(input_shape)]
+    stack = [keras.Input(input_shape)]  # a model that gets its layers one by one is built anew for each
     for filters in spec.filters:
-        stack += [convolution(filters, spec.kernel, padding="same", activation="relu")]
-        stack += [pooling(2, strides=2, padding="same")]
+        stack.append(convolution(filters, spec.kernel, padding="same", activation="relu"))
+        stack.append(pooling(2, strides=2, padding="same"))
     stack += [layers.Flatten(), layers.Dense(spec.dense, activation="relu")]
-    stack += [layers.Dense(classes, activation="softmax", dtype="float32")]
+    stack.append(layers.Dense(classes, activation="softmax", dtype="float32"))
     return compiled(keras.Sequential(stack, name=name))
 
 
@@ -153,9 +153,9 @@ def paper_cnn(input_shape: tuple[int, ...], classes: int, *, output_activation: 
     stack = [keras.Input(input_shape)]
     for filters in (16, 32, 64, 128):
         stack += [layers.Conv2D(filters, 2, activation="relu"), layers.MaxPooling2D(2), layers.Dropout(0.2)]
-    stack += [layers.GlobalAveragePooling2D()]
-    stack += [layers.Dense(classes, activation=output_activation, dtype="float32")]  # whatever the precision
-    model = keras.Sequential(stack, name="paper-cnn")  # at once: added one by one, each layer builds it anew
+    stack.append(layers.GlobalAveragePooling2D())
+    stack.append(layers.Dense(classes, activation=output_activation, dtype="float32"))  # whatever the precision
+    model = keras.Sequential(stack, name="paper-cnn")
     return compiled(model, divided_crossentropy if output_activation == "sigmoid" else "categorical_crossentropy")
 
 

@@ -42,8 +42,7 @@ def style() -> None:
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     plt.style.use(HOUSE)
-    # Constrained layouts leave nothing to cut off, and looking for it draws every figure twice.
-    set_matplotlib_formats("retina", bbox_inches=None)
+    set_matplotlib_formats("retina")
     pd.set_option("display.max_colwidth", None)
 
 

@@ -46,7 +46,7 @@ LAUNCH = re.compile(r"^% launch$", flags=re.MULTILINE)
 LEADS = re.compile(r"\{doc\}`(?:[^`<]*<)?([\w.-]+)>?`")
 # What a role leads to, and the directive of the page that it needs.
 NEEDED = {"{term}`": ("glossary", "{glossary}"), "{cite": ("references", "{bibliography}")}
-EVERYDAY = ("chance",)  # words of the glossary that are not always meant so
+EVERYDAY = ("chance", "guess")  # words of the glossary that are not always meant so
 BROKEN = ("Traceback (most recent call last)", "Executing", "An Exception was encountered at")
 
 

@@ -104,7 +104,7 @@ def fit(
     train, val = rows["split"].isin(fitted).to_numpy(), (rows["split"] == "val").to_numpy()
     callbacks = [_bar(model.name, epochs), *_schedule(how, model, epochs, -(-train.sum() // how.batch_size))]
     start = time.perf_counter()
-    _make_variables(model, np.asarray(x[:1]), y[:1])
+    _make_variables(model, np.zeros((1, *x.shape[1:]), np.float32), y[:1])
     with _untuned():
         history = model.fit(
             **_fed(x, y, train, how.batch_size),
@@ -123,18 +123,22 @@ def fit(
 
 
 def _make_variables(model: keras.Model, x: np.ndarray, y: np.ndarray) -> None:
-    """Make those of optimizer and metrics: if TensorFlow makes them while it traces the first step, it traces twice."""
+    """Make the variables of optimizer and metrics: if the first step makes them, TensorFlow traces it a second time.
+
+    What the metrics are told here, Keras forgets when an epoch begins.
+    """
     model.optimizer.build(model.trainable_variables)
     model.compute_metrics(x, y, model(x, training=False))
 
 
 @contextmanager
 def _untuned() -> Iterator[None]:
-    """Let TensorFlow read batches without tuning how it reads them.
+    """Let TensorFlow read batches without tuning how it reads them; one fit at a time.
 
     Its tuner sleeps 10 ms, 20 ms, 40 ms and so on, and often the end of an epoch waits until it wakes: up to as long
-    as the epoch took. Here that was up to a third of a training, and there is nothing to tune about arrays in memory.
-    Keras makes its datasets itself, so that none of them can be given the option but on its way to be read.
+    as the epoch took. In the bench that is between nothing and a fifth of a training. About arrays there is little to
+    tune, in memory or on disk. Keras makes its datasets itself, so that none of them can be given the option but on its
+    way to be read.
     """
     import keras
 

@@ -22,7 +22,7 @@ NOTHING = "\N{EN DASH}"
 
 
 def with_interval(row: Mapping[str, Any], score: str = "accuracy") -> str:
-    """A score with its interval, `0.731 [0.700, 0.764]`, or how the run failed; of a row of a table of `results`.
+    """A score with its interval, `0.731 [0.700, 0.764]`, or how the run failed; of any row with `_low` and `_high`.
 
     An interval without width, such as that of none right of twenty, is a dash: no resampling tells how sure it is.
     """

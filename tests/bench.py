@@ -5,9 +5,9 @@
 
 Parts: `preparation` (both features of study A, against the published way), `growth` (1,000 and 10,000 clips; --large
 for 100,000), `training` (our loop against bare Keras, data on disk against data in memory), `features` (from nothing
-and from the store), `stages` (of one clip's way to a feature) and `report` (the whole book, cold and again). Every
-measurement has a process of its own, whose memory is that of all its children too. The clips are made of real ones of
-CREMA-D where `SERNB_DATA` names a folder that holds it, otherwise of the demo corpus.
+and from the store), `stages` (of one clip's way to a feature) and `report` (the whole book, cold and again). What is
+measured has a process of its own, whose memory is that of all its children too; loops that take turns have one each.
+The clips are made of real ones of CREMA-D where `SERNB_DATA` names a folder with it, otherwise of the demo corpus.
 """
 
 from __future__ import annotations
@@ -284,8 +284,8 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)} [default: all]")
     parser.add_argument("--clips", type=int, default=0, help="how many, instead of the full number")
     parser.add_argument("--large", action="store_true", help="growth up to 100,000 clips (10 GB of disk)")
-    parser.add_argument("--epochs", type=int, default=2, help="of a training at a time, of four in a round")
-    parser.add_argument("--rounds", type=int, default=9, help="of trainings")
+    parser.add_argument("--epochs", type=int, default=2, help="of a fit; a round has two fits of each loop")
+    parser.add_argument("--rounds", type=int, default=9, help="of fits; an odd number, for the median")
     parser.add_argument("--to", default=str(RESULTS), help="where to; '' for nowhere")
     asked = parser.parse_args()
     if strange := set(asked.parts) - set(PARTS):

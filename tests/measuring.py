@@ -65,8 +65,11 @@ def in_turn(works: Sequence[Callable[..., Iterator[float]]], rounds: int, *given
     once = range(len(works))
     for i, order in enumerate([once, *([*once, *reversed(once)] for _ in range(rounds))]):
         for j in order:
-            ends[j][0].send(True)
-            found[i, j] += ends[j][0].recv()
+            try:
+                ends[j][0].send(True)
+                found[i, j] += ends[j][0].recv()
+            except (EOFError, BrokenPipeError):
+                raise RuntimeError(f"{works[j].__name__} failed; its error stands above") from None
     for process, (here, _) in zip(processes, ends, strict=True):
         here.send(False)
         process.join()

@@ -26,7 +26,7 @@ def rows(table):
     return splits.prepare(table, "speaker", ratio="60:20:20", augment="train-only", seed=1)
 
 
-def test_a_guess_is_a_guess_and_counts_each_clip_once(rows):
+def test_a_guess_scores_chance_and_counts_each_clip_once(rows):
     labels = ["angry", "calm", "sad"]
     told = baselines.guess(rows, labels)
     found = metrics.by(told, "model").loc["guess"]

@@ -94,6 +94,9 @@ def test_a_comparison_is_the_difference_of_the_scores(clips):
         assert 0 < row["low"] < row["difference"] < row["high"]
     assert found.exact and found.table.loc["uar", "p"] == 2 / 2**8  # every voice gains: only all swapped is as far
     assert "200 clips of 8 speakers" in found.said and "more than the choice of speakers explains" in found.said
+    back = metrics.compare(clips, other).said
+    assert f"a difference of \N{MINUS SIGN}{found.table['difference']['uar']:.3f}" in back and " -" not in back
+    assert "a difference of +0.000" in metrics.compare(clips, clips).said
 
 
 def test_swapping_the_models_turns_the_comparison_round(clips):

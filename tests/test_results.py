@@ -142,9 +142,6 @@ def test_a_missing_sweep_says_how_to_make_it(tmp_path: Path):
 def test_the_epoch_from_which_a_level_is_reached_is_a_steady_one():
     history = pd.DataFrame({"epoch": range(1, 11), "val_accuracy": [0.1, 0.9, 0.1, 0.1, 0.1, 0.6, 0.6, 0.6, 0.6, 0.6]})
     assert results.epochs_to(history, 0.55) == 8
-    assert wording.epochs_said([history, history], 0.55) == "epoch 8"
-    assert wording.epochs_said([history, history[:5]], 0.55) == "1 of 2 reach it"
-    assert wording.epochs_said([history], 0.8) == "not reached"
     assert pd.isna(results.epochs_to(history, 0.8))
 
 

@@ -1,3 +1,4 @@
+import contextlib
 import json
 
 import keras
@@ -81,7 +82,10 @@ def test_two_runs_with_one_seed_give_the_same_figures(numbers, rows):
 
 def test_tensorflow_reads_untuned_and_only_while_we_fit(monkeypatch, numbers, rows):
     """Its tuner lets the end of every epoch wait; see `training._untuned`."""
-    tf = pytest.importorskip("tensorflow")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("it is TensorFlow's tuner")
+    import tensorflow as tf
+
     read, tuned = tf.data.Dataset.__iter__, []
 
     def spy(dataset):
@@ -91,7 +95,33 @@ def test_tensorflow_reads_untuned_and_only_while_we_fit(monkeypatch, numbers, ro
     monkeypatch.setattr(tf.data.Dataset, "__iter__", spy)
     train(numbers, rows, epochs=2)
     assert tuned and set(tuned) == {False}
+    with pytest.raises(KeyboardInterrupt), training._untuned():
+        raise KeyboardInterrupt
     assert tf.data.Dataset.__iter__ is spy
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with training._untuned():
+        assert tf.data.Dataset.__iter__ is spy
+
+
+@pytest.mark.parametrize("mode", [None, "r"], ids=["in-memory", "on-disk"])
+def test_what_makes_a_fit_quick_changes_no_figure(monkeypatch, tmp_path, numbers, rows, mode):
+    np.save(tmp_path / "numbers.npy", numbers)
+    numbers = np.load(tmp_path / "numbers.npy", mmap_mode=mode)
+    quick = train(numbers, rows, epochs=3)
+    monkeypatch.setattr(training, "_untuned", contextlib.nullcontext)
+    monkeypatch.setattr(training, "_make_variables", lambda *_: None)
+    plain = train(numbers, rows, epochs=3)
+    pd.testing.assert_frame_equal(quick.history, plain.history)
+    pd.testing.assert_frame_equal(quick.predictions, plain.predictions)
+
+
+def test_a_step_is_traced_once(monkeypatch, numbers, rows):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("TensorFlow traces")
+    step, traced = keras.Model.train_step, []
+    monkeypatch.setattr(keras.Model, "train_step", lambda *given: traced.append(1) or step(*given))
+    train(numbers, rows, epochs=2)
+    assert len(traced) == 1
 
 
 def test_losses_are_what_keras_evaluates(numbers, rows):

@@ -62,3 +62,19 @@ def test_what_a_split_left_out_and_what_its_score_is_of():
     assert "never heard" in wording.meaning({"split": {"leaks": {**none, "statement": 9}}})
     elsewhere = {"leaks": {**none, "speaker": 2}, "test_leaks": none, "tested": {"name": "local"}}
     assert "microphones of `local`" in wording.meaning({"split": elsewhere})
+
+
+def test_many_runs_in_words():
+    scores = {"uar": [0.5, 0.25], "accuracy": [0.5, 0.75]}
+    ends = {f"{name}_{end}": value for name, value in scores.items() for end in ("low", "high")}
+    pool = pd.DataFrame({**scores, **ends, "val_accuracy": [0.625, 1.0]}, ["corrected", "leak"])
+    told = wording.priced(pool, "corrected")
+    assert told["uar, points"].tolist() == [0, -25] and told["accuracy, points"].tolist() == [0, 25]
+    assert told["validation above test, points"].tolist() == [12.5, 25]
+    both = wording.side_by_side({"here": pool, "there": pool[:1]}, "uar")
+    assert both["here"]["leak"] == wording.unbroken("0.250 [\N{EN DASH}]") and pd.isna(both["there"]["leak"])
+    curve = [0.1, 0.9, 0.1, 0.1, 0.1, 0.6, 0.6, 0.6, 0.6, 0.6]
+    history = pd.DataFrame({"epoch": range(1, 11), "val_accuracy": curve})
+    assert wording.epochs_said([history, history], 0.55) == "epoch 8"
+    assert wording.epochs_said([history, history[:5]], 0.55) == "1 of 2 reach it"
+    assert wording.epochs_said([history], 0.8) == "not reached"

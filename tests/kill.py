@@ -234,7 +234,7 @@ def main() -> None:
     parser.add_argument("kinds", nargs="*", choices=[*KINDS, []], help=f"what to kill [default: {', '.join(REAL)}]")
     parser.add_argument("--times", type=int, default=50, help="kills in all")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--to", type=Path, help="a CSV file for the counts, such as book/results/engine/kills.csv")
+    parser.add_argument("--to", default="", help="a CSV file for the counts, such as book/results/engine/kills.csv")
     asked = parser.parse_args()
     names = asked.kinds or REAL
     found = []

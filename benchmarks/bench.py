@@ -34,11 +34,10 @@ from measuring import write
 
 from sernb import audio
 from sernb import corpora
+from sernb import evaluation
 from sernb import features
 from sernb import models
-from sernb import splits
-from sernb import store
-from sernb import training
+from sernb import studies
 
 RESULTS = Path(__file__).parents[1] / "book" / "results" / "engine" / "bench.csv"
 CREMA_CLIPS, RATE = 7442, 22_050
@@ -58,7 +57,7 @@ def published(folder: Path, kept: Path) -> float:
     """Study A's way: every file loaded twice, all audio padded in one array, features clip by clip; seconds."""
     import librosa
 
-    audio.warm()
+    audio.compile_librosa()
     start = time.perf_counter()
     files = sorted(folder.glob("AudioWAV/*.wav"))
     signals = [librosa.load(file)[0] for file in files]
@@ -75,11 +74,11 @@ def published(folder: Path, kept: Path) -> float:
 def ours(folder: Path, kept: Path, cache: Path) -> float:
     """From the same files to the same values, by the clip table and the store; seconds."""
     os.environ["SERNB_CACHE"] = str(cache)
-    audio.warm()
+    audio.compile_librosa()
     start = time.perf_counter()
     table = corpora.load("crema", folder)
-    longest = int(audio.lengths(table["path"], RATE).max())
-    features.gather(table, {"mel": {}, "zcr_rms": {"length": longest}}, sample_rate=RATE)
+    longest = int(audio.n_samples(table["path"], RATE).max())
+    features.fill_store(table, {"mel": {}, "zcr_rms": {"length": longest}}, sample_rate=RATE)
     numbers = features.extract(table, "zcr_rms", sample_rate=RATE, length=longest)
     mel = features.extract(table, "mel", sample_rate=RATE)
     seconds = time.perf_counter() - start
@@ -122,11 +121,11 @@ def _differences(theirs: Path, at: Path) -> dict[str, float]:
 def filled(folder: Path, cache: Path) -> tuple[float, int]:
     """Load a corpus and bring its mel spectrograms into the store; seconds, and how many rows were written."""
     os.environ["SERNB_CACHE"] = str(cache)
-    audio.warm()
-    place = store.place({"feature": "mel", "sample_rate": RATE, "n_mels": 128}, version=features.VERSION)
+    audio.compile_librosa()
+    place = features.store_path({"feature": "mel", "sample_rate": RATE, "n_mels": 128}, version=features.STORE_VERSION)
     before = _last_row(place)
     start = time.perf_counter()
-    features.usable(corpora.load("crema", folder), "mel", sample_rate=RATE)
+    features.split_usable(corpora.load("crema", folder), "mel", sample_rate=RATE)
     # A row that is written again gets a new number: these are all that were written.
     return time.perf_counter() - start, _last_row(place) - before
 
@@ -170,7 +169,9 @@ NETWORKS = {
 def arrays(name: str, count: int, folder: Path) -> None:
     """The inputs of a network, as its chapter makes them, in files."""
     corpus, feature, rate, options, _ = NETWORKS[name]
-    rows = splits.prepare(corpora.trainable(corpora.load(corpus, max_clips=count)), "random", ratio="60:20:20")
+    rows = evaluation.make_split(
+        corpora.drop_unknown(corpora.load(corpus, max_clips=count)), "random", ratio="60:20:20"
+    )
     x = features.extract(rows, feature, sample_rate=rate, **options)
     x = features.standardise(features.to_db(x) if feature == "mel" else x, (rows["split"] == "train").to_numpy())
     np.save(folder / f"{name}.npy", x)
@@ -179,25 +180,29 @@ def arrays(name: str, count: int, folder: Path) -> None:
 
 def _given(name: str, folder: Path, mode: str | None = None) -> tuple[np.ndarray, pd.DataFrame, list[str]]:
     rows = pd.read_pickle(folder / f"{name}.pickle")
-    return np.load(folder / f"{name}.npy", mmap_mode=mode), rows, corpora.labels(rows)
+    return np.load(folder / f"{name}.npy", mmap_mode=mode), rows, corpora.emotion_labels(rows)
 
 
 def _model(name: str, x: np.ndarray, labels: list[str]):  # noqa: ANN202 (Keras is not imported here)
     shape = (*x.shape[1:], 1)
-    return models.paper_cnn(shape, len(labels)) if name == "paper-cnn" else models.study_a(name, shape, len(labels))
+    return (
+        studies.paper_cnn(shape, len(labels))
+        if name == "paper-cnn"
+        else studies.build_network(name, shape, len(labels))
+    )
 
 
 def our_loop(name: str, folder: Path, epochs: int, mode: str | None = None) -> Iterator[float]:
-    """Fit again and again by `training.fit`, seeded and repeatable as every run is: seconds of some epochs each time.
+    """Fit again and again by `models.fit`, seeded and repeatable as every run is: seconds of some epochs each time.
 
     With mode "r" a batch at a time is read from disk.
     """
-    training.seed_everything(1)
+    models.seed_everything(1)
     x, rows, labels = _given(name, folder, mode)
     model = _model(name, x, labels)
     recipe = "quick" if NETWORKS[name][-1] == 16 else "plain"
     while True:
-        yield training.fit(model, x, rows, labels, epochs=epochs, recipe=recipe).seconds
+        yield models.fit(model, x, rows, labels, epochs=epochs, recipe=recipe).seconds
 
 
 def disk_loop(name: str, folder: Path, epochs: int) -> Iterator[float]:
@@ -207,10 +212,10 @@ def disk_loop(name: str, folder: Path, epochs: int) -> Iterator[float]:
 
 def bare_loop(name: str, folder: Path, epochs: int) -> Iterator[float]:
     """Keras's own fit of the same network on the same arrays, in batches of the same size."""
-    models.wake_backend()
+    models.init_backend()
     x, rows, labels = _given(name, folder)
     model = _model(name, x, labels)
-    x, y = x[..., None], training.one_hot(rows["emotion"], labels)
+    x, y = x[..., None], models.one_hot(rows["emotion"], labels)
     sides = {side: (rows["split"] == side).to_numpy() for side in ("train", "val")}
     (train, train_y), val = ((x[side], y[side]) for side in sides.values())
     while True:

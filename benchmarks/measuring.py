@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sernb import training
+from sernb import results
 
 COLUMNS = ["part", "measure", "clips", "ours", "baseline", "unit", "ratio"]
 
@@ -115,7 +115,7 @@ def machine() -> dict[str, str]:
         "system": platform.system(),
         "python": platform.python_version(),
         **{name: version(name) for name in ("numpy", "librosa", "keras", "tensorflow")},
-        "revision": training.revision(),
+        "revision": results.git_revision(),
     }
 
 

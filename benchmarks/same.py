@@ -3,8 +3,8 @@
     python tests/same.py ravdess              # 40 clips in each of `WAYS`, and all clips against each other: minutes
     python tests/same.py crema --clips 10
 
-The first table has, for each way of copying, the fingerprints' similarity (which must reach `audit.NEAR` for a pair to
-be listened to) and the waveforms' correlation (which must reach `audit.SAME`): the least, the median, and the share
+The first table has, for each way of copying, the fingerprints' similarity (which must reach `evaluation.FINGERPRINT_THRESHOLD` for a pair to
+be listened to) and the waveforms' correlation (which must reach `evaluation.CORRELATION_THRESHOLD`): the least, the median, and the share
 that the audit finds. The others have the different clips with like fingerprints: how many, and how far they correlate.
 """
 
@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import soundfile
-from conftest import write
+from support.audio_files import write
 
 from sernb import audio
-from sernb import audit
 from sernb import corpora
+from sernb import evaluation
 
 WAYS = (
     *("gain12", "gain-12", "gain-30", "rate48000", "rate44100", "rate22050", "rate8000", "stereo", "silence"),
@@ -70,15 +70,20 @@ def copies(table: pd.DataFrame, ways: tuple[str, ...] = WAYS) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as folder:
         for how in ways:
             made = [altered(path, Path(folder, how, str(i)), how) for i, path in enumerate(table["path"])]
-            ours, theirs = audit.fingerprints(table), audit.fingerprints(pd.DataFrame({"path": list(map(str, made))}))
-            alike = [audit.correlation(*pair) for pair in zip(table["path"], map(str, made), strict=True)]
+            ours, theirs = (
+                evaluation.fingerprint_clips(table),
+                evaluation.fingerprint_clips(pd.DataFrame({"path": list(map(str, made))})),
+            )
+            alike = [evaluation.waveform_correlation(*pair) for pair in zip(table["path"], map(str, made), strict=True)]
             found.append(pd.DataFrame({"way": how, "similarity": (ours * theirs).sum(axis=1), "correlation": alike}))
     return pd.concat(found, ignore_index=True)
 
 
 def told(found: pd.DataFrame) -> pd.DataFrame:
     """What `copies` returns, way by way."""
-    caught = (found["similarity"] >= audit.NEAR) & (found["correlation"] >= audit.SAME)
+    caught = (found["similarity"] >= evaluation.FINGERPRINT_THRESHOLD) & (
+        found["correlation"] >= evaluation.CORRELATION_THRESHOLD
+    )
     ways = found.assign(found=caught).groupby("way", sort=False)
     return pd.concat(
         [
@@ -93,18 +98,20 @@ def told(found: pd.DataFrame) -> pd.DataFrame:
 def strangers(table: pd.DataFrame, threshold: float = 0.8, number: int = 3000) -> pd.DataFrame:
     """The pairs of clips with the most similar fingerprints and their correlation, those that correlate most first."""
     table = table.drop_duplicates("sha256")
-    prints = audit.fingerprints(table)
-    i, j, similarity = audit.near(prints, prints, threshold)
+    prints = evaluation.fingerprint_clips(table)
+    i, j, similarity = evaluation.similar_pairs(prints, prints, threshold)
     pairs = pd.DataFrame({"i": i, "j": j, "similarity": similarity}).query("i < j").nlargest(number, "similarity")
     clip, path = table["clip"].to_numpy(), table["path"].to_numpy()
     pairs["clip"], pairs["other"] = clip[pairs["i"]], clip[pairs["j"]]
-    pairs["correlation"] = [audit.correlation(path[i], path[j]) for i, j in zip(pairs["i"], pairs["j"], strict=True)]
+    pairs["correlation"] = [
+        evaluation.waveform_correlation(path[i], path[j]) for i, j in zip(pairs["i"], pairs["j"], strict=True)
+    ]
     return pairs.drop(columns=["i", "j"]).sort_values("correlation", ascending=False, ignore_index=True)
 
 
 def by_likeness(pairs: pd.DataFrame) -> pd.DataFrame:
     """What `strangers` returns: how many pairs there are of which similarity, and how far they correlate."""
-    bins = pd.cut(pairs["similarity"], [0.8, 0.9, audit.NEAR, 1.01], right=False)
+    bins = pd.cut(pairs["similarity"], [0.8, 0.9, evaluation.FINGERPRINT_THRESHOLD, 1.01], right=False)
     return pairs.groupby(bins, observed=True)["correlation"].describe()[["count", "50%", "max"]]
 
 

@@ -21,16 +21,15 @@ from pathlib import Path
 
 import clips as made
 import numpy as np
-import small_notebooks
 from measuring import measured
 from measuring import row
+from support import small_notebooks
 
 from sernb import audio
 from sernb import corpora
-from sernb import decoding
 from sernb import features
 from sernb import runs
-from sernb import store
+from sernb import utils
 
 ROOT = Path(__file__).parents[1]
 RATE = 22_050
@@ -68,7 +67,7 @@ def staged(corpus: Path, cache: Path) -> dict[str, float]:
     from threadpoolctl import threadpool_limits
 
     os.environ["SERNB_CACHE"] = str(cache)
-    audio.warm()
+    audio.compile_librosa()
     with threadpool_limits(1):
         return _staged(corpora.load("crema", corpus)["path"])
 
@@ -91,7 +90,7 @@ def _staged(paths: Sequence[str]) -> dict[str, float]:
         Path(path).read_bytes()
     data = timed("its bytes alone", lambda path: Path(path).read_bytes(), paths)
     timed("digest", lambda one: hashlib.sha256(one).hexdigest(), data)
-    decoded = timed("decoding", lambda path: decoding.read(path), paths)
+    decoded = timed("decoding", lambda path: audio.decode(path), paths)
     signals = timed(
         "resampling to 22,050 Hz", lambda one: audio.resample(one.signal[:, 0], one.sample_rate, RATE), decoded
     )
@@ -100,15 +99,15 @@ def _staged(paths: Sequence[str]) -> dict[str, float]:
     pictures = timed("mel spectrogram", lambda signal: features.mel(signal, RATE), signals)
     timed("zero-crossing rate and RMS", lambda signal: features.zcr_rms(signal, RATE), signals)
     rows = [(str(i), picture.shape[1], picture) for i, picture in enumerate(pictures)]
-    chunks = [rows[start : start + features.CHUNK] for start in range(0, len(rows), features.CHUNK)]
-    place = store.place({"feature": "mel"}, version=features.VERSION)
+    chunks = [rows[start : start + features.MIN_BATCH_CLIPS] for start in range(0, len(rows), features.MIN_BATCH_CLIPS)]
+    place = features.store_path({"feature": "mel"}, version=features.STORE_VERSION)
     passes = itertools.count()
 
     def write(there: sqlite3.Connection, some: list) -> None:
         number = next(passes)  # no row is written over
-        store.put(there, [(f"{key} {number}", frames, picture) for key, frames, picture in some])
+        features.insert(there, [(f"{key} {number}", frames, picture) for key, frames, picture in some])
 
-    store.working(place, lambda there: timed("writing to the store", functools.partial(write, there), chunks))
+    utils.run_transaction(place, lambda there: timed("writing to the store", functools.partial(write, there), chunks))
     return spent
 
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 
-from sernb import charts
-from sernb import claims
-from sernb import plots
+from sernb import display as show
 from sernb import results
+from sernb import studies
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,10 +20,10 @@ DPI = 180
 
 def picture() -> Figure:
     """The waterfall of the first page."""
-    plt.style.use(plots.HOUSE)
-    steps = results.pooled(results.swept(BOOK / "results", "waterfall"), "label")
-    claim = claims.claimed("ravdess")["mean test"]
-    return charts.waterfall(steps, claim=claim, chance=1 / 8, title="What is left of the paper's 81 %, fault by fault")
+    plt.style.use(show.RC_PARAMS)
+    steps = results.pool_runs(results.read_sweep(BOOK / "results", "waterfall"), "label")
+    claim = studies.claimed_scores("ravdess")["mean test"]
+    return show.waterfall(steps, claim=claim, chance=1 / 8, title="What is left of the paper's 81 %, fault by fault")
 
 
 if __name__ == "__main__":

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
-from playwright.sync_api import sync_playwright
+from support.browser import CHROMIUM
+from support.browser import FLAGS
 
 # A shell script's background jobs ignore Ctrl-C, and so would every process that a test starts and then interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-background-networking", "--autoplay-policy=no-user-gesture-required"]
 REAL = Path(os.environ.get("SERNB_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
@@ -48,20 +44,9 @@ def browser():
     """The system's Chromium; Playwright's own download is not needed."""
     if not CHROMIUM:
         pytest.skip("no Chromium on this machine (apt-get install chromium)")
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield started
         started.close()
-
-
-def tone(seconds: float, rate: int, hertz: float = 220.0, level: float = 0.3) -> np.ndarray:
-    """A decaying tone with a little noise: unlike a pure one it has energy in every mel band."""
-    time = np.arange(int(seconds * rate)) / rate
-    noise = np.random.default_rng(int(hertz)).normal(0, 0.01, len(time))
-    return (level * np.exp(-time) * np.sin(2 * np.pi * hertz * time) + noise).astype(np.float32)
-
-
-def write(path: Path, signal: np.ndarray, rate: int, **options) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, signal, rate, **options)
-    return path

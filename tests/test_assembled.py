@@ -10,15 +10,13 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import tone
-from conftest import write
-from nobody import somebody
+from support.audio_files import tone
+from support.audio_files import write
+from support.nobody import somebody
 
-from sernb import assembled
 from sernb import corpora
 from sernb import features
-from sernb import large
-from sernb import store
+from sernb import utils
 
 RATE = 8_000
 
@@ -27,9 +25,9 @@ RATE = 8_000
 def rows(tmp_path, monkeypatch):
     """Six clips, and a number of them that is many."""
     monkeypatch.setenv("SERNB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(assembled, "MANY", 5)
+    monkeypatch.setattr("sernb.features.stacked.MIN_ARRAYS_KEPT", 5)
     paths = [write(tmp_path / f"{i}.wav", tone(0.2 + i / 10, RATE, 200 + i), RATE) for i in range(6)]
-    return pd.DataFrame({"path": map(str, paths), "sha256": corpora.digests(paths)})
+    return pd.DataFrame({"path": map(str, paths), "sha256": corpora.sha256_of_files(paths)})
 
 
 def extracted(rows):
@@ -37,14 +35,14 @@ def extracted(rows):
 
 
 def kept():
-    return sorted(store.folder().glob("*.npy"))
+    return sorted(utils.cache_dir().glob("*.npy"))
 
 
 @pytest.fixture
 def from_rows(rows, monkeypatch):
     """What the store's rows give, without a set that is kept."""
     with monkeypatch.context() as patch:
-        patch.setattr(assembled, "MANY", 1000)
+        patch.setattr("sernb.features.stacked.MIN_ARRAYS_KEPT", 1000)
         found = extracted(rows)
     assert not kept()
     return found
@@ -56,10 +54,10 @@ def unreadable(*_):
 
 def test_a_set_is_mapped_the_second_time_and_the_store_is_not_asked(rows, from_rows, monkeypatch):
     np.testing.assert_array_equal(extracted(rows), from_rows)
-    monkeypatch.setattr(store, "working", unreadable)
+    monkeypatch.setattr("sernb.utils.run_transaction", unreadable)
     again = extracted(rows)
     np.testing.assert_array_equal(again, from_rows)
-    assert again.dtype == np.float32 and again.flags.writeable and not large.large(again)
+    assert again.dtype == np.float32 and again.flags.writeable and not utils.is_memmap(again)
 
 
 def test_what_is_changed_in_an_array_is_not_changed_in_the_set(rows, from_rows):
@@ -91,14 +89,14 @@ def test_a_set_beyond_the_bound_on_memory_stays_on_disk(rows, from_rows, monkeyp
     monkeypatch.setenv("SERNB_MEMORY", "0.001")
     for _ in range(2):
         array = extracted(rows)
-        assert large.large(array)
+        assert utils.is_memmap(array)
         np.testing.assert_array_equal(array, from_rows)
 
 
 def test_sets_take_no_more_of_the_disk_than_the_store_and_the_newest_stays(rows):
     for first in range(30):
         extracted(pd.concat([rows[first % 6 :], rows[: first % 6], rows[: first // 6]], ignore_index=True))
-        (place,) = store.folder().glob("mel-*.sqlite")
+        (place,) = utils.cache_dir().glob("mel-*.sqlite")
         assert kept() and (len(kept()) == 1 or sum(file.stat().st_size for file in kept()) <= place.stat().st_size)
     before = kept()
     array = extracted(rows)
@@ -108,23 +106,23 @@ def test_sets_take_no_more_of_the_disk_than_the_store_and_the_newest_stays(rows)
 
 
 def test_a_set_that_cannot_be_kept_is_assembled_in_memory(rows, from_rows, monkeypatch):
-    monkeypatch.setattr(large, "take", full)
+    monkeypatch.setattr("sernb.utils.reserve_disk", full)
     np.testing.assert_array_equal(extracted(rows), from_rows)
-    assert {file.suffix for file in store.folder().iterdir() if "mel" in file.name} == {".sqlite"}, "no part is left"
+    assert {file.suffix for file in utils.cache_dir().iterdir() if "mel" in file.name} == {".sqlite"}, "no part is left"
 
 
 def test_a_set_that_may_not_be_written_is_mapped_and_a_damaged_one_passed_over(rows, from_rows, monkeypatch):
     # By now all is imported that such a user may not be allowed to read.
     with somebody() as root:
         paths = [write(root / f"{i}.wav", tone(0.2 + i / 10, RATE, 200 + i), RATE) for i in range(6)]
-        table = pd.DataFrame({"path": map(str, paths), "sha256": corpora.digests(paths)})
+        table = pd.DataFrame({"path": map(str, paths), "sha256": corpora.sha256_of_files(paths)})
         monkeypatch.setenv("SERNB_CACHE", str(root / "cache"))
         expected = extracted(table).copy()
         (file,) = kept()
-        for path in (*store.folder().rglob("*"), store.folder()):
+        for path in (*utils.cache_dir().rglob("*"), utils.cache_dir()):
             path.chmod(0o555 if path.is_dir() else 0o444)
         with monkeypatch.context() as patch:
-            patch.setattr(store, "working", unreadable)
+            patch.setattr("sernb.utils.run_transaction", unreadable)
             np.testing.assert_array_equal(extracted(table), expected)
             patch.setattr(os, "utime", forbidden)  # as for a user whose file it is not
             np.testing.assert_array_equal(extracted(table), expected)
@@ -142,7 +140,7 @@ def full(*_):
 
 
 def test_what_a_killed_process_leaves_is_removed_and_what_a_living_one_makes_is_not(rows, from_rows):
-    (place,) = store.folder().glob("mel-*.sqlite")
+    (place,) = utils.cache_dir().glob("mel-*.sqlite")
     stale, fresh = (place.with_name(f"{place.stem}-{name}") for name in ("stale", "fresh"))
     for folder in (stale, fresh):
         folder.mkdir()
@@ -156,9 +154,10 @@ def test_a_process_killed_while_it_assembles_leaves_nothing_that_is_believed(row
     (tmp_path / "rows.csv").write_text(rows.to_csv(index=False))
     code = (
         "import os, signal, sys, pandas as pd\n"
-        "from sernb import assembled, features\n"
-        "assembled.MANY = 5\n"
-        "assembled._lay = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "from sernb import features\n"
+        "from sernb.features import stacked\n"
+        "stacked.MIN_ARRAYS_KEPT = 5\n"
+        "stacked._copy_rows = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"features.extract(pd.read_csv(sys.argv[1]), 'mel', sample_rate={RATE})"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "rows.csv")]).returncode == -9

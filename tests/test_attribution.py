@@ -8,25 +8,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import tone
-from conftest import write
+from support.audio_files import tone
+from support.audio_files import write
 from test_prediction import make_run
 
-from sernb import attribution
-from sernb import charts
 from sernb import corpora
+from sernb import display
 from sernb import features
 from sernb import models
-from sernb import prediction
+from sernb import results
+from sernb.results import explanation
 
 RATE, BANDS, FRAMES = 16000, 40, 60
 REGION = np.s_[8:14, 20:32]
-MAPS = [attribution.occlusion, attribution.gradient]
+MAPS = [results.occlusion_map, results.integrated_gradients]
 
 
-def hand_made(region: tuple = REGION, feature: str = "mel", *, standardised: bool = True) -> prediction.Finished:
+def hand_made(region: tuple = REGION, feature: str = "mel", *, standardised: bool = True) -> results.TrainedRun:
     """A network of one dense layer whose answer depends on nothing but the mean of one region of the picture."""
-    models.wake_backend()
+    models.init_backend()
     import keras
 
     weights = np.zeros((BANDS, FRAMES, 2), np.float32)
@@ -36,8 +36,8 @@ def hand_made(region: tuple = REGION, feature: str = "mel", *, standardised: boo
     model.set_weights([weights.reshape(-1, 2), np.zeros(2, np.float32)])
     learnt = (np.full(BANDS, -40, np.float32), np.full(BANDS, 20, np.float32)) if standardised else (None, None)
     settings = {"mel": {"n_mels": BANDS}, "mfcc": {"n_mfcc": BANDS}}[feature]
-    inputs = features.Inputs(feature, RATE, settings, "db" if feature == "mel" else "pad", FRAMES, *learnt)
-    return prediction.Finished(Path("hand-made"), {"labels": ["angry", "sad"]}, model, inputs)
+    inputs = features.InputSpec(feature, RATE, settings, "db" if feature == "mel" else "pad", FRAMES, *learnt)
+    return results.TrainedRun(Path("hand-made"), {"labels": ["angry", "sad"]}, model, inputs)
 
 
 @pytest.fixture(scope="module")
@@ -61,35 +61,35 @@ def test_the_map_peaks_where_the_answer_comes_from(noise, map_of, region):
 
 def test_an_integrated_gradient_adds_up_to_what_it_explains(noise):
     run = hand_made()
-    told = attribution.gradient(run, noise)
+    told = results.integrated_gradients(run, noise)
     x = told.picture.to_numpy()[None]
-    both = attribution._probability(run, np.concatenate([x, 0 * x]).astype(np.float32), told.label)
+    both = explanation._label_probability(run, np.concatenate([x, 0 * x]).astype(np.float32), told.label)
     assert both[1] == pytest.approx(0.5) and told.probability == pytest.approx(both[0])
     assert told.effect.to_numpy().sum() == pytest.approx(both[0] - both[1], abs=1e-3)
 
 
 def test_without_training_means_the_clips_own_are_usual(noise):
     run = hand_made(standardised=False)
-    x, usual = attribution._pictures(run, noise)
+    x, usual = explanation._input_and_baseline(run, noise)
     np.testing.assert_allclose(usual, np.repeat(x.mean(axis=1, keepdims=True), FRAMES, 1), rtol=1e-5)
-    assert not attribution._pictures(hand_made(), noise)[1].any()
+    assert not explanation._input_and_baseline(hand_made(), noise)[1].any()
 
 
 def test_the_axes_are_seconds_and_bands():
     clip = np.concatenate([np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE), np.zeros(RATE // 2)]).astype(np.float32)
-    told = attribution.occlusion(hand_made(), clip)
+    told = results.occlusion_map(hand_made(), clip)
     loud = told.picture.loc[:, :0.9].mean(axis=1)
     assert loud.idxmax() == pytest.approx(1000, rel=0.08) and told.picture.index.name == "mel band (Hz)"
     assert told.picture.columns[1] == pytest.approx(features.HOP_LENGTH / RATE) and told.seconds == 1.5
     assert told.picture.columns.name == "seconds" and told.method == "occlusion"
-    coefficients = attribution.occlusion(hand_made(feature="mfcc"), clip).effect.index
+    coefficients = results.occlusion_map(hand_made(feature="mfcc"), clip).effect.index
     assert list(coefficients) == list(range(BANDS)) and coefficients.name == "MFCC coefficient"
 
 
 def test_every_part_is_covered_whatever_the_patch(noise):
     for patch in ((0.01, 0.01), (0.3, 0.35), (1, 9), (5, 0.2)):
-        assert np.isfinite(attribution.occlusion(hand_made(), noise, patch=patch).effect.to_numpy()).all(), patch
-    whole = attribution.occlusion(hand_made(), noise, patch=(1, 9))
+        assert np.isfinite(results.occlusion_map(hand_made(), noise, patch=patch).effect.to_numpy()).all(), patch
+    whole = results.occlusion_map(hand_made(), noise, patch=(1, 9))
     assert whole.effect.to_numpy() == pytest.approx(whole.probability - 0.5)
 
 
@@ -99,12 +99,12 @@ def demo():
 
 
 def test_what_cannot_be_asked(tmp_path, noise, demo):
-    with pytest.raises(attribution.AttributionError, match="'happy'; it knows angry, sad"):
-        attribution.occlusion(hand_made(), noise, "happy")
-    numbers = prediction.load(make_run(tmp_path, demo, "numbers"))
+    with pytest.raises(results.AttributionError, match="'happy'; it knows angry, sad"):
+        results.occlusion_map(hand_made(), noise, "happy")
+    numbers = results.load_run(make_run(tmp_path, demo, "numbers"))
     for map_of in MAPS:
         with pytest.raises(
-            attribution.AttributionError, match="conv1d-b .* zcr_rms, numbers and no picture .* mel or mfcc"
+            results.AttributionError, match="conv1d-b .* zcr_rms, numbers and no picture .* mel or mfcc"
         ):
             map_of(numbers, tone(1, RATE))
 
@@ -112,24 +112,24 @@ def test_what_cannot_be_asked(tmp_path, noise, demo):
 def test_an_untrained_network_gives_another_map(tmp_path, noise):
     """Adebayo et al. 2018: a map that does not depend on the weights is a map of the picture."""
     run = hand_made()
-    trained = attribution.occlusion(run, noise)
-    assert attribution.alike(trained, trained) == pytest.approx(1)
-    found = attribution.sanity(run, noise, networks=3)
+    trained = results.occlusion_map(run, noise)
+    assert results.map_correlation(trained, trained) == pytest.approx(1)
+    found = results.sanity_check(run, noise, networks=3)
     assert found.abs().max() < 0.5 and list(found.index) == [0, 1, 2] and found.nunique() == 3
 
 
 def test_random_weights_are_seeded_and_leave_the_run_alone(tmp_path, demo):
-    run = prediction.load(make_run(tmp_path, demo, "pad"))
+    run = results.load_run(make_run(tmp_path, demo, "pad"))
     before = [one.copy() for one in run.model.get_weights()]
-    one, again, other = (attribution.randomised(run, seed=seed).model.get_weights() for seed in (1, 1, 2))
+    one, again, other = (results.with_random_weights(run, seed=seed).model.get_weights() for seed in (1, 1, 2))
     for a, b in zip(one, again, strict=True):
         np.testing.assert_array_equal(a, b)
     assert not np.allclose(one[0], other[0]) and not np.allclose(one[0], before[0])
     assert all((a == b).all() for a, b in zip(before, run.model.get_weights(), strict=True))
     clip = tone(1, RATE)
     for map_of in MAPS:
-        trained, untrained = (map_of(each, clip, "sad") for each in (run, attribution.randomised(run)))
-        assert attribution.alike(trained, untrained) < 0.8
+        trained, untrained = (map_of(each, clip, "sad") for each in (run, results.with_random_weights(run)))
+        assert results.map_correlation(trained, untrained) < 0.8
 
 
 def test_examples_are_the_surest_right_and_wrong_answers():
@@ -144,19 +144,20 @@ def test_examples_are_the_surest_right_and_wrong_answers():
         ],
         columns=["clip", "truth", "prediction", "sad", "angry"],
     )
-    found = attribution.examples(told, 2)
+    found = results.most_confident(told, 2)
     assert list(found["clip"]) == ["a", "c", "e", "d"], "one of each emotion first"
     assert list(found["right"]) == [True, True, False, False]
     assert list(found["confidence"]) == [0.9, 0.6, 0.95, 0.7]
-    assert len(attribution.examples(told.iloc[:2], 5)) == 2
+    assert len(results.most_confident(told.iloc[:2], 5)) == 2
 
 
 def test_from_a_run_to_a_map(tmp_path, demo):
     from sernb import audio
+    from sernb import results
 
-    run = prediction.load(make_run(tmp_path, demo, "pad"))
-    row = attribution.examples(prediction.tested(run), 1).iloc[0]
-    told = attribution.occlusion(run, audio.load(row["path"], RATE))
+    run = results.load_run(make_run(tmp_path, demo, "pad"))
+    row = results.most_confident(results.test_clips(run), 1).iloc[0]
+    told = results.occlusion_map(run, audio.load(row["path"], RATE))
     assert told.label == row["prediction"] and told.probability == pytest.approx(row["confidence"], abs=2e-5)
 
 
@@ -166,8 +167,10 @@ def test_the_mean_map_peaks_where_all_answers_come_from(tmp_path, monkeypatch, r
     speech = np.random.default_rng(0).normal(0, 0.1, 40 * features.HOP_LENGTH).astype(np.float32)
     path = write(tmp_path / "a.wav", np.pad(speech, 10 * features.HOP_LENGTH), RATE)
     clips = pd.DataFrame({"path": str(path), "emotion": ["angry", "sad"] * 3, "speaker": list("aabbcc")})
-    monkeypatch.setattr(prediction, "tested", lambda run, data_dir: clips.assign(prediction="angry", channel=""))
-    found = attribution.mean_map([hand_made(region)], parts=4)
+    monkeypatch.setattr(
+        "sernb.results.explanation.test_clips", lambda run, data_dir: clips.assign(prediction="angry", channel="")
+    )
+    found = results.mean_occlusion_map([hand_made(region)], parts=4)
     assert list(found["answer"].unique()) == ["right", "wrong"] and (found["clips"] == 3).all()
     assert list(found["part"].unique()) == ["before", "1", "2", "3", "4", "after"] and len(found) == 2 * 8 * 6
     assert (found["speakers"] == 3).all() and set(found["axis"]) == {"mel band (Hz)"}
@@ -181,15 +184,15 @@ def test_the_mean_map_peaks_where_all_answers_come_from(tmp_path, monkeypatch, r
 def test_clips_count_alike_and_speakers_make_the_error():
     head = {"answer": "right", "band": "0 to 4", "part": "1"}
     told = pd.DataFrame([{**head, "speaker": s, "effect": e} for s, e in [("a", 0.1), ("a", 0.3), ("b", 0.5)]])
-    found = attribution._averaged(pd.concat([told, told.assign(answer="wrong", effect=[np.nan, 1, 2])]))
+    found = explanation._average_cells(pd.concat([told, told.assign(answer="wrong", effect=[np.nan, 1, 2])]))
     assert found["effect"].tolist() == pytest.approx([0.3, 1.5]) and found["clips"].tolist() == [3, 2]
     assert found["error"].tolist() == pytest.approx([0.15, 0.5]) and found["speakers"].tolist() == [2, 2]
 
 
 def test_every_tested_clip_of_a_run_or_as_many_as_are_asked_for(tmp_path, demo):
-    run = prediction.load(make_run(tmp_path, demo, "pad"))
-    number = len(prediction.tested(run))
-    each = [attribution.mean_map([run, run], max_clips=n).groupby("answer")["clips"].max().sum() for n in (0, 2)]
+    run = results.load_run(make_run(tmp_path, demo, "pad"))
+    number = len(results.test_clips(run))
+    each = [results.mean_occlusion_map([run, run], max_clips=n).groupby("answer")["clips"].max().sum() for n in (0, 2)]
     assert each == [2 * number, 4]
 
 
@@ -200,10 +203,10 @@ def test_the_mean_map_is_drawn_as_it_was_measured():
     table = pd.DataFrame(cells, columns=["answer", "band", "part", "effect"]).assign(
         clips=[1] * 4 + [7] * 4, axis="mel"
     )
-    figure = charts.mean_map(table)
+    figure = display.mean_attribution_map(table)
     right, wrong = figure.axes[:2]
     np.testing.assert_allclose(wrong.images[0].get_array(), [[0.04, 0.05], [0.06, 0.07]])
     assert [ax.get_title() for ax in (right, wrong)] == ["right answers (1 clip)", "wrong answers (7 clips)"]
     assert right.get_ylabel() == "mel" and right.images[0].get_clim() == wrong.images[0].get_clim() == (-0.07, 0.07)
-    assert len(charts.mean_map(table[table["answer"] == "wrong"]).axes) == 2, "one panel and the scale"
+    assert len(display.mean_attribution_map(table[table["answer"] == "wrong"]).axes) == 2, "one panel and the scale"
     plt.close("all")

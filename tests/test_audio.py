@@ -5,11 +5,12 @@ import sys
 import librosa
 import numpy as np
 import pytest
-from conftest import tone
-from conftest import write
-from nobody import somebody
+from support.audio_files import tone
+from support.audio_files import write
+from support.nobody import somebody
 
 from sernb import audio
+from sernb.audio import loading
 
 
 @pytest.mark.parametrize(
@@ -22,14 +23,14 @@ def test_load_is_librosas(tmp_path, rate, channels, subtype):
     loaded = audio.load(path, 22050)
     np.testing.assert_allclose(loaded, expected, atol=1e-6)
     assert loaded.dtype == np.float32
-    assert audio.lengths([path], 22050) == [len(expected)]
+    assert audio.n_samples([path], 22050) == [len(expected)]
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF....WAVEfmt ", b"plain text"])
 def test_what_cannot_be_decoded_is_named(tmp_path, content):
     path = tmp_path / "broken.wav"
     path.write_bytes(content)
-    for read in (lambda: audio.load(path, 16000), lambda: audio.lengths([path], 16000)):
+    for read in (lambda: audio.load(path, 16000), lambda: audio.n_samples([path], 16000)):
         with pytest.raises(audio.AudioError, match="broken.wav"):
             read()
 
@@ -82,27 +83,27 @@ def test_snr():
 
 def test_alter_does_as_much_as_is_asked():
     signal = tone(2, 16000, 220)
-    assert audio.snr(signal, audio.alter(signal, 16000, snr=10)) == pytest.approx(10, abs=0.3)
-    assert len(audio.alter(signal, 16000, speed=2)) == pytest.approx(len(signal) / 2, rel=0.02)
-    higher = np.abs(np.fft.rfft(audio.alter(signal, 16000, semitones=12)[: len(signal)]))
+    assert audio.snr(signal, audio.apply_effects(signal, 16000, snr=10)) == pytest.approx(10, abs=0.3)
+    assert len(audio.apply_effects(signal, 16000, speed=2)) == pytest.approx(len(signal) / 2, rel=0.02)
+    higher = np.abs(np.fft.rfft(audio.apply_effects(signal, 16000, semitones=12)[: len(signal)]))
     assert higher.argmax() / 2 == pytest.approx(440, abs=6)
-    smaller = audio.alter(signal, 16000, vocal_tract=0.9)
+    smaller = audio.apply_effects(signal, 16000, vocal_tract=0.9)
     assert not np.allclose(smaller[:16000], signal[:16000], atol=0.01)
-    np.testing.assert_array_equal(audio.alter(signal, 16000), signal)
+    np.testing.assert_array_equal(audio.apply_effects(signal, 16000), signal)
 
 
 def test_a_home_that_cannot_be_written_stops_nobody(monkeypatch):
     with somebody() as root:
         (root / "cache").mkdir(mode=0o555)
         monkeypatch.setenv("XDG_CACHE_HOME", str(root / "cache"))
-        with audio._one_at_a_time():
+        with loading._numba_lock():
             assert not list((root / "cache").iterdir())
 
 
 def test_what_librosa_compiles_is_compiled_by_then(tmp_path):
     """Nobody's first click on a change of pitch waits for a compiler."""
     code = (
-        "import os\nimport numpy as np\nfrom sernb import audio\n\naudio.warm()\n"
+        "import os\nimport numpy as np\nfrom sernb import audio\n\naudio.compile_librosa()\n"
         "count = lambda: sum(len(names) for _, _, names in os.walk(os.environ['NUMBA_CACHE_DIR']))\nbefore = count()\n"
         "noise = np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)\n"
         "for kind in audio.AUGMENTATIONS:\n    audio.augment(noise, 16000, kind, seed=1)\nprint(before, count())"

@@ -4,23 +4,23 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from conftest import tone
-from conftest import write
 from same import WAYS
 from same import altered
 from same import copies
 from same import strangers
+from support.audio_files import tone
+from support.audio_files import write
 
-from sernb import audit
 from sernb import corpora
-from sernb import features
-from sernb import splits
+from sernb import evaluation
 
 NONE = {"speaker": 0, "twin": 0, "content": 0}
 
 
 def faults(rows, *sides):
-    return {kind: count for kind, count in audit.counts(rows, *sides).items() if kind in audit.FAULTS}
+    return {
+        kind: count for kind, count in evaluation.count_leaks(rows, *sides).items() if kind in evaluation.LEAK_FAULTS
+    }
 
 
 def clips(speakers=12, per_speaker=10):
@@ -36,7 +36,7 @@ def brute_force(rows, fitted=("train",), held_out=("val", "test")):
     """The same counts, row by row, each against each."""
     rows = rows.to_dict("records")
     seen, held = [r for r in rows if r["split"] in fitted], [r for r in rows if r["split"] in held_out]
-    found = dict.fromkeys(audit.KINDS, 0)
+    found = dict.fromkeys(evaluation.LEAK_KINDS, 0)
     for row in held:
         same = [other for other in seen if other["sha256"] == row["sha256"]]
         content = any(other["copy"] == row["copy"] for other in same)
@@ -48,18 +48,18 @@ def brute_force(rows, fitted=("train",), held_out=("val", "test")):
 
 
 @pytest.mark.parametrize("protocol", ["random", "published", "speaker", "statement", "loso"])
-@pytest.mark.parametrize("augment", splits.AUGMENT)
+@pytest.mark.parametrize("augment", evaluation.AUGMENT_CHOICES)
 @pytest.mark.parametrize("fitted", [("train",), ("train", "val")])
 def test_every_protocol_is_counted_as_by_brute_force(protocol, augment, fitted):
-    rows = splits.prepare(clips(), protocol, ratio="60:20:20", augment=augment, seed=3)
+    rows = evaluation.make_split(clips(), protocol, ratio="60:20:20", augment=augment, seed=3)
     for held_out in (("val", "test"), ("test",)):
-        assert audit.counts(rows, fitted, held_out) == brute_force(rows, fitted, held_out)
+        assert evaluation.count_leaks(rows, fitted, held_out) == brute_force(rows, fitted, held_out)
 
 
 def test_the_papers_way_leaks_and_a_speaker_split_does_not():
-    paper = audit.counts(splits.prepare(clips(), "random", augment="before-split", seed=0))
+    paper = evaluation.count_leaks(evaluation.make_split(clips(), "random", augment="before-split", seed=0))
     assert paper["speaker"] == 60 and paper["twin"] > 30 and paper["content"] == 0
-    assert faults(splits.prepare(clips(), "speaker", augment="before-split", seed=0)) == NONE
+    assert faults(evaluation.make_split(clips(), "speaker", augment="before-split", seed=0)) == NONE
 
 
 def test_two_speakers_called_01_of_two_corpora_are_two():
@@ -71,11 +71,11 @@ def test_two_speakers_called_01_of_two_corpora_are_two():
 
 def test_what_a_table_lacks_is_shared_by_nobody():
     rows = pd.DataFrame({"split": ["train", "test"], "speaker": ["", None], "clip": ["a", "b"], "sha256": ["", ""]})
-    assert audit.counts(rows) == NONE | {"statement": 0}
-    with pytest.raises(audit.LeakError, match="no row's split is val or test; there are 'train'"):
-        audit.pairs(rows.head(1))
-    with pytest.raises(audit.LeakError, match="no column split; it has clip"):
-        audit.pairs(rows[["clip"]])
+    assert evaluation.count_leaks(rows) == NONE | {"statement": 0}
+    with pytest.raises(evaluation.LeakError, match="no row's split is val or test; there are 'train'"):
+        evaluation.find_leaks(rows.head(1))
+    with pytest.raises(evaluation.LeakError, match="no column split; it has clip"):
+        evaluation.find_leaks(rows[["clip"]])
 
 
 # planted copies
@@ -102,10 +102,10 @@ def test_a_planted_copy_is_found_in_a_table_of_ones_own(tmp_path, voices, how):
     copy = altered(voices[0], tmp_path, how)
     mine = pd.DataFrame({"path": [str(path) for path in [*voices, copy]]})
     mine["split"], mine["speaker"] = ["train"] * 12 + ["test"], [*range(12), 99]
-    found = audit.pairs(mine)
+    found = evaluation.find_leaks(mine)
     assert found["kind"].tolist() == ["content"]
     assert found.loc[0, "trained_clip"] == str(voices[0]) and found.loc[0, "row"] == 12
-    assert audit.SAME < found.loc[0, "similarity"] <= 1.000001
+    assert evaluation.CORRELATION_THRESHOLD < found.loc[0, "similarity"] <= 1.000001
     assert faults(mine) == {"speaker": 0, "twin": 0, "content": 1}
     assert faults(mine.assign(copy=[0] * 12 + [1])) == {"speaker": 0, "twin": 1, "content": 0}
 
@@ -117,20 +117,20 @@ def test_other_clips_of_the_same_voice_are_not_the_same_audio(voices):
 
 @pytest.mark.parametrize("corpus", ["demo-crema", "demo-ravdess", "demo-local"])
 def test_a_clean_speaker_split_is_clean(corpus):
-    assert faults(splits.prepare(corpora.load(corpus), "speaker")) == NONE
+    assert faults(evaluation.make_split(corpora.load(corpus), "speaker")) == NONE
 
 
 def test_silence_is_nobodys_copy(tmp_path):
     files = [write(tmp_path / f"{i}.wav", np.zeros(8000 + i, np.float32), 8000) for i in range(2)]
     mine = pd.DataFrame({"path": list(map(str, files)), "split": ["train", "test"], "speaker": ["a", "b"]})
-    assert not audit.fingerprints(mine).any() and faults(mine) == NONE
+    assert not evaluation.fingerprint_clips(mine).any() and faults(mine) == NONE
 
 
 def test_a_second_audit_decodes_nothing(tmp_path, voices, monkeypatch):
     mine = pd.DataFrame({"path": list(map(str, voices))})
-    first = audit.fingerprints(mine)
-    monkeypatch.setattr(features, "compute", None)
-    np.testing.assert_array_equal(audit.fingerprints(mine), first)
+    first = evaluation.fingerprint_clips(mine)
+    monkeypatch.setattr("sernb.features.extraction.extract_clip", None)
+    np.testing.assert_array_equal(evaluation.fingerprint_clips(mine), first)
     np.testing.assert_allclose(np.linalg.norm(first, axis=1), 1, atol=1e-5)
 
 
@@ -138,7 +138,7 @@ def test_near_finds_every_pair_of_blocks_of_any_size():
     prints = np.random.default_rng(0).normal(size=(1200, 20)).astype(np.float32)
     prints[1100] = prints[3]
     prints /= np.linalg.norm(prints, axis=1, keepdims=True)
-    i, j, similarity = audit.near(prints, prints[:100], 0.99)
+    i, j, similarity = evaluation.similar_pairs(prints, prints[:100], 0.99)
     assert list(zip(i, j, strict=True)) == [*((k, k) for k in range(100)), (1100, 3)] and similarity.min() > 0.99
 
 
@@ -146,28 +146,28 @@ def test_correlation_is_that_of_the_best_delay(tmp_path):
     first = tone(0.5, 8000)
     late = write(tmp_path / "late.wav", np.concatenate([np.zeros(900, np.float32), 0.1 * first]), 8000)
     files = [str(path) for path in (write(tmp_path / "a.wav", first, 8000), late)]
-    assert audit.correlation(*files) == pytest.approx(1, abs=1e-3)
-    assert audit.correlation(files[0], str(write(tmp_path / "b.wav", tone(0.5, 8000, 347), 8000))) < 0.2
+    assert evaluation.waveform_correlation(*files) == pytest.approx(1, abs=1e-3)
+    assert evaluation.waveform_correlation(files[0], str(write(tmp_path / "b.wav", tone(0.5, 8000, 347), 8000))) < 0.2
 
 
 # the page
 
 
 def test_the_banner_says_leaks_or_clean_and_strict_refuses():
-    leaking = splits.prepare(clips(), "random", augment="before-split", seed=0)
-    counts = audit.counts(leaking)
-    page = audit.banner(leaking).data
+    leaking = evaluation.make_split(clips(), "random", augment="before-split", seed=0)
+    counts = evaluation.count_leaks(leaking)
+    page = evaluation.leak_banner(leaking).data
     assert "LEAKS" in page and "CLEAN" not in page and f"<b>{counts['twin']}</b> have an augmented" in page
-    clean = splits.prepare(clips(), "speaker", seed=0)
-    assert "CLEAN" in audit.banner(clean, strict=True).data
+    clean = evaluation.make_split(clips(), "speaker", seed=0)
+    assert "CLEAN" in evaluation.leak_banner(clean, strict=True).data
     message = rf"of 60 held-out rows 60 have their speaker, {counts['twin']} have an augmented twin .*PROTOCOL.*AUGMENT"
-    with pytest.raises(audit.LeakError, match=message):
-        audit.banner(leaking, strict=True)
+    with pytest.raises(evaluation.LeakError, match=message):
+        evaluation.leak_banner(leaking, strict=True)
 
 
 def test_the_banner_of_folds_adds_them_up():
-    cuts = splits.cuts(clips(), "loso")
-    page = audit.banner(cuts.values(), strict=True).data
+    cuts = evaluation.make_splits(clips(), "loso")
+    page = evaluation.leak_banner(cuts.values(), strict=True).data
     assert "CLEAN" in page and "Of 360 held-out rows in 12 folds" in page
 
 
@@ -180,7 +180,7 @@ def test_ravdess_at_48_khz_is_known_again_at_16(real):
     names = lambda column: column.str.extract(r"([\d-]{20})")[0]  # noqa: E731
     wanted = here[names(here["clip"]).isin(names(there["clip"]))]
     rows = pd.concat([pd.concat([actors, wanted]).assign(split="train"), there.assign(split="test")])
-    found = audit.pairs(rows.drop_duplicates("path")).query("kind == 'content'")
+    found = evaluation.find_leaks(rows.drop_duplicates("path")).query("kind == 'content'")
     assert (names(found["clip"]) == names(found["trained_clip"])).all() and len(found) == len(there)
     assert found["similarity"].min() > 0.99
 
@@ -188,7 +188,7 @@ def test_ravdess_at_48_khz_is_known_again_at_16(real):
 def test_actor_07_of_ravdess_has_one_take_under_two_names(real):
     table = corpora.load("ravdess", real("ravdess"), channel="speech").query("speaker == '07'")
     take = table["clip"].str.contains("03-01-03-01-02-01-07")
-    found = audit.pairs(table.assign(split=np.where(take, "test", "train"))).query("kind == 'content'")
+    found = evaluation.find_leaks(table.assign(split=np.where(take, "test", "train"))).query("kind == 'content'")
     assert len(found) == 1 and "03-01-03-01-02-02-07" in found["trained_clip"].iloc[0]
 
 
@@ -196,6 +196,9 @@ def test_between_copies_and_other_clips_of_ravdess_lies_a_gap(real):
     """`python tests/same.py ravdess` measures it on all clips."""
     table = corpora.load("ravdess", real("ravdess")).query("speaker in ['01', '08', '13', '17']")
     found = copies(table.sample(6, random_state=1), SURE)
-    assert found["similarity"].min() >= audit.NEAR and found["correlation"].min() > 0.8 > audit.SAME
+    assert (
+        found["similarity"].min() >= evaluation.FINGERPRINT_THRESHOLD
+        and found["correlation"].min() > 0.8 > evaluation.CORRELATION_THRESHOLD
+    )
     other = strangers(table)
-    assert len(other) > 50 and other["correlation"].max() < 0.6 < audit.SAME
+    assert len(other) > 50 and other["correlation"].max() < 0.6 < evaluation.CORRELATION_THRESHOLD

@@ -11,16 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import tone
-from conftest import write
-from nobody import somebody
+from support.audio_files import tone
+from support.audio_files import write
+from support.nobody import somebody
 from typer.testing import CliRunner
 
 from sernb import audio
+from sernb import cli
 from sernb import corpora
-from sernb import decoding
 from sernb import features
-from sernb.cli import app
 
 RATE = 16000
 LONG_NAME = "n" * 196 + ".wav"
@@ -117,7 +116,7 @@ def corpus(tmp_path):
 
 
 def test_each_bad_file_has_its_reason_and_each_odd_one_its_note(corpus):
-    found = corpora.check(corpora.load("local", corpus)).set_index("clip")
+    found = corpora.check_files(corpora.load("local", corpus)).set_index("clip")
     for name, (_, reason) in UNUSABLE.items():
         assert found.loc[name, "problem"].startswith(reason), (name, found.loc[name, "problem"])
         assert str(corpus) not in found.loc[name, "problem"]
@@ -127,7 +126,7 @@ def test_each_bad_file_has_its_reason_and_each_odd_one_its_note(corpus):
 
 
 def test_check_says_each_in_a_line(corpus):
-    said = CliRunner().invoke(app, ["check", "local", "--data-dir", str(corpus)])
+    said = CliRunner().invoke(cli.app, ["check", "local", "--data-dir", str(corpus)])
     assert said.exit_code == 1 and "Traceback" not in said.output
     lines = said.stdout.splitlines()
     assert f"{len(UNUSABLE) + len(ODD) + len(NAMES)} clips, {len(UNUSABLE)} unusable" in said.stdout
@@ -142,7 +141,7 @@ def test_a_name_with_a_newline_or_a_colour_stays_in_its_line(tmp_path):
     root.mkdir()
     for name in NAMES:
         (root / name).touch()
-    said = CliRunner().invoke(app, ["check", "local", "--data-dir", str(manifest(root, NAMES))]).stdout
+    said = CliRunner().invoke(cli.app, ["check", "local", "--data-dir", str(manifest(root, NAMES))]).stdout
     assert "  two\\nlines.wav: cannot be decoded" in said and "\x1b[31m" not in said
     assert f"  {LONG_NAME}: cannot be decoded" in said and "  café ñ ü.wav: cannot" in said
 
@@ -150,11 +149,11 @@ def test_a_name_with_a_newline_or_a_colour_stays_in_its_line(tmp_path):
 @pytest.mark.parametrize("feature", list(features.FEATURES))
 def test_training_leaves_out_what_check_lists_and_says_how_many(corpus, feature):
     table = corpora.load("local", corpus)
-    kept, out = features.usable(table, feature, sample_rate=RATE, n_jobs=1 if feature != "mel" else 2)
-    checked = corpora.check(table).set_index("clip")
+    kept, out = features.split_usable(table, feature, sample_rate=RATE, n_jobs=1 if feature != "mel" else 2)
+    checked = corpora.check_files(table).set_index("clip")
     assert set(out["clip"]) == set(UNUSABLE) and set(kept["clip"]) == {*ODD, *NAMES}
     assert dict(zip(out["clip"], out["problem"], strict=True)) == checked.loc[out["clip"], "problem"].to_dict()
-    told = features.left_out(kept, out)
+    told = features.describe_unusable(kept, out)
     assert told.startswith(f"**Left out:** {len(UNUSABLE)} of {len(table)} clips: ") and "is cut off (2), " in told
     assert ".wav" not in told and "S1" not in told
     assert len(features.extract(kept, feature, sample_rate=RATE, n_jobs=1)) == len(kept)
@@ -163,27 +162,27 @@ def test_training_leaves_out_what_check_lists_and_says_how_many(corpus, feature)
 def test_strict_stops_and_names_them(corpus):
     table = corpora.load("local", corpus)
     with pytest.raises(audio.AudioError, match=rf"^{len(UNUSABLE)} of {len(table)} clips cannot be used:\n") as stopped:
-        features.usable(table, "mfcc", sample_rate=RATE, n_jobs=1, strict=True)
+        features.split_usable(table, "mfcc", sample_rate=RATE, n_jobs=1, strict=True)
     assert len(str(stopped.value).splitlines()) == 7
-    kept, out = features.usable(table[table["clip"].isin(NAMES)], "mfcc", sample_rate=RATE, n_jobs=1, strict=True)
-    assert len(kept) == len(NAMES) and out.empty and features.left_out(kept, out) == ""
+    kept, out = features.split_usable(table[table["clip"].isin(NAMES)], "mfcc", sample_rate=RATE, n_jobs=1, strict=True)
+    assert len(kept) == len(NAMES) and out.empty and features.describe_unusable(kept, out) == ""
 
 
 def test_nothing_usable_is_an_error(corpus):
     table = corpora.load("local", corpus)
     with pytest.raises(audio.AudioError, match="1 of 1 clips cannot be used:\nempty.wav: "):
-        features.usable(table[table["clip"] == "empty.wav"], "mfcc", sample_rate=RATE, n_jobs=1)
+        features.split_usable(table[table["clip"] == "empty.wav"], "mfcc", sample_rate=RATE, n_jobs=1)
 
 
 def test_what_usable_has_extracted_is_not_decoded_again(corpus, monkeypatch):
     table = corpora.load("local", corpus)
-    kept, _ = features.usable(table, "mel", sample_rate=RATE, n_jobs=1)
+    kept, _ = features.split_usable(table, "mel", sample_rate=RATE, n_jobs=1)
     decoded = []
     load = audio.load
-    monkeypatch.setattr(audio, "load", lambda path, *args, **how: decoded.append(path) or load(path, *args, **how))
+    monkeypatch.setattr("sernb.audio.load", lambda path, *args, **how: decoded.append(path) or load(path, *args, **how))
     features.extract(kept, "mel", sample_rate=RATE, n_jobs=1)
     assert decoded == []
-    features.usable(table, "mel", sample_rate=RATE, n_jobs=1)
+    features.split_usable(table, "mel", sample_rate=RATE, n_jobs=1)
     assert {Path(path).name for path in decoded} <= set(UNUSABLE), "only the bad ones are tried again"
 
 
@@ -198,9 +197,9 @@ def test_odd_clips_can_be_augmented(corpus, name, kind):
 def test_a_clip_that_vanishes_after_the_table_was_made_is_left_out(corpus):
     table = corpora.load("local", corpus)
     (corpus / NAMES[0]).unlink()
-    _, out = features.usable(table, "mfcc", sample_rate=RATE, n_jobs=1)
+    _, out = features.split_usable(table, "mfcc", sample_rate=RATE, n_jobs=1)
     assert out.set_index("clip").loc[NAMES[0], "problem"] == "is not there any more"
-    checked = corpora.check(table).set_index("clip")
+    checked = corpora.check_files(table).set_index("clip")
     assert checked.loc[NAMES[0], "problem"] == "is not there any more"
 
 
@@ -212,7 +211,7 @@ def test_what_could_not_be_read_at_first_is_nobodys_feature(tmp_path):
     table = corpora.load("local", manifest(tmp_path, names))
     table["sha256"] = ["", "", table["sha256"][2]]
     (tmp_path / "a.wav").unlink()
-    kept, out = features.usable(table, "mfcc", sample_rate=RATE, n_jobs=1)
+    kept, out = features.split_usable(table, "mfcc", sample_rate=RATE, n_jobs=1)
     assert list(kept["clip"]) == ["c.wav"] and out["problem"][0] == "is not there any more"
     assert "load it again" in out["problem"][1]
 
@@ -225,8 +224,8 @@ def test_a_file_that_may_not_be_read_is_named_and_left_out(monkeypatch):
         table = corpora.load("local", manifest(root, ["a.wav", "b.wav"]))
         (root / "a.wav").chmod(0)
         table = corpora.load("local", root)
-        assert list(corpora.check(table)["problem"]) == ["cannot be read: Permission denied", ""]
-        assert list(features.usable(table, "mel", sample_rate=RATE, n_jobs=1)[0]["clip"]) == ["b.wav"]
+        assert list(corpora.check_files(table)["problem"]) == ["cannot be read: Permission denied", ""]
+        assert list(features.split_usable(table, "mel", sample_rate=RATE, n_jobs=1)[0]["clip"]) == ["b.wav"]
 
 
 def test_a_folder_that_may_not_be_listed_does_not_shrink_the_corpus_unsaid():
@@ -246,7 +245,7 @@ def test_pipes_sockets_and_links_to_folders_do_not_hold_anything_up(tmp_path):
         (tmp_path / "again").symlink_to(tmp_path)
         table = corpora.load("crema", tmp_path)
     assert list(table["clip"]) == [good.name, "1001_IEO_DIS_HI.wav", "1001_IEO_FEA_HI.wav"]
-    assert list(corpora.check(table)["problem"]) == ["", *["is no regular file"] * 2]
+    assert list(corpora.check_files(table)["problem"]) == ["", *["is no regular file"] * 2]
 
 
 def test_a_folder_whose_name_is_not_utf8_is_named(tmp_path):
@@ -268,7 +267,7 @@ def test_flipped_bytes_are_an_answer_and_never_a_crash(tmp_path, suffix):
                 data[chance.randrange(min(len(data), chance.choice((60, len(data)))))] = chance.randrange(256)
         path = tmp_path / f"flipped{suffix}"
         path.write_bytes(data)
-        found = decoding.read(path, longest=decoding.LONGEST)
+        found = audio.decode(path, longest=audio.MAX_SECONDS)
         assert found.broken or found.unfit or np.isfinite(found.signal).all()
         if not (found.broken or found.unfit):
             assert np.isfinite(features.mfcc(audio.load(path, RATE, training=True), RATE)).all()
@@ -278,14 +277,14 @@ def test_a_streamed_wav_that_announces_no_length_is_whole(tmp_path):
     data = sound(tmp_path / "a.wav", 1.0).read_bytes()
     for announced in (b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f"):
         (tmp_path / "a.wav").write_bytes(data[:40] + announced + data[44:])
-        found = decoding.read(tmp_path / "a.wav")
+        found = audio.decode(tmp_path / "a.wav")
         assert (found.broken, found.unfit, len(found.signal)) == ("", "", RATE)
 
 
 @pytest.mark.real
 def test_real_clips_are_neither_unusable_nor_odd(real):
     for name, folder in (("ravdess", "ravdess_48k"), ("ravdess", "ravdess"), ("crema", "crema")):
-        found = corpora.check(corpora.load(name, real(folder)))
+        found = corpora.check_files(corpora.load(name, real(folder)))
         assert (found[["problem", "odd"]] == "").all(axis=None)
 
 

@@ -10,10 +10,9 @@ import pandas as pd
 import pytest
 
 from sernb import audio
-from sernb import baselines
 from sernb import corpora
-from sernb import metrics
-from sernb import splits
+from sernb import evaluation
+from sernb import models
 
 
 @pytest.fixture(scope="module")
@@ -23,43 +22,45 @@ def table():
 
 @pytest.fixture(scope="module")
 def rows(table):
-    return splits.prepare(table, "speaker", ratio="60:20:20", augment="train-only", seed=1)
+    return evaluation.make_split(table, "speaker", ratio="60:20:20", augment="train-only", seed=1)
 
 
 def test_a_guess_scores_chance_and_counts_each_clip_once(rows):
     labels = ["angry", "calm", "sad"]
-    told = baselines.guess(rows, labels)
-    found = metrics.by(told, "model").loc["guess"]
+    told = models.random_predictions(rows, labels)
+    found = evaluation.score_by(told, "model").loc["guess"]
     assert found["uar"] == pytest.approx(1 / 3, abs=0.03)
     assert found["rows"] == (rows["split"] == "test").sum() == len(told) / 100
     assert told["prediction"].value_counts(normalize=True).between(0.3, 0.37).all()
-    pd.testing.assert_frame_equal(told, baselines.guess(rows, labels))
-    assert not told["prediction"].equals(baselines.guess(rows, labels, seed=1)["prediction"])
+    pd.testing.assert_frame_equal(told, models.random_predictions(rows, labels))
+    assert not told["prediction"].equals(models.random_predictions(rows, labels, seed=1)["prediction"])
 
 
 def test_a_simple_model_answers_every_row_as_a_network_does(rows, table):
-    labels = corpora.labels(table)
-    told = baselines.simple(rows, labels)
+    labels = corpora.emotion_labels(table)
+    told = models.svm_predictions(rows, labels)
     assert list(told) == ["model", "clip", "copy", "speaker", "split", "truth", "prediction", *labels]
     assert told["clip"].tolist() == rows["clip"].tolist() and (told["truth"] == rows["emotion"]).all()
     np.testing.assert_allclose(told[labels].sum(axis=1), 1, atol=1e-5)
     assert (told[labels].idxmax(axis=1) == told["prediction"]).all()
-    both = pd.concat([told, baselines.guess(rows, labels)])
-    assert metrics.by(both, "model")["uar"].is_monotonic_decreasing
-    assert metrics.compare(told, baselines.guess(rows, labels)).rows == (rows["split"] == "test").sum()
+    both = pd.concat([told, models.random_predictions(rows, labels)])
+    assert evaluation.score_by(both, "model")["uar"].is_monotonic_decreasing
+    assert (
+        evaluation.compare_models(told, models.random_predictions(rows, labels)).rows == (rows["split"] == "test").sum()
+    )
 
 
 def test_nothing_is_learnt_of_rows_that_are_not_trained_on(rows, table):
-    labels = corpora.labels(table)
+    labels = corpora.emotion_labels(table)
     held = rows["split"] != "train"
     other = rows.assign(emotion=rows["emotion"].where(~held, "sad"))
     pd.testing.assert_series_equal(
-        baselines.simple(rows, labels)["prediction"], baselines.simple(other, labels)["prediction"]
+        models.svm_predictions(rows, labels)["prediction"], models.svm_predictions(other, labels)["prediction"]
     )
     # Nor are the held-out statistics: other test clips leave the training rows' answers as they are.
-    x = baselines.mfcc_statistics(rows)
+    x = models.mfcc_statistics(rows)
     spoilt = np.where(held.to_numpy()[:, None], 1000 * x, x)
-    first, second = (baselines.fitted(one, rows, labels, "m")[~held] for one in (x, spoilt))
+    first, second = (models.fit_svm(one, rows, labels, "m")[~held] for one in (x, spoilt))
     pd.testing.assert_frame_equal(first, second)
 
 
@@ -70,14 +71,14 @@ def test_two_emotions_and_one_that_is_never_trained_on():
     )
     rows["emotion"] = np.tile(["angry", "sad"], 20)
     x = (rows["emotion"] == "sad").to_numpy()[:, None] + rng.normal(0, 0.1, (40, 3))
-    told = baselines.fitted(x, rows, ["angry", "happy", "sad"], "m")
+    told = models.fit_svm(x, rows, ["angry", "happy", "sad"], "m")
     assert (told["prediction"] == told["truth"]).all() and (told["happy"] == 0).all()
     assert (told[["angry", "happy", "sad"]].idxmax(axis=1) == told["truth"]).all()
 
 
 def test_mfcc_statistics_leave_the_padding_out(table):
-    short = audio.lengths(table["path"], 16000).argmin()
-    found = baselines.mfcc_statistics(table.assign(copy=0), n_mfcc=20)[short]
+    short = audio.n_samples(table["path"], 16000).argmin()
+    found = models.mfcc_statistics(table.assign(copy=0), n_mfcc=20)[short]
     own = librosa.feature.mfcc(y=audio.load(table["path"][short], 16000), sr=16000, n_mfcc=20)
     # The store keeps silence after a clip: its last frames hear a little of it instead of librosa's own padding.
     np.testing.assert_allclose(found, [*own.mean(axis=1), *own.std(axis=1)], rtol=0.02, atol=1)
@@ -87,46 +88,46 @@ def test_egemaps_takes_opensmile_and_says_so(rows, table):
     if importlib.util.find_spec("opensmile"):
         pytest.skip("opensmile is installed")
     with pytest.raises(ImportError, match="nothing commercial"):
-        baselines.simple(rows, corpora.labels(table), "egemaps")
+        models.svm_predictions(rows, corpora.emotion_labels(table), "egemaps")
     with pytest.raises(ValueError, match="mfcc, egemaps"):
-        baselines.simple(rows, corpora.labels(table), "compare")
+        models.svm_predictions(rows, corpora.emotion_labels(table), "compare")
 
 
 def test_egemaps_are_those_of_opensmile(table):
     opensmile = pytest.importorskip("opensmile", reason="the extra egemaps is not installed")
     few = table.head(2).assign(copy=[0, 1])
-    found = baselines.egemaps(few, n_jobs=1)
+    found = models.egemaps_functionals(few, n_jobs=1)
     smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
     signal = audio.load(few["path"][0], 16000)
     np.testing.assert_allclose(found[0], smile.process_signal(signal, 16000).to_numpy()[0], rtol=1e-5)
     assert found.shape == (2, 88) and (found[0] != found[1]).any()
-    np.testing.assert_array_equal(found, baselines.egemaps(few, n_jobs=1))  # from the store
+    np.testing.assert_array_equal(found, models.egemaps_functionals(few, n_jobs=1))  # from the store
 
 
 def test_beside_a_network_stand_the_same_test_rows_of_every_fold(table):
-    labels = corpora.labels(table)
-    cuts = splits.cuts(table, "loso", augment="train-only", seed=1)
-    told = baselines.beside(cuts.values(), labels, seed=1)
+    labels = corpora.emotion_labels(table)
+    cuts = evaluation.make_splits(table, "loso", augment="train-only", seed=1)
+    told = models.baseline_predictions(cuts.values(), labels, seed=1)
     assert {"mfcc-svm", "guess"} <= set(told["model"]) and (told["split"] == "test").all()
     svm = told[told["model"] == "mfcc-svm"]
     assert svm["clip"].is_unique and set(svm["clip"]) == set(table["clip"]), "each clip is tested in one fold"
-    alone = baselines.simple(cuts[2], labels, seed=1).query("split == 'test'")
+    alone = models.svm_predictions(cuts[2], labels, seed=1).query("split == 'test'")
     among = svm[svm["clip"].isin(alone["clip"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(among, alone.reset_index(drop=True))
-    assert metrics.by(told, "model")["rows"].unique().tolist() == [len(table)]
+    assert evaluation.score_by(told, "model")["rows"].unique().tolist() == [len(table)]
 
 
 def test_beside_is_fitted_on_what_the_network_was(rows, table):
-    labels = corpora.labels(table)
-    one, both = (baselines.beside(rows, labels, sides=sides) for sides in (("train",), ("train", "val")))
+    labels = corpora.emotion_labels(table)
+    one, both = (models.baseline_predictions(rows, labels, sides=sides) for sides in (("train",), ("train", "val")))
     assert not one.loc[one["model"] == "mfcc-svm", labels].equals(both.loc[both["model"] == "mfcc-svm", labels])
 
 
 @pytest.mark.real
 def test_the_published_figure_comes_out_on_ravdess(real):
     table = corpora.load("ravdess", real("ravdess"), channel="speech")
-    labels = corpora.labels(table)
-    folds = [baselines.simple(splits.prepare(table, "folds", fold=fold), labels) for fold in range(1, 7)]
-    found = metrics.pool([pd.concat(map(metrics.tested, folds))])
+    labels = corpora.emotion_labels(table)
+    folds = [models.svm_predictions(evaluation.make_split(table, "folds", fold=fold), labels) for fold in range(1, 7)]
+    found = evaluation.pool_seeds([pd.concat(map(evaluation.select_test_rows, folds))])
     assert (found["rows"], found["speakers"]) == (1440, 24)
     assert found["uar"] == pytest.approx(0.41, abs=0.03)

@@ -14,9 +14,9 @@ import soundfile
 import yaml
 from bs4 import BeautifulSoup
 
+from sernb import display
 from sernb import report
 from sernb import results
-from sernb import wording
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.report
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.report
 @pytest.fixture(scope="module")
 def html() -> Path:
     """The book; runs that `make report` left fresh are taken over."""
-    return report.build(ROOT / "book" / "runs.yml", ROOT / "_build").parent
+    return report.build_report(ROOT / "book" / "runs.yml", ROOT / "_build").parent
 
 
 def listed() -> dict[str, dict]:
@@ -58,16 +58,16 @@ def test_a_run_has_its_page_players_and_pictures(html, name):
 
 def test_the_first_page_shows_the_reference_runs(html):
     text = page(html, "index").select_one("article").get_text()
-    steps = results.pooled(results.swept(ROOT / "book" / "results", "waterfall"), "label")
+    steps = results.pool_runs(results.read_sweep(ROOT / "book" / "results", "waterfall"), "label")
     for step in (steps.iloc[0], steps.iloc[-1]):
-        assert wording.with_interval(step) in text
+        assert display.format_with_interval(step) in text
     rows = [[cell.get_text() for cell in row.select("th, td")] for row in page(html, "index").select("tr")]
     found = [row for row in rows if "mean test" in row and "0.813" in row]
     assert len(found) == 1 and {"holds only with the leak", "not reached"} & set(found[0]), found
 
 
 def test_figures_are_numbered_through_the_book_and_say_what_to_see(html):
-    names = [chapter.name for chapter in report.read_runs(ROOT / "book" / "runs.yml").chapters]
+    names = [chapter.name for chapter in report.read_book(ROOT / "book" / "runs.yml").chapters]
     said = [figure.figcaption.get_text() for name in names for figure in page(html, name).select("figure")]
     assert [int(re.match(r"\s*Figure (\d+)", text)[1]) for text in said] == list(range(1, len(said) + 1))
     assert len(said) > 60 and all(len(text) > 60 for text in said)
@@ -133,7 +133,7 @@ def violations(page, options: str = "{}") -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", [chapter.name for chapter in report.read_runs(ROOT / "book" / "runs.yml").chapters])
+@pytest.mark.parametrize("name", [chapter.name for chapter in report.read_book(ROOT / "book" / "runs.yml").chapters])
 def test_everybody_can_read_the_page(html, browser, name):
     """By a screen reader, in the dark, on a phone; from a folder, with nothing to complain of in the console."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")

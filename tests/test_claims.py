@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sernb import claims
+from sernb import display
+from sernb import studies
 
 
 def runs(**scores: list[float]) -> pd.DataFrame:
@@ -14,9 +15,9 @@ def runs(**scores: list[float]) -> pd.DataFrame:
 
 
 def test_claims_are_those_of_the_paper():
-    assert claims.claimed("ravdess")["mean test"] == 0.813
-    assert claims.claimed("demo-local")["best test"] == 0.612
-    assert claims.claimed("crema").empty
+    assert studies.claimed_scores("ravdess")["mean test"] == 0.813
+    assert studies.claimed_scores("demo-local")["best test"] == 0.612
+    assert studies.claimed_scores("crema").empty
 
 
 @pytest.mark.parametrize(
@@ -31,24 +32,26 @@ def test_claims_are_those_of_the_paper():
     ],
 )
 def test_a_claim_is_judged_by_what_was_measured(measured, honest, of_training, verdict):
-    assert claims.judge(0.813, measured, honest, of_training=of_training)[0] == verdict
+    assert studies.claim_verdict(0.813, measured, honest, of_training=of_training)[0] == verdict
 
 
 def test_a_claim_that_one_seed_reaches_is_reached():
-    assert claims.judge(0.813, 0.77, 0.5, most=0.82)[0] == "holds only with the leak"
-    assert claims.judge(0.813, 0.77, 0.5, most=0.8126)[0] == "holds only with the leak", "the claim has three digits"
-    assert claims.judge(0.813, 0.77, 0.5, most=0.80)[0] == "not reached"
+    assert studies.claim_verdict(0.813, 0.77, 0.5, most=0.82)[0] == "holds only with the leak"
+    assert studies.claim_verdict(0.813, 0.77, 0.5, most=0.8126)[0] == "holds only with the leak", (
+        "the claim has three digits"
+    )
+    assert studies.claim_verdict(0.813, 0.77, 0.5, most=0.80)[0] == "not reached"
 
 
 def test_a_best_is_over_all_tries_and_a_mean_over_the_seeds_of_the_best_setting():
     tries = runs(accuracy=[0.15, 0.84], train_accuracy=[0.15, 0.97], val_accuracy=[0.15, np.nan])
     published = runs(accuracy=[0.84, 0.80], train_accuracy=[0.97, 0.95], val_accuracy=[0.82, 0.84])
     unseen = runs(accuracy=[0.5, 0.6], train_accuracy=[0.99, 0.99], val_accuracy=[0.55, 0.6])
-    table = claims.table(tries, published, unseen).query("corpus == 'RAVDESS'").set_index("claim")
+    table = studies.verdict_table(tries, published, unseen).query("corpus == 'RAVDESS'").set_index("claim")
     assert table.loc["mean test", ["measured", "unseen"]].tolist() == pytest.approx([0.82, 0.55])
     assert table.loc["best val", ["measured", "unseen"]].tolist() == pytest.approx([0.15, 0.575])
     assert "2 seeds: 0.800 to 0.840" in table["why"]["mean test"]
-    shown = claims.shown(table.reset_index().assign(corpus="RAVDESS"))
+    shown = display.format_verdicts(table.reset_index().assign(corpus="RAVDESS"))
     assert "0.800\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}0.840" in shown["why"]["RAVDESS", "mean test"]
     assert (
         shown["measured"]["RAVDESS", "mean test"] == "0.820"
@@ -72,13 +75,13 @@ def test_the_best_training_is_chosen_on_validation_among_those_with_most_seeds()
     ]
     rows += [("plain", 240, 0.90, 0.90)]
     tries = pd.DataFrame(rows, columns=["RECIPE", "epochs", "val_accuracy", "accuracy"]).assign(status="finished")
-    assert claims.best_training(tries)["epochs"].tolist() == [120, 120]
-    assert claims.best_training(tries[:0]).empty
+    assert studies.best_recipe_runs(tries)["epochs"].tolist() == [120, 120]
+    assert studies.best_recipe_runs(tries[:0]).empty
 
 
 def test_nobody_can_check_the_local_corpus():
     nothing = runs(accuracy=[], train_accuracy=[], val_accuracy=[])
-    table = claims.table(nothing, nothing, nothing)
+    table = studies.verdict_table(nothing, nothing, nothing)
     assert set(table.loc[table["corpus"] == "local", "verdict"]) == {"cannot be checked"}
     assert set(table.loc[table["corpus"] == "RAVDESS", "why"]) == {"not measured yet"}
 
@@ -88,7 +91,7 @@ def test_the_story_tells_what_each_step_costs():
         {"accuracy": [0.8, 0.55], "accuracy_low": [0.7, 0.5], "accuracy_high": [0.9, 0.6], "seeds": 3, "speakers": 24},
         index=["all of it", "nobody twice"],
     )
-    told = claims.story(steps).splitlines()
+    told = display.describe_waterfall(steps).splitlines()
     assert (
         told[0]
         == "- **All of it**: 0.800\N{NO-BREAK SPACE}[0.700,\N{NO-BREAK SPACE}0.900] (3 seeds, 24 speakers tested)."
@@ -96,4 +99,4 @@ def test_the_story_tells_what_each_step_costs():
     assert (
         "0.550\N{NO-BREAK SPACE}[0.500,\N{NO-BREAK SPACE}0.600]" in told[1] and "\N{MINUS SIGN}25.0 points" in told[1]
     )
-    assert "not been measured" in claims.story(steps[:1])
+    assert "not been measured" in display.describe_waterfall(steps[:1])

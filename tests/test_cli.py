@@ -3,17 +3,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import small_notebooks
-from conftest import tone
-from conftest import write
+from support import small_notebooks
+from support.audio_files import tone
+from support.audio_files import write
 from typer.testing import CliRunner
 
+from sernb import cli
 from sernb import corpora
-from sernb.cli import app
 
 
 def sernb(*words: str | Path):
-    return CliRunner().invoke(app, [str(word) for word in words])
+    return CliRunner().invoke(cli.app, [str(word) for word in words])
 
 
 def test_corpora_are_listed_with_their_place_and_licence(monkeypatch, tmp_path: Path):

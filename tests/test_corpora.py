@@ -2,8 +2,8 @@ import os
 
 import numpy as np
 import pytest
-from conftest import tone
-from conftest import write
+from support.audio_files import tone
+from support.audio_files import write
 
 from sernb import corpora
 
@@ -17,7 +17,7 @@ def crema_folder(root, names, suffix=".wav"):
 def test_crema_names_become_rows(tmp_path):
     names = ["1002_IWW_SAD_XX", "1001_IEO_ANG_HI", "1001_DFA_XYZ_XX", "1040_ITH_SAD_X"]
     table = corpora.load("crema", crema_folder(tmp_path / "AudioWAV", names))
-    assert list(table) == corpora.COLUMNS
+    assert list(table) == corpora.CLIP_COLUMNS
     assert list(table["clip"]) == sorted(f"{name}.wav" for name in names)
     row = table.set_index("clip").loc["1001_IEO_ANG_HI.wav"]
     assert (row.emotion, row.speaker, row.statement, row.intensity, row.channel) == (
@@ -28,9 +28,9 @@ def test_crema_names_become_rows(tmp_path):
 
 def test_unknown_is_counted_but_not_trained_on(tmp_path):
     table = corpora.load("crema", crema_folder(tmp_path, ["1001_IEO_ANG_HI", "1001_DFA_XYZ_XX"]))
-    assert corpora.counts(table).loc["unknown", "clips"] == 1
-    assert corpora.labels(table) == ["angry"]
-    assert len(corpora.trainable(table)) == 1
+    assert corpora.count_by_emotion(table).loc["unknown", "clips"] == 1
+    assert corpora.emotion_labels(table) == ["angry"]
+    assert len(corpora.drop_unknown(table)) == 1
 
 
 @pytest.mark.parametrize(("root", "beside"), [("AudioWAV", "."), ("AudioWAV", ".."), (".", "."), (".", "AudioWAV")])
@@ -41,18 +41,18 @@ def test_crema_demographics_beside_or_above_the_audio(tmp_path, root, beside):
     (tmp_path / root / beside / "VideoDemographics.csv").write_text(sheet)
     table = corpora.load("crema", audio)
     assert list(table["sex"]) == ["male", "female"]
-    assert list(corpora.speakers(table, audio)["age"]) == [51, 21]
+    assert list(corpora.speaker_table(table, audio)["age"]) == [51, 21]
 
 
 def test_every_field_of_a_ravdess_name():
-    fields = corpora.ravdess_fields("03-02-05-02-01-02-16.wav")
+    fields = corpora.parse_ravdess_name("03-02-05-02-01-02-16.wav")
     assert fields == {
         "modality": "audio", "channel": "song", "emotion": "angry", "intensity": "strong", "statement": "kids",
         "repetition": "02", "actor": "16", "speaker": "16", "sex": "female",
     }  # fmt: skip
-    assert corpora.ravdess_fields("03-01-01-01-02-01-07.wav")["intensity"] == ""
-    assert corpora.ravdess_fields("03-01-09-01-02-01-07.wav")["emotion"] == "unknown"
-    assert corpora.ravdess_fields("03-01-09-01-02-01.wav") is None
+    assert corpora.parse_ravdess_name("03-01-01-01-02-01-07.wav")["intensity"] == ""
+    assert corpora.parse_ravdess_name("03-01-09-01-02-01-07.wav")["emotion"] == "unknown"
+    assert corpora.parse_ravdess_name("03-01-09-01-02-01.wav") is None
 
 
 def test_names_decide_whatever_the_folder_and_container(tmp_path):
@@ -61,7 +61,7 @@ def test_names_decide_whatever_the_folder_and_container(tmp_path):
     (tmp_path / "a" / "._03-01-04-01-01-01-02.wav").write_bytes(b"resource fork")
     table = corpora.load("ravdess", tmp_path)
     assert list(table["clip"]) == ["03-01-04-01-01-01-02.ogg", "a/b c/03-01-03-01-01-01-01.flac"]
-    assert list(corpora.check(table)["channels"]) == [2, 1]
+    assert list(corpora.check_files(table)["channels"]) == [2, 1]
 
 
 def test_the_table_does_not_depend_on_the_machine(tmp_path, monkeypatch):
@@ -145,7 +145,7 @@ def test_directory_order_is_the_file_systems(tmp_path, monkeypatch):
     table = corpora.load("crema", crema_folder(tmp_path, names))
     listed = [f"{name}.wav" for name in (names[3], names[0], names[4], names[2], names[1])]
     monkeypatch.setattr(os, "walk", lambda root, **_: [(str(root), [], listed)])
-    assert list(corpora.in_directory_order(table, tmp_path.resolve())["clip"]) == listed
+    assert list(corpora.sort_by_listing(table, tmp_path.resolve())["clip"]) == listed
 
 
 def test_max_clips_keeps_the_emotions_balanced():
@@ -160,11 +160,11 @@ def test_max_clips_keeps_the_emotions_balanced():
 def test_the_fingerprint_changes_with_label_and_content():
     table = corpora.load("demo-local", max_clips=40)
     shuffled = table.sample(frac=1, random_state=0)
-    assert corpora.fingerprint(shuffled) == corpora.fingerprint(table)
+    assert corpora.corpus_fingerprint(shuffled) == corpora.corpus_fingerprint(table)
     for column, value in (("emotion", "unknown"), ("speaker", "X"), ("sha256", "0")):
         changed = table.copy()
         changed.loc[0, column] = value
-        assert corpora.fingerprint(changed) != corpora.fingerprint(table)
+        assert corpora.corpus_fingerprint(changed) != corpora.corpus_fingerprint(table)
 
 
 def test_check_gives_a_reason_for_each_unusable_clip(tmp_path):
@@ -173,7 +173,7 @@ def test_check_gives_a_reason_for_each_unusable_clip(tmp_path):
     write(tmp_path / "1001_IEO_FEA_HI.wav", np.full(1600, np.nan, dtype=np.float32), 16000, subtype="FLOAT")
     (tmp_path / "1001_IEO_HAP_HI.wav").write_text("not audio")
     (tmp_path / "1001_IEO_NEU_XX.wav").touch()
-    problems = list(corpora.check(corpora.load("crema", tmp_path))["problem"])
+    problems = list(corpora.check_files(corpora.load("crema", tmp_path))["problem"])
     assert problems[0] == "" and "silent" in problems[1] and "NaN" in problems[2]
     assert "cannot be decoded" in problems[3] and "cannot be decoded" in problems[4]
 
@@ -186,7 +186,7 @@ def test_all_of_ravdess(real):
     song = table[table["channel"] == "song"]
     assert not {"disgust", "surprise"} & set(song["emotion"]) and "18" not in set(song["speaker"])
     original = corpora.load("ravdess", real("ravdess_48k"))
-    assert set(corpora.check(original)["sample_rate"]) == {48000}
+    assert set(corpora.check_files(original)["sample_rate"]) == {48000}
 
 
 @pytest.mark.real
@@ -194,7 +194,7 @@ def test_crema_clips(real):
     table = corpora.load("crema", real("crema"))
     assert len(table) == 314 and table["speaker"].nunique() == 88
     assert set(table["sex"]) == {"male", "female"}
-    assert (corpora.check(table)["problem"] == "").all()
+    assert (corpora.check_files(table)["problem"] == "").all()
 
 
 def test_a_demo_corpus_does_not_lie_in_a_folder_of_the_users(tmp_path):

@@ -13,12 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
+import make_demo_corpora
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 
-from sernb import demo
+from sernb import corpora
+from sernb.corpora import demo
 
 CLIPS = {"demo-crema": 576, "demo-ravdess": 360, "demo-local": 400}
 SPEAKERS = {"demo-crema": 8, "demo-ravdess": 6, "demo-local": 25}
@@ -38,7 +40,7 @@ def cache(tmp_path, monkeypatch):
 
 def sounds(name):
     """Yield file and bytes of every clip that ships."""
-    with zipfile.ZipFile(demo.DATA / f"{name}.zip") as packed:
+    with zipfile.ZipFile(corpora.DATA_DIR / f"{name}.zip") as packed:
         for file in packed.namelist():
             if file.endswith(".ogg"):
                 yield file, packed.read(file)
@@ -52,12 +54,12 @@ def decode(ogg):
 
 
 def test_zips_are_small():
-    assert sum((demo.DATA / f"{name}.zip").stat().st_size for name in demo.NAMES) <= 6_000_000
+    assert sum((corpora.DATA_DIR / f"{name}.zip").stat().st_size for name in corpora.DEMO_CORPORA) <= 6_000_000
 
 
-@pytest.mark.parametrize("name", demo.NAMES)
+@pytest.mark.parametrize("name", corpora.DEMO_CORPORA)
 def test_zip_is_plain(name):
-    with zipfile.ZipFile(demo.DATA / f"{name}.zip") as packed:
+    with zipfile.ZipFile(corpora.DATA_DIR / f"{name}.zip") as packed:
         assert packed.testzip() is None
         assert packed.namelist() == sorted(packed.namelist())
         assert {(info.compress_type, info.date_time) for info in packed.infolist()} == {
@@ -65,15 +67,15 @@ def test_zip_is_plain(name):
         }
 
 
-@pytest.mark.parametrize("name", demo.NAMES)
+@pytest.mark.parametrize("name", corpora.DEMO_CORPORA)
 def test_zip_holds_what_the_generator_plans(name):
-    planned = demo.plan(name)
+    planned = make_demo_corpora.plan(name)
     assert len(planned) == CLIPS[name]
     assert len({clip.speaker for clip in planned}) == len({clip.voice for clip in planned}) == SPEAKERS[name]
     assert sorted(clip.file for clip in planned) == [file for file, _ in sounds(name)]
 
 
-@pytest.mark.parametrize("name", demo.NAMES)
+@pytest.mark.parametrize("name", corpora.DEMO_CORPORA)
 def test_clips_are_sane(name):
     for file, ogg in sounds(name):
         samples, rate = decode(ogg)
@@ -86,7 +88,7 @@ def test_clips_are_sane(name):
         assert np.abs(samples[-320:]).max() < 0.02 * np.abs(samples).max(), f"{file} ends with a click"
 
 
-@pytest.mark.parametrize("name", demo.NAMES)
+@pytest.mark.parametrize("name", corpora.DEMO_CORPORA)
 def test_no_two_clips_sound_the_same(name):
     assert len({hashlib.sha256(ogg).digest() for _, ogg in sounds(name)}) == CLIPS[name]
 
@@ -94,7 +96,7 @@ def test_no_two_clips_sound_the_same(name):
 def test_cues_are_in_the_samples():
     """Angry is loud and short, sad soft and long, as the table of emotions says."""
     heard = {"angry": [], "sad": [], "neutral": []}
-    emotions = {clip.file: clip.emotion for clip in demo.plan("demo-crema")}
+    emotions = {clip.file: clip.emotion for clip in make_demo_corpora.plan("demo-crema")}
     for file, ogg in sounds("demo-crema"):
         if emotions[file] in heard:
             samples, rate = decode(ogg)
@@ -108,20 +110,20 @@ def test_cues_are_in_the_samples():
 
 
 def test_crema_design():
-    folder = demo.folder("demo-crema")
+    folder = corpora.demo_folder("demo-crema")
     names = [file.stem.split("_") for file in (folder / "AudioWAV").iterdir()]
     cells = {(int(actor), sentence, emotion) for actor, sentence, emotion, _ in names}
     sentences = "IEO IOM IWL IWW DFA ITH ITS TSI TIE TAI MTI WSI".split()
-    assert cells == set(product(demo.CREMA_ACTORS, sentences, "ANG DIS FEA HAP NEU SAD".split()))
+    assert cells == set(product(make_demo_corpora.CREMA_ACTORS, sentences, "ANG DIS FEA HAP NEU SAD".split()))
     assert len(names) == len(cells)
     assert all((level == "HI") == (s == "IEO" and e != "NEU") for _, s, e, level in names)
 
 
 def test_crema_demographics():
-    table = pd.read_csv(demo.folder("demo-crema") / "VideoDemographics.csv")
+    table = pd.read_csv(corpora.demo_folder("demo-crema") / "VideoDemographics.csv")
     assert list(table.columns) == ["ActorID", "Age", "Sex", "Race", "Ethnicity"]
     assert dict(zip(table.ActorID, table.Sex, strict=True)) == {
-        actor: sex.title() for actor, (sex, _) in demo.CREMA_ACTORS.items()
+        actor: sex.title() for actor, (sex, _) in make_demo_corpora.CREMA_ACTORS.items()
     }
 
 
@@ -129,13 +131,13 @@ def test_crema_demographics():
 def test_crema_actors_fit_the_published_split():
     split = json.loads((REAL_CREMA / "speaker_splits.json").read_text())
     sexes = pd.read_csv(REAL_CREMA / "VideoDemographics.csv").set_index("ActorID").Sex.str.lower()
-    assert all(sexes[actor] == sex for actor, (sex, _) in demo.CREMA_ACTORS.items())
-    parts = Counter((p, sexes[a]) for a in demo.CREMA_ACTORS for p in split if a in split[p])
+    assert all(sexes[actor] == sex for actor, (sex, _) in make_demo_corpora.CREMA_ACTORS.items())
+    parts = Counter((p, sexes[a]) for a in make_demo_corpora.CREMA_ACTORS for p in split if a in split[p])
     assert parts == {(p, sex): n for p, n in {"train": 2, "dev": 1, "test": 1}.items() for sex in ("male", "female")}
 
 
 def test_ravdess_design():
-    files = sorted(demo.folder("demo-ravdess").rglob("*.ogg"))
+    files = sorted(corpora.demo_folder("demo-ravdess").rglob("*.ogg"))
     assert all(re.fullmatch(r"03-01-0[1-8]-0[12]-0[12]-0[12]-\d\d", file.stem) for file in files)
     assert all(file.parent.name == f"Actor_{file.stem[-2:]}" for file in files)
     assert {file.parent.parent.name for file in files} == {"Audio_Speech_Actors_01-24"}
@@ -146,7 +148,7 @@ def test_ravdess_design():
 
 
 def test_local_manifest():
-    folder = demo.folder("demo-local")
+    folder = corpora.demo_folder("demo-local")
     table = pd.read_csv(folder / "manifest.csv")
     assert list(table.columns) == ["file", "emotion", "speaker", "sex", "condition", "statement", "intensity"]
     assert table.notna().all(axis=None)
@@ -161,7 +163,7 @@ def test_local_manifest():
 
 def test_local_statements_are_no_cue():
     """Neither alone nor together with sex and accent does the sentence tell the emotion."""
-    clips = pd.DataFrame(demo.plan("demo-local"))
+    clips = pd.DataFrame(make_demo_corpora.plan("demo-local"))
     assert set(clips.groupby(["speaker", "text"]).size()) == {4}
     assert set(clips.groupby(["speaker", "emotion"]).text.nunique()) == {1}
     groups = [clips.sex, clips.voice.str.split("+").str[0]]
@@ -173,28 +175,28 @@ def test_local_statements_are_no_cue():
 
 
 def test_folder_is_idempotent(cache):
-    first = demo.folder("demo-ravdess")
+    first = corpora.demo_folder("demo-ravdess")
     stamp = first.stat().st_mtime_ns
-    assert demo.folder("demo-ravdess") == first and first.stat().st_mtime_ns == stamp
-    digest = hashlib.sha256((demo.DATA / "demo-ravdess.zip").read_bytes()).hexdigest()
+    assert corpora.demo_folder("demo-ravdess") == first and first.stat().st_mtime_ns == stamp
+    digest = hashlib.sha256((corpora.DATA_DIR / "demo-ravdess.zip").read_bytes()).hexdigest()
     assert first == cache / f"demo-ravdess-{digest[:8]}"
     assert list(cache.iterdir()) == [first]
 
 
 def test_folder_by_many_processes_at_once(cache):
-    code = "from sernb import demo; f = demo.folder('demo-local'); print(f, len(list(f.rglob('*.ogg'))))"
+    code = "from sernb import corpora; f = corpora.demo_folder('demo-local'); print(f, len(list(f.rglob('*.ogg'))))"
     with ThreadPoolExecutor(6) as pool:
         runs = list(pool.map(lambda _: subprocess.check_output([sys.executable, "-c", code], text=True), range(6)))
-    assert set(runs) == {f"{demo.folder('demo-local')} 400\n"}
+    assert set(runs) == {f"{corpora.demo_folder('demo-local')} 400\n"}
     assert len(list(cache.iterdir())) == 1
 
 
 def test_interrupted_unpacking_is_not_believed(cache, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(zipfile.ZipFile, "_extract_member", _half_way(zipfile.ZipFile._extract_member))
-        demo.folder("demo-ravdess")
+        corpora.demo_folder("demo-ravdess")
     assert list(cache.iterdir()) == []
-    assert len(list(demo.folder("demo-ravdess").rglob("*.ogg"))) == 360
+    assert len(list(corpora.demo_folder("demo-ravdess").rglob("*.ogg"))) == 360
 
 
 def _half_way(extract):
@@ -212,49 +214,49 @@ def _half_way(extract):
 
 def test_leftovers_of_a_killed_process_do_no_harm(cache):
     (cache / ".demo-ravdess-killed" / "fresh" / "Audio_Speech_Actors_01-24").mkdir(parents=True)
-    assert len(list(demo.folder("demo-ravdess").rglob("*.ogg"))) == 360
+    assert len(list(corpora.demo_folder("demo-ravdess").rglob("*.ogg"))) == 360
 
 
 def test_copy_of_a_faster_process_is_left_alone():
     """Its reader may be listing it by now."""
-    folder = demo.folder("demo-ravdess")
+    folder = corpora.demo_folder("demo-ravdess")
     inode = folder.stat().st_ino
-    demo._unpack(demo.DATA / "demo-ravdess.zip", folder)
+    demo._unpack(corpora.DATA_DIR / "demo-ravdess.zip", folder)
     assert folder.stat().st_ino == inode
 
 
 def test_damaged_folder_is_unpacked_again(cache):
-    folder = demo.folder("demo-ravdess")
+    folder = corpora.demo_folder("demo-ravdess")
     next(folder.rglob("*.ogg")).unlink()
-    assert demo.folder("demo-ravdess") == folder
+    assert corpora.demo_folder("demo-ravdess") == folder
     assert len(list(folder.rglob("*.ogg"))) == 360 and list(cache.iterdir()) == [folder]
 
 
 def test_unwritable_cache_is_named(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("SERNB_CACHE", str(tmp_path / "file"))
-    with pytest.raises(demo.DemoError, match=r"\$SERNB_CACHE"):
-        demo.folder("demo-crema")
+    with pytest.raises(corpora.DemoError, match=r"\$SERNB_CACHE"):
+        corpora.demo_folder("demo-crema")
 
 
 def test_read_only_cache_is_named(cache, monkeypatch):
     def refuse(*args, **options):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(demo.tempfile, "mkdtemp", refuse)  # as root may write into any folder
-    with pytest.raises(demo.DemoError, match=r"Permission denied; set \$SERNB_CACHE"):
-        demo.folder("demo-crema")
+    monkeypatch.setattr("sernb.corpora.demo.tempfile.mkdtemp", refuse)  # as root may write into any folder
+    with pytest.raises(corpora.DemoError, match=r"Permission denied; set \$SERNB_CACHE"):
+        corpora.demo_folder("demo-crema")
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(demo.DemoError, match="demo-crema, demo-ravdess, demo-local"):
-        demo.folder("demo-cremad")
+    with pytest.raises(corpora.DemoError, match="demo-crema, demo-ravdess, demo-local"):
+        corpora.demo_folder("demo-cremad")
 
 
 def test_missing_zip_names_the_remedy(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "DATA", tmp_path)
-    with pytest.raises(demo.DemoError, match=r"python -m sernb\.demo"):
-        demo.folder("demo-crema")
+    monkeypatch.setattr("sernb.corpora.demo.DATA_DIR", tmp_path)
+    with pytest.raises(corpora.DemoError, match=r"python -m sernb\.demo"):
+        corpora.demo_folder("demo-crema")
 
 
 # The generator
@@ -262,28 +264,28 @@ def test_missing_zip_names_the_remedy(tmp_path, monkeypatch):
 
 def test_without_espeak_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(demo.DemoError, match="apt-get install espeak-ng"):
-        demo.generate("demo-crema", tmp_path)
+    with pytest.raises(corpora.DemoError, match="apt-get install espeak-ng"):
+        make_demo_corpora.generate("demo-crema", tmp_path)
 
 
 def test_unknown_name_is_refused_before_anything_is_made(tmp_path):
-    with pytest.raises(demo.DemoError, match="demo-cremad"):
-        demo.generate("demo-cremad", tmp_path)
+    with pytest.raises(corpora.DemoError, match="demo-cremad"):
+        make_demo_corpora.generate("demo-cremad", tmp_path)
 
 
 @needs_espeak
-@pytest.mark.parametrize("name", demo.NAMES)
+@pytest.mark.parametrize("name", corpora.DEMO_CORPORA)
 def test_generator_is_deterministic(name):
-    for clip in demo.plan(name)[:: CLIPS[name] // 3]:
-        assert demo.render(clip) == demo.render(clip)
+    for clip in make_demo_corpora.plan(name)[:: CLIPS[name] // 3]:
+        assert make_demo_corpora.render(clip) == make_demo_corpora.render(clip)
 
 
 @needs_espeak
 def test_generated_zip_is_the_same_twice(tmp_path, monkeypatch):
-    few = demo.plan("demo-local")[:8]
-    monkeypatch.setattr(demo, "plan", lambda name: few)
+    few = make_demo_corpora.plan("demo-local")[:8]
+    monkeypatch.setattr("make_demo_corpora.plan", lambda name: few)
     for part in "ab":
-        demo.generate("demo-local", tmp_path / part)
+        make_demo_corpora.generate("demo-local", tmp_path / part)
     assert (tmp_path / "a" / "demo-local.zip").read_bytes() == (tmp_path / "b" / "demo-local.zip").read_bytes()
 
 
@@ -291,8 +293,8 @@ def test_generated_zip_is_the_same_twice(tmp_path, monkeypatch):
 def test_generator_makes_what_ships():
     """Only nearly, as the versions of espeak-ng and of libsndfile may be others."""
     shipped = dict(sounds("demo-ravdess"))
-    for clip in demo.plan("demo-ravdess")[::90]:
-        made, ships = (decode(ogg)[0] for ogg in (demo.render(clip), shipped[clip.file]))
+    for clip in make_demo_corpora.plan("demo-ravdess")[::90]:
+        made, ships = (decode(ogg)[0] for ogg in (make_demo_corpora.render(clip), shipped[clip.file]))
         assert len(made) == pytest.approx(len(ships), rel=0.1)
         assert np.sqrt(np.mean(made**2)) == pytest.approx(np.sqrt(np.mean(ships**2)), rel=0.1)
 
@@ -304,7 +306,7 @@ def test_tidy_ogg_keeps_the_sound():
         buffer = io.BytesIO()
         soundfile.write(buffer, np.sin(np.arange(20_000) / 9) / 2, 16_000, **options)
         files.append(buffer.getvalue())
-    tidy = [demo._tidy_ogg(ogg) for ogg in files]
+    tidy = [make_demo_corpora._tidy_ogg(ogg) for ogg in files]
     assert tidy[0] == tidy[1] and len(tidy[0]) < len(files[0])
     np.testing.assert_array_equal(decode(tidy[0])[0], decode(files[0])[0])
 
@@ -327,7 +329,7 @@ def test_unseen_speakers_are_neither_trivial_nor_hopeless():
         mfcc = librosa.feature.mfcc(y=samples, sr=rate, n_mfcc=20)
         return np.concatenate([mfcc.mean(axis=1), mfcc.std(axis=1)])
 
-    clips = {clip.file: clip for clip in demo.plan("demo-ravdess")}
+    clips = {clip.file: clip for clip in make_demo_corpora.plan("demo-ravdess")}
     rows = [(features(ogg), clips[file].emotion, clips[file].speaker) for file, ogg in sounds("demo-ravdess")]
     x, truth, speakers = map(np.array, zip(*rows, strict=True))
     svm = make_pipeline(StandardScaler(), SVC())

@@ -2,31 +2,31 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sernb import faults
+from sernb import studies
 
 
 def test_as_published_is_all_and_nothing_is_none():
-    assert faults.chosen(["as-published"]) == list(faults.FAULTS)
-    assert faults.chosen([]) == []
-    assert faults.chosen(["raw-power", "label-order"]) == ["label-order", "raw-power"]
+    assert studies.resolve_faults(["as-published"]) == list(studies.FAULTS)
+    assert studies.resolve_faults([]) == []
+    assert studies.resolve_faults(["raw-power", "label-order"]) == ["label-order", "raw-power"]
 
 
 def test_a_misspelt_fault_is_refused_with_a_hint():
     with pytest.raises(ValueError, match="did you mean 'padded-means'"):
-        faults.chosen(["padded-mean"])
+        studies.resolve_faults(["padded-mean"])
 
 
 def test_constant_validation_repeats_the_last_test_clip():
     rows = pd.DataFrame({"split": ["train", "val", "test", "val", "test", "train"]})
     x = np.arange(12).reshape(6, 2)
-    assert faults.constant_validation(x, rows).tolist() == [[8, 9], [8, 9]]
+    assert studies.constant_validation(x, rows).tolist() == [[8, 9], [8, 9]]
 
 
 def test_a_protocol_by_clip_leaks_speakers_by_itself():
-    assert faults.table([], "speaker")["here"].eq("off").all()
-    assert faults.table([], "random")["here"].to_dict()["speaker-leak"] == "on"
-    assert faults.table(["raw-power"], "speaker")["here"].to_dict()["raw-power"] == "on"
+    assert studies.fault_table([], "speaker")["here"].eq("off").all()
+    assert studies.fault_table([], "random")["here"].to_dict()["speaker-leak"] == "on"
+    assert studies.fault_table(["raw-power"], "speaker")["here"].to_dict()["raw-power"] == "on"
 
 
 def test_listing_order_is_first_come_first_named():
-    assert faults.listing_order(pd.Series(["sad", "angry", "sad", "fear"])) == ["sad", "angry", "fear"]
+    assert studies.listing_order(pd.Series(["sad", "angry", "sad", "fear"])) == ["sad", "angry", "fear"]

@@ -14,14 +14,14 @@ import librosa
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import tone
-from conftest import write
-from nobody import somebody
+from support.audio_files import tone
+from support.audio_files import write
+from support.nobody import somebody
 
 from sernb import audio
 from sernb import corpora
 from sernb import features
-from sernb import store
+from sernb import utils
 
 RATE = 22050
 
@@ -37,7 +37,7 @@ def rows(tmp_path):
     paths = [
         write(tmp_path / f"{i}.wav", tone(s, RATE, 200 + i), RATE) for i, s in enumerate((0.5, 0.31, 1.2, 0.9, 0.05))
     ]
-    return pd.DataFrame({"path": map(str, paths), "sha256": corpora.digests(paths)})
+    return pd.DataFrame({"path": map(str, paths), "sha256": corpora.sha256_of_files(paths)})
 
 
 def padded(rows, rate=RATE):
@@ -74,9 +74,9 @@ def test_several_features_are_made_of_one_decoding(rows, monkeypatch):
     expected = [features.extract(rows, name, sample_rate=RATE, n_jobs=1) for name in ("mel", "zcr_rms")]
     monkeypatch.setenv("SERNB_CACHE", os.environ["SERNB_CACHE"] + "-2")
     decoded, load = [], audio.load
-    monkeypatch.setattr(audio, "load", lambda path, *args, **how: decoded.append(path) or load(path, *args, **how))
+    monkeypatch.setattr("sernb.audio.load", lambda path, *args, **how: decoded.append(path) or load(path, *args, **how))
     table = rows.assign(clip=rows["path"])
-    features.usable(table, "mel", also=["zcr_rms"], sample_rate=RATE)
+    features.split_usable(table, "mel", also=["zcr_rms"], sample_rate=RATE)
     found = [features.extract(rows, name, sample_rate=RATE) for name in ("mel", "zcr_rms")]
     assert sorted(decoded) == sorted(rows["path"])
     for ours, before in zip(found, expected, strict=True):
@@ -92,7 +92,7 @@ def test_frames_that_are_others_than_the_stores_are_not_cut_without_a_word(rows,
 
 def test_the_second_time_nothing_is_extracted(rows, monkeypatch):
     first = features.extract(rows, "mfcc", sample_rate=8000)
-    monkeypatch.setattr(audio, "load", lambda *_, **__: pytest.fail("a stored clip was decoded again"))
+    monkeypatch.setattr("sernb.audio.load", lambda *_, **__: pytest.fail("a stored clip was decoded again"))
     np.testing.assert_array_equal(features.extract(rows, "mfcc", sample_rate=8000), first)
 
 
@@ -100,7 +100,7 @@ def test_a_new_clip_extracts_only_itself_and_widens_the_others(rows, monkeypatch
     features.extract(rows.head(2), "mel", sample_rate=RATE)
     decoded = []
     load = audio.load
-    monkeypatch.setattr(audio, "load", lambda path, *args, **how: decoded.append(path) or load(path, *args, **how))
+    monkeypatch.setattr("sernb.audio.load", lambda path, *args, **how: decoded.append(path) or load(path, *args, **how))
     features.extract(rows.head(3), "mel", sample_rate=RATE)
     assert decoded == [rows["path"][2]]
 
@@ -112,22 +112,22 @@ def test_changed_content_parameters_or_rate_extract_again(rows):
     assert features.extract(one, "mfcc", sample_rate=8000, n_mfcc=20).shape != base.shape
     path = one["path"].iloc[0]
     write(Path(path), tone(0.5, RATE, 999), RATE)
-    changed = one.assign(sha256=corpora.digests([path]))
+    changed = one.assign(sha256=corpora.sha256_of_files([path]))
     assert not np.allclose(features.extract(changed, "mfcc", sample_rate=16000, n_mfcc=20), base)
 
 
 @pytest.mark.parametrize("feature", ["mel", "mfcc", "zcr_rms", "fingerprint"])
 def test_recordings_have_the_same_features_whatever_the_number_of_workers(tmp_path, monkeypatch, feature):
     """More of them than are begun at once, by threads or processes; one that cannot be used costs no other."""
-    monkeypatch.setattr(features, "BLOCK", 16)
-    monkeypatch.setattr(features, "CHUNK", 5)
+    monkeypatch.setattr("sernb.features.extraction.JOBS_PER_BLOCK", 16)
+    monkeypatch.setattr("sernb.features.extraction.MIN_BATCH_CLIPS", 5)
     paths = [write(tmp_path / f"{i}.wav", tone(0.2 + 0.01 * i, RATE, 200 + i), RATE) for i in range(40)]
-    rows = pd.DataFrame({"path": map(str, paths), "sha256": corpora.digests(paths), "clip": map(str, paths)})
+    rows = pd.DataFrame({"path": map(str, paths), "sha256": corpora.sha256_of_files(paths), "clip": map(str, paths)})
     paths[7].write_bytes(b"")
     found = []
     for n_jobs in (1, 2):
         monkeypatch.setenv("SERNB_CACHE", str(tmp_path / f"cache-{n_jobs}"))
-        kept, out = features.usable(rows, feature, sample_rate=RATE, n_jobs=n_jobs)
+        kept, out = features.split_usable(rows, feature, sample_rate=RATE, n_jobs=n_jobs)
         assert list(out["clip"]) == [str(paths[7])]
         found.append(features.extract(kept, feature, sample_rate=RATE, n_jobs=n_jobs))
     np.testing.assert_array_equal(*found)
@@ -145,7 +145,7 @@ def test_the_same_noise_whatever_the_number_of_workers(rows, monkeypatch, tmp_pa
 
 def test_what_is_damaged_in_the_store_is_made_again(rows):
     before = features.extract(rows, "mel", sample_rate=RATE)
-    (file,) = store.folder().glob("mel-*.sqlite")
+    (file,) = utils.cache_dir().glob("mel-*.sqlite")
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE features SET data = zeroblob(length(data)) WHERE rowid < 4")
     np.testing.assert_array_equal(features.extract(rows, "mel", sample_rate=RATE), before)
@@ -154,7 +154,7 @@ def test_what_is_damaged_in_the_store_is_made_again(rows):
 @pytest.mark.parametrize("damage", ["garbage", "truncated"])
 def test_a_store_that_is_no_database_any_more_is_made_again(rows, damage):
     before = features.extract(rows, "mel", sample_rate=RATE)
-    (file,) = store.folder().glob("mel-*.sqlite")
+    (file,) = utils.cache_dir().glob("mel-*.sqlite")
     data = file.read_bytes()
     file.write_bytes(b"garbage" * 1000 if damage == "garbage" else data[: len(data) // 2])
     np.testing.assert_array_equal(features.extract(rows, "mel", sample_rate=RATE), before)
@@ -178,7 +178,7 @@ def test_a_long_extraction_does_not_lock_others_out(rows, monkeypatch):
             features.extract(rows.head(1), "mel", sample_rate=RATE)
         return load(path, *args, **how)
 
-    monkeypatch.setattr(audio, "load", slow)
+    monkeypatch.setattr("sernb.audio.load", slow)
     connect = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda path, timeout: connect(path, timeout=0.2))
     features.extract(rows.iloc[[1, 4]], "mel", sample_rate=RATE)
@@ -200,7 +200,7 @@ def test_an_undecodable_clip_is_named_and_the_rest_is_kept(rows, tmp_path, monke
     with_bad = pd.concat([bad_row, all_rows, bad_row.assign(sha256="y")], ignore_index=True)
     with pytest.raises(audio.AudioError, match="bad.wav.*And 1 more clips"):
         features.extract(with_bad, "mel", sample_rate=RATE)
-    monkeypatch.setattr(audio, "load", lambda *_, **__: pytest.fail("finished clips were lost"))
+    monkeypatch.setattr("sernb.audio.load", lambda *_, **__: pytest.fail("finished clips were lost"))
     features.extract(all_rows, "mel", sample_rate=RATE)
 
 
@@ -290,7 +290,7 @@ def test_a_process_that_is_killed_in_its_turn_holds_nobody_up(rows, tmp_path):
 @pytest.mark.parametrize("feature", ["mfcc", "zcr_rms"])
 def test_flipped_and_missing_bytes_anywhere_in_the_store_are_noticed(rows, feature):
     before = features.extract(rows, feature, sample_rate=8000)
-    (file,) = store.folder().glob("*.sqlite")
+    (file,) = utils.cache_dir().glob("*.sqlite")
     whole, chance = file.read_bytes(), random.Random(feature)
     for _ in range(60):
         data = bytearray(whole)
@@ -304,7 +304,7 @@ def test_flipped_and_missing_bytes_anywhere_in_the_store_are_noticed(rows, featu
 
 def test_every_column_of_a_row_is_under_its_checksum(rows):
     before = features.extract(rows, "mfcc", sample_rate=8000)
-    (file,) = store.folder().glob("*.sqlite")
+    (file,) = utils.cache_dir().glob("*.sqlite")
     for change in (
         "frames = frames - 1",
         "frames = 10000000",
@@ -336,7 +336,7 @@ def test_a_full_disk_is_an_error_with_its_remedy_and_nothing_half_written_is_bel
     monkeypatch.setenv("SERNB_CACHE", str(small_disk))
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(500_000))
-    with pytest.raises(store.StoreError, match="full.*SERNB_CACHE to another folder"):
+    with pytest.raises(utils.StoreError, match="full.*SERNB_CACHE to another folder"):
         features.extract(many, "mel", sample_rate=RATE, n_jobs=1)
     assert not list(small_disk.rglob("*.damaged")), "what is there is not thrown away for it"
     few = features.extract(rows.head(1), "zcr_rms", sample_rate=RATE)
@@ -344,7 +344,9 @@ def test_a_full_disk_is_an_error_with_its_remedy_and_nothing_half_written_is_bel
     ballast.unlink()
     for path in small_disk.rglob("zcr_rms*"):
         path.unlink()
-    monkeypatch.setattr(store, "put", functools.partial(_bigger_disk, small_disk, store.put))
+    monkeypatch.setattr(
+        "sernb.features.extraction.insert", functools.partial(_bigger_disk, small_disk, features.insert)
+    )
     np.testing.assert_array_equal(features.extract(many, "mel", sample_rate=RATE, n_jobs=1), expected)
 
 
@@ -356,15 +358,15 @@ def _bigger_disk(folder, put, *args, **how):
 def test_a_folder_that_may_not_be_written_is_an_error_but_can_be_read(monkeypatch):
     with somebody() as root:
         clip = write(root / "a.wav", tone(0.3, RATE), RATE)
-        one = pd.DataFrame({"path": [str(clip)], "sha256": corpora.digests([clip])})
+        one = pd.DataFrame({"path": [str(clip)], "sha256": corpora.sha256_of_files([clip])})
         monkeypatch.setenv("SERNB_CACHE", str(root / "cache"))
         expected = features.extract(one, "mel", sample_rate=RATE)
         kept = root / "cache" / "features"
         for path in [*kept.rglob("*"), kept]:
             path.chmod(0o555 if path.is_dir() else 0o444)
         np.testing.assert_array_equal(features.extract(one, "mel", sample_rate=RATE), expected)
-        with pytest.raises(store.StoreError, match="SERNB_CACHE"):
+        with pytest.raises(utils.StoreError, match="SERNB_CACHE"):
             features.extract(one, "mfcc", sample_rate=RATE)
         monkeypatch.setenv("SERNB_CACHE", str(kept))
-        with pytest.raises(store.StoreError, match="Permission denied. Free some space, or set SERNB_CACHE"):
+        with pytest.raises(utils.StoreError, match="Permission denied. Free some space, or set SERNB_CACHE"):
             features.extract(one, "mfcc", sample_rate=RATE)

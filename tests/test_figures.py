@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from conftest import tone
+from support.audio_files import tone
 
-from sernb import players
-from sernb import plots
+from sernb import display
 
 
 def decoded(html):
@@ -22,7 +21,7 @@ def decoded(html):
 @pytest.mark.parametrize("rate", [16000, 22050, 44100, 10000])
 def test_a_player_holds_the_sound(rate):
     signal = tone(1.0, rate, 440)
-    heard, heard_rate = decoded(players.tag(signal, rate, "x"))
+    heard, heard_rate = decoded(display.audio_element(signal, rate, "x"))
     assert len(heard) / heard_rate == pytest.approx(1.0, abs=0.15)
     spectrum = np.abs(np.fft.rfft(heard))
     assert np.fft.rfftfreq(len(heard), 1 / heard_rate)[spectrum.argmax()] == pytest.approx(440, abs=3)
@@ -30,14 +29,14 @@ def test_a_player_holds_the_sound(rate):
 
 
 def test_players_are_light_capped_and_never_clip():
-    assert len(players.mp3(tone(3, 22050), 22050)) < 40_000
-    heard, rate = decoded(players.tag(3 * tone(20, 16000, level=1), 16000, "x"))
-    assert len(heard) / rate < players.MAX_SECONDS + 0.2
+    assert len(display.encode_mp3(tone(3, 22050), 22050)) < 40_000
+    heard, rate = decoded(display.audio_element(3 * tone(20, 16000, level=1), 16000, "x"))
+    assert len(heard) / rate < display.PLAYER_SECONDS + 0.2
     assert np.abs(heard).max() < 1.05
 
 
 def test_a_table_of_players_names_each_and_escapes_text():
-    html = players.table(
+    html = display.audio_table(
         [{"emotion": "<sad>", "clean": (tone(0.2, 16000), 16000), "noisy": (tone(0.2, 16000), 16000)}]
     ).data
     assert html.count("<audio") == 2 and "<sad>" not in html
@@ -45,7 +44,7 @@ def test_a_table_of_players_names_each_and_escapes_text():
 
 
 def test_mel_bands_are_drawn_at_their_frequencies():
-    ax = plots.mel(np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32), 16000, "x")
+    ax = display.mel_spectrogram(np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32), 16000, "x")
     mesh = ax.collections[0]
     hertz = mesh.get_coordinates()[:, 0, 1]
     loudest = np.asarray(mesh.get_array()).reshape(len(hertz) - 1, -1).mean(axis=1).argmax()
@@ -55,30 +54,31 @@ def test_mel_bands_are_drawn_at_their_frequencies():
 
 def test_every_emotion_has_a_colour_of_its_own():
     from sernb import corpora
+    from sernb import display
 
-    assert set(plots.COLOURS) == set(corpora.EMOTIONS)
-    assert len(set(plots.COLOURS.values())) == len(plots.COLOURS)
+    assert set(display.EMOTION_COLOURS) == set(corpora.EMOTIONS)
+    assert len(set(display.EMOTION_COLOURS.values())) == len(display.EMOTION_COLOURS)
 
 
 def test_a_voice_has_its_pictures_on_one_time_axis_where_the_player_expects_it():
-    figure = plots.voice(tone(1.5, 22050), 22050, "sad")
+    figure = display.clip_overview(tone(1.5, 22050), 22050, "sad")
     assert [ax.get_ylabel() for ax in figure.axes] == ["amplitude", "mel bands (Hz)", "MFCC", "pitch (Hz)"]
     for ax in figure.axes:
         assert ax.get_xlim() == pytest.approx((0, 1.5))
-        assert (ax.get_position().x0, ax.get_position().x1) == pytest.approx(plots.VOICE_SPAN)
-    assert plots.png(figure).startswith(b"\x89PNG")
+        assert (ax.get_position().x0, ax.get_position().x1) == pytest.approx(display.TIME_AXIS_SPAN)
+    assert display.encode_png(figure).startswith(b"\x89PNG")
     for short in (np.zeros(2000, np.float32), np.ones(30, np.float32)):
-        plots.png(plots.voice(short, 16000))
+        display.encode_png(display.clip_overview(short, 16000))
 
 
 def test_a_course_fills_the_whole_clip():
     found = pd.DataFrame({"sad": [0.2, 0.6], "calm": [0.8, 0.4]}, index=[1.0, 1.5])
-    figure = plots.course(found, tone(2.5, 16000), 16000)
+    figure = display.probabilities_over_time(found, tone(2.5, 16000), 16000)
     stack = figure.axes[1].collections[0].get_paths()[0].vertices
     assert stack[:, 0].min() == 0 and stack[:, 0].max() == 2.5
-    assert plots.png(plots.course(found.iloc[:1], tone(0.5, 16000), 16000))
+    assert display.encode_png(display.probabilities_over_time(found.iloc[:1], tone(0.5, 16000), 16000))
 
 
 def test_probabilities_are_drawn_as_they_are():
-    ax = plots.probabilities(pd.Series({"sad": 0.25, "calm": 0.75}))
+    ax = display.probability_bars(pd.Series({"sad": 0.25, "calm": 0.75}))
     assert [bar.get_width() for bar in ax.patches] == [0.25, 0.75] and "chance, 0.5" in ax.get_xlabel()

@@ -5,10 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sernb import charts
-from sernb import metrics
-from sernb import plots
-from sernb.attribution import Attribution
+from sernb import display
+from sernb import evaluation
+from sernb import results
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +17,7 @@ def closed():
 
 
 def test_confusion_ticks_are_the_labels_in_their_order():
-    ax = charts.confusion([[1, 2], [0, 3]], ["happy", "angry"])
+    ax = display.confusion_heatmap([[1, 2], [0, 3]], ["happy", "angry"])
     assert [t.get_text() for t in ax.get_yticklabels()] == ["happy", "angry"]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["happy", "angry"]
     assert [t.get_text() for t in ax.texts] == ["1", "2", "0", "3"]
@@ -28,7 +27,7 @@ def test_curves_show_both_sides_of_both_measures():
     history = pd.DataFrame(
         {"epoch": [1, 2], **{f"{s}_{w}": [0.1, 0.2] for s in ("train", "val") for w in ("loss", "accuracy")}}
     )
-    assert [len(ax.lines) for ax in charts.curves(history).axes] == [2, 2]
+    assert [len(ax.lines) for ax in display.training_history(history).axes] == [2, 2]
 
 
 def written(ax):
@@ -39,7 +38,7 @@ def test_the_waterfall_says_each_score_and_what_was_lost():
     steps = pd.DataFrame(
         {"accuracy": [0.8, 0.5], "accuracy_low": [0.7, 0.4], "accuracy_high": [0.9, 0.6]}, index=["first", "then"]
     )
-    (ax,) = charts.waterfall(steps, claim=0.813, chance=0.125).axes
+    (ax,) = display.waterfall(steps, claim=0.813, chance=0.125).axes
     said = ["80 %", "First", "50 %   \N{MINUS SIGN}30 points", "Then", "claimed: 81 %", "chance"]
     assert written(ax) == said
     assert [bar.get_width() for bar in ax.containers[0]] == [0.8, 0.5]
@@ -49,7 +48,7 @@ def test_the_waterfall_says_each_score_and_what_was_lost():
 
 def test_a_run_of_several_is_a_line_of_its_own():
     one = pd.DataFrame({"epoch": [1, 2], "val_accuracy": [0.2, 0.4]})
-    ax = charts.learning({"quick": pd.concat([one, one]), "plain": one}, claim=0.8)
+    ax = display.learning_curves({"quick": pd.concat([one, one]), "plain": one}, claim=0.8)
     curves = [line for line in ax.lines if len(line.get_xdata()) == 2 and list(line.get_xdata()) == [1, 2]]
     assert len(curves) == 3 and curves[0].get_color() == curves[1].get_color() != curves[2].get_color()
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["quick", "plain"]
@@ -58,7 +57,7 @@ def test_a_run_of_several_is_a_line_of_its_own():
 def test_a_failed_run_is_told_from_one_that_was_not_made():
     scores = pd.DataFrame([[0.7, np.nan], [np.nan, 0.6]], index=["a", "b"], columns=["relu", "softmax"])
     failed = pd.DataFrame([[False, True], [False, False]], index=scores.index, columns=scores.columns)
-    ax = charts.grid(scores, failed, label="accuracy", xlabel="activation", ylabel="split")
+    ax = display.score_grid(scores, failed, label="accuracy", xlabel="activation", ylabel="split")
     placed = {(text.get_position()[1] - 0.5, text.get_position()[0] - 0.5): text.get_text() for text in ax.texts}
     assert placed == {(0, 0): "0.700", (0, 1): "failed", (1, 0): "\N{EN DASH}", (1, 1): "0.600"}
 
@@ -72,11 +71,11 @@ def cells():
         for model, share in (("net", 0.7), ("listeners", 0.5))
     ]
     few = told[0].head(10).assign(model="few")
-    return metrics.by(pd.concat([*told, few]), "model")
+    return evaluation.score_by(pd.concat([*told, few]), "model")
 
 
 def test_models_stand_in_their_order_with_their_intervals(cells):
-    ax = charts.doubt(cells, chance=0.5, others=["listeners"], title="CREMA-D")
+    ax = display.scores_with_intervals(cells, chance=0.5, others=["listeners"], title="CREMA-D")
     shown = [label.get_text() for label in ax.get_yticklabels()][::-1]
     assert shown == ["net", "listeners", "few"]
     points, bars = [c.lines[0] for c in ax.containers], [c.lines[2][0] for c in ax.containers]
@@ -86,12 +85,16 @@ def test_models_stand_in_their_order_with_their_intervals(cells):
             assert bar.get_segments()[0][:, 0] == pytest.approx([cell["uar_low"], cell["uar_high"]])
     assert [point.get_ydata()[0] for point in points] == [2, 1, 0]
     assert [point.get_marker() for point in points] == ["o", "D", "o"]
-    assert [point.get_markerfacecolor() for point in points] == [plots.TRAIN, plots.VALIDATION, "white"]
+    assert [point.get_markerfacecolor() for point in points] == [
+        display.TRAIN_COLOUR,
+        display.VALIDATION_COLOUR,
+        "white",
+    ]
     assert "chance, 0.5" in ax.get_xlabel() and "hollow" in ax.get_xlabel() and ax.get_title() == "CREMA-D"
 
 
 def test_without_doubtful_cells_nothing_is_said_of_them(cells):
-    ax = charts.doubt(cells.head(2), score="accuracy")
+    ax = display.scores_with_intervals(cells.head(2), score="accuracy")
     assert ax.get_xlabel() == "clips recognised (accuracy)"
 
 
@@ -113,7 +116,7 @@ def points(ax):
 
 
 def test_each_distortion_has_a_panel_and_what_has_no_level_the_last():
-    figure = charts.robustness(levels())
+    figure = display.robustness_curves(levels())
     noise, gain, single = (ax for ax in figure.axes if ax.axison)
     assert [ax.get_title() for ax in (noise, gain, single)] == ["White noise", "Gain", "Without a level"]
     np.testing.assert_allclose(points(noise)[0], [[20, 0.6], [0, 0.55]])
@@ -125,14 +128,14 @@ def test_each_distortion_has_a_panel_and_what_has_no_level_the_last():
 
 
 def test_chance_and_the_undistorted_score_are_drawn_in_every_panel():
-    for ax in filter(lambda ax: ax.axison, charts.robustness(levels()).axes):
+    for ax in filter(lambda ax: ax.axison, display.robustness_curves(levels()).axes):
         heights = {line.get_label(): line.get_ydata()[0] for line in ax.lines if len(set(line.get_ydata())) == 1}
         assert heights["chance"] == 0.25 and heights["one, undistorted"] == 0.6
         assert ax.get_ylim()[0] == 0
 
 
 def test_models_are_told_apart_without_colour():
-    ax = charts.robustness(levels(models=("one", "two", "three"))).axes[0]
+    ax = display.robustness_curves(levels(models=("one", "two", "three"))).axes[0]
     drawn = [bar.lines[0] for bar in ax.containers]
     assert len({line.get_marker() for line in drawn}) == len({line.get_linestyle() for line in drawn}) == 3
     assert len({line.get_xdata()[0] for line in drawn}) == 3, "their intervals lie beside one another"
@@ -140,12 +143,12 @@ def test_models_are_told_apart_without_colour():
 
 @pytest.mark.parametrize(("kinds", "panels"), [(("gain",), 1), ((), 1), (("gsm",), 1), (("gain", "gsm"), 2)])
 def test_any_choice_of_distortions_can_be_drawn(kinds, panels):
-    assert sum(ax.axison for ax in charts.robustness(levels(kinds=kinds)).axes) == panels
+    assert sum(ax.axison for ax in display.robustness_curves(levels(kinds=kinds)).axes) == panels
 
 
 def test_intervals_that_there_are_not_are_not_drawn():
     table = levels().assign(uar_low=np.nan, uar_high=np.nan)
-    assert plots.png(charts.robustness(table)).startswith(b"\x89PNG")
+    assert display.encode_png(display.robustness_curves(table)).startswith(b"\x89PNG")
 
 
 def told(method="occlusion", sign=1):
@@ -154,11 +157,11 @@ def told(method="occlusion", sign=1):
     effect[4:8, 10:20] = 0.3 * sign
     picture = np.random.default_rng(0).normal(size=effect.shape)
     frames = (pd.DataFrame(one, bands, seconds) for one in (picture, effect))
-    return Attribution("sad", 0.81, *frames, 1.2, method)
+    return results.Attribution("sad", 0.81, *frames, 1.2, method)
 
 
 def test_a_picture_and_its_map_share_their_axes():
-    figure = charts.heard(told(), title="true emotion calm")
+    figure = display.attribution_map(told(), title="true emotion calm")
     given, lost = figure.axes[:2]
     assert given.get_xlim() == lost.get_xlim() == pytest.approx((0, 50 * 0.032))
     assert lost.get_xlabel() == "time (s)" and given.get_ylabel() == lost.get_ylabel() == "mel band (Hz)"
@@ -171,7 +174,7 @@ def test_a_picture_and_its_map_share_their_axes():
 
 @pytest.mark.parametrize(("sign", "line"), [(1, "solid"), (-1, "dashed")])
 def test_the_strongest_parts_are_outlined_where_they_are(sign, line):
-    outline = charts.heard(told(sign=sign)).axes[1].collections[0]
+    outline = display.attribution_map(told(sign=sign)).axes[1].collections[0]
     inside = outline.get_paths()[0].vertices
     assert [inside[:, 0].min(), inside[:, 0].max()] == pytest.approx([10 * 0.032, 20 * 0.032])
     assert [inside[:, 1].min(), inside[:, 1].max()] == pytest.approx([3.5, 7.5])
@@ -180,16 +183,16 @@ def test_the_strongest_parts_are_outlined_where_they_are(sign, line):
 
 
 def test_a_map_of_points_is_blurred_and_an_empty_one_drawn():
-    blurred = charts.heard(told("integrated gradients")).axes[1].images[0].get_array()
+    blurred = display.attribution_map(told("integrated gradients")).axes[1].images[0].get_array()
     assert blurred.sum() == pytest.approx(told().effect.to_numpy().sum(), rel=0.01) and blurred[9, 15] > 0
     empty = told()
     empty.effect.iloc[:] = 0
-    assert plots.png(charts.heard(empty)).startswith(b"\x89PNG")
+    assert display.encode_png(display.attribution_map(empty)).startswith(b"\x89PNG")
 
 
 def test_time_spent_is_sorted_told_with_its_share_and_its_bound():
     spent = pd.Series({"decode": 1.0, "fit": 30.0, "draw": 9.0})
-    ax = charts.spent(spent, label="s", bounds=pd.Series({"decode": 0.5}))
+    ax = display.time_breakdown(spent, label="s", bounds=pd.Series({"decode": 0.5}))
     assert [bar.get_width() for bar in ax.patches] == [1.0, 9.0, 30.0]
     assert [text.get_text() for text in ax.texts] == [" 1, 2 %", " 9, 22 %", " 30, 75 %"]
     (bound,) = ax.lines

@@ -9,11 +9,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from nobody import somebody
+from support.nobody import somebody
 
 from sernb import corpora
-from sernb import files
-from sernb import store
+from sernb import utils
 
 
 @pytest.fixture(autouse=True)
@@ -30,12 +29,12 @@ def old(path: Path, content: bytes = b"one") -> Path:
 
 @pytest.fixture
 def paths(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "FRESH", 0.0)
+    monkeypatch.setattr("sernb.utils.filecache.MIN_AGE_SECONDS", 0.0)
     return [old(tmp_path / name, name.encode()) for name in ("a.wav", "b.wav", "c.wav")]
 
 
 def asked_of(paths: list, asked: list) -> list[str]:
-    return files.remembered("size", lambda path: asked.append(path) or str(Path(path).stat().st_size), paths)
+    return utils.cached_per_file("size", lambda path: asked.append(path) or str(Path(path).stat().st_size), paths)
 
 
 def test_each_file_is_asked_once_and_again_after_a_change(paths):
@@ -49,11 +48,11 @@ def test_each_file_is_asked_once_and_again_after_a_change(paths):
     old(paths[1], b"as long as just now"[:18])  # of the same size and time: the file system's own time of change tells
     asked_of(paths, asked)
     assert asked[4:] == [paths[1]]
-    assert files.remembered("name", lambda path: Path(path).name, paths) == ["a.wav", "b.wav", "c.wav"]
+    assert utils.cached_per_file("name", lambda path: Path(path).name, paths) == ["a.wav", "b.wav", "c.wav"]
 
 
 def test_a_file_that_was_written_a_moment_ago_is_not_trusted(paths, monkeypatch):
-    monkeypatch.setattr(files, "FRESH", 60.0)
+    monkeypatch.setattr("sernb.utils.filecache.MIN_AGE_SECONDS", 60.0)
     asked: list = []
     for _ in range(2):
         asked_of(paths, asked)
@@ -63,25 +62,25 @@ def test_a_file_that_was_written_a_moment_ago_is_not_trusted(paths, monkeypatch)
 def test_what_cannot_be_seen_is_asked_each_time_and_not_kept(paths, tmp_path):
     asked: list = []
     for _ in range(2):
-        found = files.remembered("x", lambda path: asked.append(path) or "", [paths[0], tmp_path / "gone.wav"])
+        found = utils.cached_per_file("x", lambda path: asked.append(path) or "", [paths[0], tmp_path / "gone.wav"])
         assert found == ["", ""]
     assert len(asked) == 4
 
 
 def test_no_name_is_kept_and_a_changed_answer_is_not_believed(paths):
-    digests = corpora.digests(paths)
-    place = store.folder() / "files.sqlite"
+    digests = corpora.sha256_of_files(paths)
+    place = utils.cache_dir() / "files.sqlite"
     assert not any(word in place.read_bytes() for word in (b"a.wav", str(paths[0].parent).encode()))
     with closing(sqlite3.connect(place)) as there, there:
         there.execute("UPDATE files SET answer = 'f' || substr(answer, 2)")
-    assert corpora.digests(paths) == digests
+    assert corpora.sha256_of_files(paths) == digests
     place.write_bytes(b"no database at all, and longer than a header of one would be" * 20)
-    assert corpora.digests(paths) == digests
+    assert corpora.sha256_of_files(paths) == digests
 
 
 def test_a_folder_that_may_not_be_written_stops_nobody(monkeypatch):
     with somebody() as root:
-        monkeypatch.setattr(files, "FRESH", 0.0)
+        monkeypatch.setattr("sernb.utils.filecache.MIN_AGE_SECONDS", 0.0)
         path = old(root / "a.wav")
         (root / "cache").mkdir(mode=0o555)
         monkeypatch.setenv("SERNB_CACHE", str(root / "cache"))
@@ -89,4 +88,4 @@ def test_a_folder_that_may_not_be_written_stops_nobody(monkeypatch):
 
 
 def test_many_are_answered_in_their_order():
-    assert files.each(lambda number: time.sleep(0.001 * (number % 3)) or number, range(100)) == list(range(100))
+    assert utils.map_files(lambda number: time.sleep(0.001 * (number % 3)) or number, range(100)) == list(range(100))

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import tone
+from support.audio_files import tone
 
 from sernb import audio
-from sernb import functionals
+from sernb import features
 
 RATE = 16000
 
 
 def measured(signal: np.ndarray, **options) -> dict[str, float]:
     return dict(
-        zip(functionals.names(), functionals.functionals(signal.astype(np.float32), RATE, **options), strict=True)
+        zip(
+            features.feature_names(),
+            features.compute_functionals(signal.astype(np.float32), RATE, **options),
+            strict=True,
+        )
     )
 
 
@@ -27,11 +31,14 @@ def voice(hertz: float, seconds: float = 1.0, level: float = 0.1, glide: float =
 
 
 def test_every_number_has_a_name_and_a_group():
-    names = functionals.names()
+    names = features.feature_names()
     assert (
-        len(names) == len(set(names)) == len(functionals.groups()) == len(functionals.functionals(tone(1, RATE), RATE))
+        len(names)
+        == len(set(names))
+        == len(features.feature_groups())
+        == len(features.compute_functionals(tone(1, RATE), RATE))
     )
-    assert list(dict.fromkeys(functionals.groups())) == [
+    assert list(dict.fromkeys(features.feature_groups())) == [
         *("pitch", "level", "rhythm", "voice", "spectrum", "bands", "flux", "cepstrum", "cepstral slope"),
     ]
 
@@ -64,20 +71,20 @@ def test_silence_around_a_clip_changes_next_to_nothing():
 
 def test_three_speeds_are_averaged():
     clip = voice(150).astype(np.float32)
-    each = [functionals.functionals(audio.played(clip, speed), RATE, speeds=1) for speed in functionals.SPEEDS]
-    np.testing.assert_allclose(functionals.functionals(clip, RATE), np.mean(each, axis=0), rtol=1e-3, atol=1e-3)
+    each = [features.compute_functionals(audio.perturb_speed(clip, speed), RATE, speeds=1) for speed in features.SPEEDS]
+    np.testing.assert_allclose(features.compute_functionals(clip, RATE), np.mean(each, axis=0), rtol=1e-3, atol=1e-3)
 
 
 def test_another_voice_is_higher_and_quicker_or_lower_and_slower():
     clip = voice(150)
-    fast = audio.played(clip, 1.25)
+    fast = audio.perturb_speed(clip, 1.25)
     assert len(fast) == pytest.approx(len(clip) / 1.25, abs=2)
     assert measured(fast, speeds=1)["pitch: quantiles 3"] == pytest.approx(
         measured(clip, speeds=1)["pitch: quantiles 3"] + 12 * np.log2(1.25), abs=0.3
     )
-    drawn = {len(audio.augment(clip, RATE, audio.VOICE, seed=seed)) for seed in range(20)}
+    drawn = {len(audio.augment(clip, RATE, audio.SPEED_PERTURBATION, seed=seed)) for seed in range(20)}
     assert len(drawn) > 10 and min(drawn) >= RATE / 1.26 and max(drawn) <= RATE / 0.79
-    np.testing.assert_array_equal(*(audio.augment(clip, RATE, audio.VOICE, seed=3) for _ in range(2)))
+    np.testing.assert_array_equal(*(audio.augment(clip, RATE, audio.SPEED_PERTURBATION, seed=3) for _ in range(2)))
 
 
 @pytest.mark.parametrize(
@@ -87,5 +94,5 @@ def test_another_voice_is_higher_and_quicker_or_lower_and_slower():
 )
 @pytest.mark.parametrize("rate", [8000, RATE, 44100])
 def test_no_clip_is_too_poor(signal, rate):
-    found = functionals.functionals(signal.astype(np.float32), rate)
-    assert found.shape == (len(functionals.names()),) and np.isfinite(found).all() and found.dtype == np.float32
+    found = features.compute_functionals(signal.astype(np.float32), rate)
+    assert found.shape == (len(features.feature_names()),) and np.isfinite(found).all() and found.dtype == np.float32

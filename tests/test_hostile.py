@@ -9,16 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import tone
-from conftest import write
+from support.audio_files import tone
+from support.audio_files import write
 
 from sernb import corpora
 from sernb import features
-from sernb import local
 from sernb import report
 from sernb import results
 from sernb import runs
-from sernb import sweeps
 
 pytestmark = pytest.mark.report
 ROOT = Path(__file__).parents[1]
@@ -55,7 +53,7 @@ def corpus(root: Path, *, publishable: bool) -> Path:
     agreed = [[speaker, "yes", "yes", ""] for speaker in dict.fromkeys(row[2] for row in rows)]
     table(root / "consent.csv", [["speaker", "consent", "publish", "time"], *agreed])
     if publishable:
-        local.publish(root, "they are made of tones")
+        corpora.mark_publishable(root, "they are made of tones")
     return root
 
 
@@ -82,7 +80,7 @@ def book(folder: Path, data: Path) -> Path:
         },
     ]
     (folder / "book" / "runs.yml").write_text(yaml.safe_dump({"parts": [{"caption": "Mine", "chapters": chapters}]}))
-    report.build(folder / "book" / "runs.yml", folder / "_build", workers=2)
+    report.build_report(folder / "book" / "runs.yml", folder / "_build", workers=2)
     return folder / "_build"
 
 
@@ -150,11 +148,11 @@ def test_a_private_corpus_is_in_no_table_that_is_published(private, tmp_path):
     """What a sweep of this one run would leave as results.csv, and what is published of it."""
     sweep = tmp_path / "sweep"
     shutil.copytree(private / "runs" / "learnt", sweep / "learnt")
-    sweeps.tabulate([runs.Job(Path("learnt.ipynb"), sweep / "learnt")], sweep / "results.csv")
-    assert len(results.table(sweep)) == 1
+    runs.write_results_table([runs.Job(Path("learnt.ipynb"), sweep / "learnt")], sweep / "results.csv")
+    assert len(results.results_table(sweep)) == 1
     written = (sweep / "results.csv").read_text()
     assert not [word for word in (*WORDS, PRIVATE_HOME) if word in written]
-    results.publish(sweep, tmp_path / "results")
+    results.publish_sweep(sweep, tmp_path / "results")
     assert not leaks(tmp_path / "results", (*WORDS, PRIVATE_HOME))
 
 
@@ -164,8 +162,8 @@ def test_a_failed_run_of_a_private_corpus_tells_results_csv_no_more(tmp_path):
     given = {"CORPUS": "local", "DATA_DIR": str(corpus(folder / "corpus", publishable=False)), **TINY, "STRICT": True}
     job = runs.Job(ROOT / "notebooks" / "03_paper_replication.ipynb", folder / "sweep" / "strict", given)
     with pytest.raises(runs.RunError, match="2 of 20 clips cannot be used"):
-        runs.run(job.notebook, job.parameters, job.output_dir)
-    sweeps.tabulate([job], folder / "sweep" / "results.csv")
+        runs.run_notebook(job.notebook, job.parameters, job.output_dir)
+    runs.write_results_table([job], folder / "sweep" / "results.csv")
     written = (folder / "sweep" / "results.csv").read_text()
     assert "failed: AudioError" in written
     assert not [word for word in (*WORDS, PRIVATE_HOME) if word in written]
@@ -181,8 +179,8 @@ def test_the_store_holds_digests_and_numbers_alone(private):
 def test_what_is_logged_has_no_names(tmp_path, capfd):
     """Loading, extracting, leaving out: nothing of it writes a name where a page or a log would keep it."""
     loaded = corpora.load("local", corpus(tmp_path / PRIVATE_HOME, publishable=False))
-    kept, out = features.usable(loaded, "zcr_rms", sample_rate=16_000)
+    kept, out = features.split_usable(loaded, "zcr_rms", sample_rate=16_000)
     assert (len(kept), len(out)) == (18, 2)
-    told = [features.left_out(kept, out), *capfd.readouterr()]
+    told = [features.describe_unusable(kept, out), *capfd.readouterr()]
     assert "silent" in told[0]
     assert not [word for word in (*WORDS, PRIVATE_HOME) for text in told if word in text]

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import tone
-from conftest import write
+from support.audio_files import tone
+from support.audio_files import write
 
 from sernb import corpora
-from sernb import imports
-from sernb import local
+from sernb.corpora import importing
 
 EMOTIONS = ("angry", "sad", "happy")
 
@@ -32,17 +31,17 @@ def odd_folder(folder: Path) -> Path:
 
 
 def test_an_odd_folder_comes_in_whole_and_rejects_by_name(tmp_path):
-    listed = imports.listing(odd_folder(tmp_path / "old"))
+    listed = corpora.list_recordings(odd_folder(tmp_path / "old"))
     assert len(listed) == 27
-    pattern = imports.suggest(listed["file"])
+    pattern = corpora.suggest_pattern(listed["file"])
     assert pattern == "{speaker}_{emotion}_{n}"
-    labels = imports.guess(listed["file"], pattern)
-    names = imports.pseudonyms([name for name in labels["speaker"] if name], tmp_path / "mine")
+    labels = corpora.parse_names(listed["file"], pattern)
+    names = corpora.assign_pseudonyms([name for name in labels["speaker"] if name], tmp_path / "mine")
     assert sorted(names) == ["José María", "Li", "Zoë", "p3"] and names["p3"] == "p3"
     labels["speaker"] = labels["speaker"].map(names).fillna("")
-    done = imports.take_in(listed.join(labels), tmp_path / "mine")
+    done = corpora.import_recordings(listed.join(labels), tmp_path / "mine")
     table = corpora.load("local", tmp_path / "mine")
-    assert len(table) == 22 and (corpora.check(table)["problem"] == "").all()
+    assert len(table) == 22 and (corpora.check_files(table)["problem"] == "").all()
     assert set(table["emotion"]) == set(EMOTIONS) and table["speaker"].nunique() == 4
     assert not table["clip"].str.contains("Zo|Jos|Li_").any(), "a file's name tells no person's name"
     rejected = done[done["kept"] == ""].set_index("file")["problem"]
@@ -51,18 +50,18 @@ def test_an_odd_folder_comes_in_whole_and_rejects_by_name(tmp_path):
         assert "cannot be decoded" in rejected[file] and str(tmp_path) not in rejected[file]
     assert "p3_HAP_02.flac" in rejected["p3_HAP_93.flac"]
     kept = done[done["kept"] != ""]
-    assert corpora.digests([tmp_path / "mine" / file for file in kept["kept"]]) == list(kept["sha256"])
-    assert set(local.consents(tmp_path / "mine")["speaker"]) == set(table["speaker"])
-    again = imports.take_in(listed.join(labels), tmp_path / "mine")
+    assert corpora.sha256_of_files([tmp_path / "mine" / file for file in kept["kept"]]) == list(kept["sha256"])
+    assert set(corpora.active_consents(tmp_path / "mine")["speaker"]) == set(table["speaker"])
+    again = corpora.import_recordings(listed.join(labels), tmp_path / "mine")
     assert (again["kept"] == "").all() and len(corpora.load("local", tmp_path / "mine")) == 22
 
 
 def test_a_folder_becomes_a_corpus_where_it_lies(tmp_path):
     write(tmp_path / "P1" / "ang_1.wav", tone(0.2, 8000), 8000)
     write(tmp_path / "P2" / "sad_1.wav", tone(0.2, 8000, 300), 8000)
-    listed = imports.listing(tmp_path)
-    found = listed.join(imports.guess(listed["file"], imports.suggest(listed["file"])))
-    assert list(imports.take_in(found, tmp_path)["kept"]) == ["P1/ang_1.wav", "P2/sad_1.wav"]
+    listed = corpora.list_recordings(tmp_path)
+    found = listed.join(corpora.parse_names(listed["file"], corpora.suggest_pattern(listed["file"])))
+    assert list(corpora.import_recordings(found, tmp_path)["kept"]) == ["P1/ang_1.wav", "P2/sad_1.wav"]
     assert list(corpora.load("local", tmp_path)["speaker"]) == ["P1", "P2"]
     assert len(list(tmp_path.rglob("*.wav"))) == 2, "nothing is copied"
 
@@ -80,38 +79,38 @@ def test_a_folder_becomes_a_corpus_where_it_lies(tmp_path):
     ],
 )
 def test_patterns_read_names(name, pattern, speaker, emotion):
-    (row,) = imports.guess([name], pattern, imports.codes("F=happy; W=angry")).to_dict("records")
+    (row,) = corpora.parse_names([name], pattern, corpora.parse_codes("F=happy; W=angry")).to_dict("records")
     assert (row["speaker"], row["emotion"]) == (speaker, emotion)
     assert bool(row["note"]) == (speaker == "")
 
 
 def test_an_unknown_code_is_asked_about():
-    (row,) = imports.guess(["S1_XYZ_1.wav"], "{speaker}_{emotion}_{n}").to_dict("records")
+    (row,) = corpora.parse_names(["S1_XYZ_1.wav"], "{speaker}_{emotion}_{n}").to_dict("records")
     assert row["emotion"] == "unknown" and "'XYZ'" in row["note"]
 
 
 @pytest.mark.parametrize("pattern", ["{speaker}_{mood}", "{speaker}_{speaker}"])
 def test_a_wrong_pattern_is_refused_in_words(pattern):
-    with pytest.raises(imports.ImportPatternError, match="speaker, emotion, sex"):
-        imports.guess(["a.wav"], pattern)
+    with pytest.raises(corpora.ImportPatternError, match="speaker, emotion, sex"):
+        corpora.parse_names(["a.wav"], pattern)
 
 
 @pytest.mark.parametrize("text", ["W", "W=angr"])
 def test_a_wrong_code_is_refused_in_words(text):
-    with pytest.raises(imports.ImportPatternError, match="code=emotion"):
-        imports.codes(text)
+    with pytest.raises(corpora.ImportPatternError, match="code=emotion"):
+        corpora.parse_codes(text)
 
 
 def test_a_missing_or_empty_folder(tmp_path):
     for folder, says in ((tmp_path, "no file"), (tmp_path / "x", "no such folder")):
-        with pytest.raises(local.LocalError, match=says):
-            imports.listing(folder)
+        with pytest.raises(corpora.LocalError, match=says):
+            corpora.list_recordings(folder)
 
 
 def test_a_name_in_the_speakers_column_is_not_written(tmp_path):
     write(tmp_path / "a.wav", tone(0.2, 8000), 8000)
-    found = imports.listing(tmp_path).join(pd.DataFrame([{"speaker": "Anna", "emotion": "sad"}]))
-    (problem,) = imports.take_in(found, tmp_path / "mine")["problem"]
+    found = corpora.list_recordings(tmp_path).join(pd.DataFrame([{"speaker": "Anna", "emotion": "sad"}]))
+    (problem,) = corpora.import_recordings(found, tmp_path / "mine")["problem"]
     assert "'Anna'" in problem and not (tmp_path / "mine" / "manifest.csv").exists()
 
 
@@ -120,69 +119,69 @@ def study(folder: Path, *names: str) -> pd.DataFrame:
     low = 150 + sum(map(ord, folder.name)) % 400
     for i, name in enumerate(names):
         write(folder / name, tone(0.2, 8000, low + 7 * i), 8000)
-    listed = imports.listing(folder)
-    return listed.join(imports.guess(listed["file"], "{speaker}_{emotion}_{n}"))
+    listed = corpora.list_recordings(folder)
+    return listed.join(corpora.parse_names(listed["file"], "{speaker}_{emotion}_{n}"))
 
 
 def renamed(found: pd.DataFrame, root: Path) -> pd.DataFrame:
-    return found.assign(speaker=found["speaker"].map(imports.pseudonyms(found["speaker"], root)))
+    return found.assign(speaker=found["speaker"].map(corpora.assign_pseudonyms(found["speaker"], root)))
 
 
 @pytest.fixture
 def published(tmp_path):
     """A corpus of one speaker, who may be heard by all."""
     root = tmp_path / "mine"
-    local.consent(root, "S01", publish=True)
-    local.keep(root, tone(0.2, 8000), 8000, speaker="S01", emotion="sad")
-    local.publish(root, "CC BY 4.0")
-    assert local.publishable(root)
+    corpora.store_consent(root, "S01", publish=True)
+    corpora.save_take(root, tone(0.2, 8000), 8000, speaker="S01", emotion="sad")
+    corpora.mark_publishable(root, "CC BY 4.0")
+    assert corpora.is_publishable(root)
     return root
 
 
 def test_another_studys_s01_is_another_person(tmp_path, published):
     found = study(tmp_path / "old", "S01_angry_1.wav", "S02_angry_1.wav")
-    assert imports.pseudonyms(found["speaker"], published) == {"S01": "S03", "S02": "S02"}
-    problems = imports.take_in(found[found["speaker"] == "S01"], published)["problem"]
-    assert "has S01 as its speaker, an id of the corpus" in problems.iloc[0] and local.publishable(published)
-    assert (imports.take_in(renamed(found, published), published)["problem"] == "").all()
-    assert list(local.manifest(published)["speaker"]) == ["S01", "S03", "S02"]
-    assert set(local.consents(published)["publish"]) == {"yes", "no"} and not local.publishable(published)
+    assert corpora.assign_pseudonyms(found["speaker"], published) == {"S01": "S03", "S02": "S02"}
+    problems = corpora.import_recordings(found[found["speaker"] == "S01"], published)["problem"]
+    assert "has S01 as its speaker, an id of the corpus" in problems.iloc[0] and corpora.is_publishable(published)
+    assert (corpora.import_recordings(renamed(found, published), published)["problem"] == "").all()
+    assert list(corpora.read_manifest(published)["speaker"]) == ["S01", "S03", "S02"]
+    assert set(corpora.active_consents(published)["publish"]) == {"yes", "no"} and not corpora.is_publishable(published)
 
 
 def test_every_proposed_number_is_free(tmp_path):
     for speaker in ("S02", "S04"):
-        local.consent(tmp_path, speaker)
-    local.withdraw(tmp_path, "S04")
-    names = imports.pseudonyms(["Anna", "Bea", "Cleo", "S05", "S02"], tmp_path)
+        corpora.store_consent(tmp_path, speaker)
+    corpora.withdraw_speaker(tmp_path, "S04")
+    names = corpora.assign_pseudonyms(["Anna", "Bea", "Cleo", "S05", "S02"], tmp_path)
     assert names == {"Anna": "S01", "Bea": "S03", "Cleo": "S06", "S02": "S07", "S05": "S05"}
 
 
 def test_a_clip_joined_to_a_speaker_by_hand_has_a_consent_of_its_own(tmp_path, published):
     found = study(tmp_path / "old", "Anna_angry_1.wav", "Anna_sad_2.wav").assign(speaker="S01", joins=True)
-    assert (imports.take_in(found, published)["kept"] != "").all()
-    assert set(local.manifest(published)["speaker"]) == {"S01"} and not local.publishable(published)
+    assert (corpora.import_recordings(found, published)["kept"] != "").all()
+    assert set(corpora.read_manifest(published)["speaker"]) == {"S01"} and not corpora.is_publishable(published)
     told = pd.read_csv(published / "consent.csv")
-    assert list(told["publish"]) == ["yes", "no"] and told["consent"].iloc[1] == local.IMPORTED
-    (only,) = local.consents(published)["publish"]
+    assert list(told["publish"]) == ["yes", "no"] and told["consent"].iloc[1] == corpora.IMPORTED_TEXT
+    (only,) = corpora.active_consents(published)["publish"]
     assert only == "no"
 
 
 def test_who_withdrew_is_not_imported_again(tmp_path, published):
-    local.withdraw(published, "S01")
+    corpora.withdraw_speaker(published, "S01")
     found = study(tmp_path / "old", "S01_angry_1.wav", "S02_angry_1.wav")
     before = (published / "consent.csv").read_text()
     for joins in (False, True):
-        with pytest.raises(local.LocalError, match="S01 of .* withdrew from it.*such as S02"):
-            imports.take_in(found.assign(joins=joins), published)
-    assert (published / "consent.csv").read_text() == before and local.manifest(published).empty
-    assert imports.pseudonyms(found["speaker"], published) == {"S01": "S03", "S02": "S02"}
+        with pytest.raises(corpora.LocalError, match="S01 of .* withdrew from it.*such as S02"):
+            corpora.import_recordings(found.assign(joins=joins), published)
+    assert (published / "consent.csv").read_text() == before and corpora.read_manifest(published).empty
+    assert corpora.assign_pseudonyms(found["speaker"], published) == {"S01": "S03", "S02": "S02"}
 
 
 def test_a_corpus_with_semicolons_takes_nothing_in(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "manifest.csv").write_text("file;emotion;speaker\n")
-    with pytest.raises(local.LocalError, match="manifest.csv: no column"):
-        imports.take_in(study(tmp_path / "old", "S01_angry_1.wav"), tmp_path / "mine")
+    with pytest.raises(corpora.LocalError, match="manifest.csv: no column"):
+        corpora.import_recordings(study(tmp_path / "old", "S01_angry_1.wav"), tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir() if path.name != ".lock"] == ["manifest.csv"]
 
 
@@ -190,25 +189,25 @@ def test_an_import_into_the_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     found = study(tmp_path / "old", "S01_angry_1.wav")
-    assert list(imports.take_in(found, "~/mine")["kept"]) == ["audio/S01/S01_angry_1.wav"]
-    assert imports.pseudonyms(["S01"], "~/mine") == {"S01": "S02"}
-    with pytest.raises(local.LocalError, match="no corpus folder"):
-        imports.take_in(found, "")
+    assert list(corpora.import_recordings(found, "~/mine")["kept"]) == ["audio/S01/S01_angry_1.wav"]
+    assert corpora.assign_pseudonyms(["S01"], "~/mine") == {"S01": "S02"}
+    with pytest.raises(corpora.LocalError, match="no corpus folder"):
+        corpora.import_recordings(found, "")
 
 
 def test_a_file_that_cannot_be_copied_costs_no_other(tmp_path, monkeypatch):
     found = study(tmp_path / "old", *(f"S0{i}_sad_1.wav" for i in range(1, 6)))
     Path(found["path"][1]).unlink()
     write(Path(found["path"][2]), tone(0.2, 8000, 900), 8000)
-    new_file = local.new_file
+    new_file = corpora.create_clip
 
     def full(folder, speaker, *rest):
         if speaker == "S04":
             raise OSError(28, "No space left on device")
         return new_file(folder, speaker, *rest)
 
-    monkeypatch.setattr(local, "new_file", full)
-    done = imports.take_in(found, tmp_path / "mine")
+    monkeypatch.setattr("sernb.corpora.importing.create_clip", full)
+    done = corpora.import_recordings(found, tmp_path / "mine")
     assert [bool(kept) for kept in done["kept"]] == [True, False, False, False, True]
     for problem, says in zip(done["problem"][1:4], ("No such file", "changed since", "No space left"), strict=True):
         assert says in problem
@@ -221,17 +220,17 @@ def test_a_full_disk_leaves_no_clip_without_its_row(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(local, "add", full)
-    (problem,) = imports.take_in(found, tmp_path / "mine")["problem"]
+    monkeypatch.setattr("sernb.corpora.importing.append_rows", full)
+    (problem,) = corpora.import_recordings(found, tmp_path / "mine")["problem"]
     assert "No space left" in problem and not list((tmp_path / "mine").rglob("*.wav"))
 
 
 def whole(root: Path) -> None:
     """Every clip has a row, and its speaker a consent."""
     clips = {path.relative_to(root).as_posix() for path in root.rglob("*.wav")}
-    rows = local.manifest(root)
+    rows = corpora.read_manifest(root)
     assert clips == set(rows["file"]) and len(rows) == len(clips)
-    assert set(rows["speaker"]) <= set(local.consents(root)["speaker"])
+    assert set(rows["speaker"]) <= set(corpora.active_consents(root)["speaker"])
 
 
 def breaks(act, after: int, error: BaseException):
@@ -249,11 +248,11 @@ def breaks(act, after: int, error: BaseException):
 def test_an_interrupted_import_is_whole_and_can_be_repeated(tmp_path, monkeypatch):
     root, found = tmp_path / "mine", study(tmp_path / "old", *(f"S0{i % 2 + 1}_sad_{i}.wav" for i in range(40)))
     with monkeypatch.context() as interrupted, pytest.raises(KeyboardInterrupt):
-        interrupted.setattr(local, "new_file", breaks(local.new_file, 20, KeyboardInterrupt()))
-        imports.take_in(found, root)
-    assert len(local.manifest(root)) == 20
+        interrupted.setattr("sernb.corpora.importing.create_clip", breaks(corpora.create_clip, 20, KeyboardInterrupt()))
+        corpora.import_recordings(found, root)
+    assert len(corpora.read_manifest(root)) == 20
     whole(root)
-    again = imports.take_in(found.assign(joins=True), root)
+    again = corpora.import_recordings(found.assign(joins=True), root)
     assert (again["kept"] != "").sum() == 20 and again["problem"].str.contains("already, as audio/S0").sum() == 20
     whole(root)
 
@@ -261,39 +260,39 @@ def test_an_interrupted_import_is_whole_and_can_be_repeated(tmp_path, monkeypatc
 def test_clips_that_a_crash_left_unnamed_are_not_copied_again(tmp_path, monkeypatch):
     root, found = tmp_path / "mine", study(tmp_path / "old", *(f"S01_sad_{i}.wav" for i in range(40)))
     with monkeypatch.context() as killed, pytest.raises(SystemExit):
-        killed.setattr(local, "add", breaks(local.add, 1, SystemExit()))
-        imports.take_in(found, root)
-    assert len(local.manifest(root)) == 16 < len(list(root.rglob("*.wav"))) <= 32
-    assert list(local.consents(root)["speaker"]) == ["S01"]
-    imports.take_in(found.assign(joins=True), root)
+        killed.setattr("sernb.corpora.importing.append_rows", breaks(corpora.append_rows, 1, SystemExit()))
+        corpora.import_recordings(found, root)
+    assert len(corpora.read_manifest(root)) == 16 < len(list(root.rglob("*.wav"))) <= 32
+    assert list(corpora.active_consents(root)["speaker"]) == ["S01"]
+    corpora.import_recordings(found.assign(joins=True), root)
     assert len(list(root.rglob("*.wav"))) == 40
     whole(root)
 
 
 def test_others_can_write_while_an_import_goes_on(tmp_path, monkeypatch):
     root, found = tmp_path / "mine", study(tmp_path / "old", *(f"S01_sad_{i}.wav" for i in range(40)))
-    loaded = imports._loaded
+    loaded = importing._read_bytes
 
     def meanwhile(row, folder):
         if row["file"] == found["file"].iloc[-1]:
-            local.consent(root, "S02", new=True)  # it would wait for ever if the import held the corpus
+            corpora.store_consent(root, "S02", new=True)  # it would wait for ever if the import held the corpus
         return loaded(row, folder)
 
-    monkeypatch.setattr(imports, "_loaded", meanwhile)
-    monkeypatch.setattr(local, "LOCK_SECONDS", 1)
-    assert (imports.take_in(found, root)["problem"] == "").all()
-    assert set(local.consents(root)["speaker"]) == {"S01", "S02"}
+    monkeypatch.setattr("sernb.corpora.importing._read_bytes", meanwhile)
+    monkeypatch.setattr("sernb.corpora.local.LOCK_SECONDS", 1)
+    assert (corpora.import_recordings(found, root)["problem"] == "").all()
+    assert set(corpora.active_consents(root)["speaker"]) == {"S01", "S02"}
 
 
 def test_an_id_given_away_during_an_import_is_not_shared(tmp_path, monkeypatch):
     root, found = tmp_path / "mine", study(tmp_path / "old", *(f"S0{i // 20 + 1}_sad_{i}.wav" for i in range(40)))
-    loaded = imports._loaded
+    loaded = importing._read_bytes
 
     def meanwhile(row, folder):
         if row["file"] == found["file"].iloc[16]:
-            local.consent(root, "S02", publish=True, new=True)
+            corpora.store_consent(root, "S02", publish=True, new=True)
         return loaded(row, folder)
 
-    monkeypatch.setattr(imports, "_loaded", meanwhile)
-    done = imports.take_in(found, root)
-    assert set(done.loc[done["kept"] != "", "speaker"]) == {"S01"} and len(local.manifest(root)) == 20
+    monkeypatch.setattr("sernb.corpora.importing._read_bytes", meanwhile)
+    done = corpora.import_recordings(found, root)
+    assert set(done.loc[done["kept"] != "", "speaker"]) == {"S01"} and len(corpora.read_manifest(root)) == 20

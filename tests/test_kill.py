@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import kill
 import pytest
+from support import kill
 
 pytestmark = pytest.mark.notebook
 

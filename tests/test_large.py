@@ -8,13 +8,12 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import tone
-from conftest import write
+from support.audio_files import tone
+from support.audio_files import write
 
 from sernb import corpora
 from sernb import features
-from sernb import large
-from sernb import store
+from sernb import utils
 
 RATE = 16_000
 # The data take 800 MB, the process may take 500 MB besides what it has by then (anonymous memory, as malloc takes it).
@@ -53,12 +52,12 @@ print(trained.predictions["prediction"].isin(labels).sum(), trained.history["tra
 @pytest.fixture
 def rows(tmp_path):
     paths = [write(tmp_path / f"{i}.wav", tone(s, RATE, 200 + i), RATE) for i, s in enumerate((0.5, 0.3, 1.2, 0.9))]
-    return pd.DataFrame({"path": map(str, paths), "sha256": corpora.digests(paths)})
+    return pd.DataFrame({"path": map(str, paths), "sha256": corpora.sha256_of_files(paths)})
 
 
 def test_what_lies_on_disk_is_what_would_be_in_memory(rows, tmp_path, monkeypatch):
     monkeypatch.setenv("SERNB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(large, "BLOCK", 50_000)
+    monkeypatch.setattr("sernb.utils.arrays.BLOCK_BYTES", 50_000)
     train, found = np.array([True, False, True, True]), {}
     for megabytes in ("1000", "0.001"):
         monkeypatch.setenv("SERNB_MEMORY", megabytes)
@@ -68,7 +67,7 @@ def test_what_lies_on_disk_is_what_would_be_in_memory(rows, tmp_path, monkeypatc
         )
         found[megabytes] = [mel, mfcc, features.standardise(mel, train)]
     for held, lying in zip(*found.values(), strict=True):
-        assert large.large(lying) and large.large(lying[..., None]) and not large.large(held)
+        assert utils.is_memmap(lying) and utils.is_memmap(lying[..., None]) and not utils.is_memmap(held)
         np.testing.assert_array_equal(lying, held)
     names = {path.name for path in (tmp_path / "cache" / "features").iterdir() if path.is_file()}
     assert len(names) == 2, "the stores, and no file of an array"
@@ -76,25 +75,25 @@ def test_what_lies_on_disk_is_what_would_be_in_memory(rows, tmp_path, monkeypatc
 
 def test_standardised_rows_have_no_mean_and_unit_deviation_block_by_block(monkeypatch):
     x = np.random.default_rng(0).normal(5, 3, (40, 6, 11)).astype(np.float32)
-    monkeypatch.setattr(large, "BLOCK", 3 * x[0].nbytes)
+    monkeypatch.setattr("sernb.utils.arrays.BLOCK_BYTES", 3 * x[0].nbytes)
     train = np.arange(40) % 3 > 0
-    mean, deviation = features.scaling(x, train)
+    mean, deviation = features.fit_scaler(x, train)
     np.testing.assert_allclose(mean, x[train].mean(axis=(0, 2)), rtol=1e-6)
     np.testing.assert_allclose(deviation, x[train].std(axis=(0, 2)), rtol=1e-6)
 
 
 def test_a_disk_without_room_is_an_error_before_anything_is_written(monkeypatch, tmp_path):
     monkeypatch.setenv("SERNB_CACHE", str(tmp_path))
-    with pytest.raises(store.StoreError, match=r"GB for an array.*SERNB_CACHE to another folder"):
-        store.room((10**5, 10**5, 10**4))
+    with pytest.raises(utils.StoreError, match=r"GB for an array.*SERNB_CACHE to another folder"):
+        features.allocate_features((10**5, 10**5, 10**4))
     assert not [path for path in (tmp_path / "features").iterdir() if path.stat().st_size]
 
 
 def test_a_bound_that_is_no_number_is_said(monkeypatch):
     for told in ("much", "inf", "nan", "-5"):
         monkeypatch.setenv("SERNB_MEMORY", told)
-        with pytest.raises(large.LimitError, match=f"SERNB_MEMORY is '{told}'; give a number of megabytes"):
-            large.limit()
+        with pytest.raises(utils.MemoryLimitError, match=f"SERNB_MEMORY is '{told}'; give a number of megabytes"):
+            utils.memory_limit()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not keep this limit")

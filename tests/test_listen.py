@@ -10,23 +10,22 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import lab
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from conftest import CHROMIUM
 from playwright.sync_api import expect
 from playwright.sync_api import sync_playwright
+from support import lab
+from support.browser import CHROMIUM
 from typer.testing import CliRunner
 
+from sernb import cli
 from sernb import corpora
-from sernb import local
 from sernb import report
 from sernb import results
 from sernb import runs
-from sernb.cli import app
 
 NAMES = ("Ann", "Bob", "Cyd", "Dee", "Eve", "Fay")
 
@@ -36,7 +35,7 @@ def page_run(tmp_path_factory) -> Path:
     """06 run headless, as for a page; it trains a small network on the way."""
     folder = tmp_path_factory.mktemp("page")
     given = {"MAX_CLIPS": 48, "EPOCHS": 1, "RECORD_DIR": str(folder / "mine")}
-    runs.run(lab.ROOT / "notebooks" / "06_listen.ipynb", given, folder / "run", cwd=lab.ROOT)
+    runs.run_notebook(lab.ROOT / "notebooks" / "06_listen.ipynb", given, folder / "run", cwd=lab.ROOT)
     return folder / "run"
 
 
@@ -181,13 +180,13 @@ def test_a_recorded_clip_is_what_the_microphone_heard_and_has_its_row(desk):
     take(desk, 3)
     microphone.get_by_role("button", name="Keep").click()
     expect(microphone.locator(".sernb-status")).to_contain_text("Kept as")
-    (row,) = local.manifest(desk.mine).to_dict("records")
+    (row,) = corpora.read_manifest(desk.mine).to_dict("records")
     told = {"emotion": emotion.lower(), "statement": sentence, "speaker": "S01", "condition": "stroke"}
     assert row | told == row and row["file"] == f"audio/S01/S01_{emotion.lower()}_1.wav" and row["time"]
     info = soundfile.info(desk.mine / row["file"])
     assert info.subtype == "PCM_16" and info.samplerate in (44100, 48000) and info.duration > 2.5
     assert likeness(desk.mine / row["file"], desk.microphone) > 0.95
-    assert list(local.consents(desk.mine)["speaker"]) == ["S01"]
+    assert list(corpora.active_consents(desk.mine)["speaker"]) == ["S01"]
     after = microphone.locator(".sernb-prompt").locator("b, span").all_inner_texts()
     assert after != [emotion, sentence], "the next prompt"
 
@@ -245,8 +244,11 @@ def test_import_check_train_and_predict(desk):
     page.get_by_role("button", name="Train").click()
     page.get_by_text("the run lies in").wait_for(timeout=lab.PATIENCE)
     (run,) = (desk.folder / "out").glob("model-of-mine-*")
-    assert corpora.fingerprint(table)[:6] in run.name, "another state of the corpus has another network"
-    assert results.read(run)["corpus"]["name"] == "local" and results.read(run)["split"]["leaks"]["speaker"] == 0
+    assert corpora.corpus_fingerprint(table)[:6] in run.name, "another state of the corpus has another network"
+    assert (
+        results.read_metrics(run)["corpus"]["name"] == "local"
+        and results.read_metrics(run)["split"]["leaks"]["speaker"] == 0
+    )
 
     lab.to(page, look.nth(1))
     look.nth(1).click()
@@ -258,7 +260,7 @@ def test_import_check_train_and_predict(desk):
     expect(page.locator(".sernb-view").last.locator("img")).to_have_count(1)
 
     file = desk.mine / table["clip"].iloc[0]
-    csv = CliRunner().invoke(app, ["predict", "--csv", str(run), str(file)])
+    csv = CliRunner().invoke(cli.app, ["predict", "--csv", str(run), str(file)])
     (row,) = pd.read_csv(io.StringIO(csv.stdout)).to_dict("records")
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Choose a file").click()
@@ -408,9 +410,9 @@ def test_a_book_withholds_a_private_corpus_and_says_so(page_run, tmp_path):
     source = corpora.load("demo-local", emotions=["angry", "sad"], max_clips=24)
     free = {"condition": "aphasia", "statement": "my name is Zoltan", "sex": "female"}
     for i, row in source.iterrows():
-        local.consent(mine, f"XQ{i % 4:02}")
+        corpora.store_consent(mine, f"XQ{i % 4:02}")
         signal, rate = soundfile.read(row["path"])
-        local.keep(mine, signal, rate, speaker=f"XQ{i % 4:02}", emotion=row["emotion"], **free)
+        corpora.save_take(mine, signal, rate, speaker=f"XQ{i % 4:02}", emotion=row["emotion"], **free)
     given = {"CORPUS": "local", "DATA_DIR": str(mine)}
     chapters = [
         {"name": "one", "notebook": "notebooks/01_explore.ipynb", "title": "One", "parameters": given},
@@ -423,7 +425,7 @@ def test_a_book_withholds_a_private_corpus_and_says_so(page_run, tmp_path):
     shutil.copy(lab.ROOT / "_config.yml", tmp_path)
     shutil.copytree(lab.ROOT / "notebooks", tmp_path / "notebooks")
     shutil.copytree(lab.ROOT / "book" / "_static", tmp_path / "_static")
-    html = report.build(tmp_path / "mine.yml", tmp_path / "_build").parent
+    html = report.build_report(tmp_path / "mine.yml", tmp_path / "_build").parent
     for name in ("one", "six"):
         page = (html / f"{name}.html").read_text()
         assert "withheld from this page" in page and "<audio" not in page.replace("&lt;audio", "")

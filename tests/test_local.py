@@ -8,23 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import tone
+from support.audio_files import tone
 
 from sernb import corpora
-from sernb import local
-from sernb import privacy
-from sernb import quality
-from sernb import runs
+from sernb import display
+from sernb.runs import freshness
 
 TAKE = (tone(0.3, 8000) * 20000).astype("int16")
 
 
 def keep(root, speaker="S01", emotion="sad", **told):
-    return local.keep(root, TAKE, 8000, speaker=speaker, emotion=emotion, **told)
+    return corpora.save_take(root, TAKE, 8000, speaker=speaker, emotion=emotion, **told)
 
 
 def test_a_kept_take_is_its_samples_at_its_rate_and_a_row(tmp_path):
-    local.consent(tmp_path, "S01")
+    corpora.store_consent(tmp_path, "S01")
     row = keep(tmp_path, statement='He said "no, thank you"', condition="stroke", sex="female")
     samples, rate = soundfile.read(tmp_path / row["file"], dtype="int16")
     assert rate == 8000 and np.array_equal(samples, TAKE)
@@ -32,21 +30,21 @@ def test_a_kept_take_is_its_samples_at_its_rate_and_a_row(tmp_path):
     assert keep(tmp_path)["file"] == "audio/S01/S01_sad_2.wav", "the first is not overwritten"
     table = corpora.load("local", tmp_path)
     assert list(table["statement"]) == ['He said "no, thank you"', ""] and table["condition"][0] == "stroke"
-    assert local.manifest(tmp_path)["time"].str.match(r"\d{4}-\d\d-\d\dT").all()
+    assert corpora.read_manifest(tmp_path)["time"].str.match(r"\d{4}-\d\d-\d\dT").all()
     assert not [path for path in tmp_path.rglob("*.part")]
 
 
 def test_a_manifest_made_by_hand_keeps_its_columns(tmp_path):
-    (tmp_path / "a.wav").write_bytes(local.wav(TAKE, 8000))
+    (tmp_path / "a.wav").write_bytes(corpora.encode_wav(TAKE, 8000))
     (tmp_path / "manifest.csv").write_text("file,emotion,speaker,ward\na.wav,calm,P1,3\n", encoding="utf-8-sig")
-    local.consent(tmp_path, "S01")
+    corpora.store_consent(tmp_path, "S01")
     keep(tmp_path)
-    table = local.manifest(tmp_path)
+    table = corpora.read_manifest(tmp_path)
     assert list(table["ward"]) == ["3", ""] and list(table["speaker"]) == ["P1", "S01"]
 
 
 def test_a_manifest_that_cannot_be_read_is_left_alone(tmp_path):
-    local.consent(tmp_path, "S01")
+    corpora.store_consent(tmp_path, "S01")
     (tmp_path / "manifest.csv").write_text("file,emotion,speaker\na.wav,sad,1,2,3,4\n")
     with pytest.raises(corpora.CorpusError, match=r"manifest\.csv cannot be read"):
         keep(tmp_path)
@@ -64,28 +62,28 @@ def test_a_manifest_that_cannot_be_read_is_left_alone(tmp_path):
     ],
 )
 def test_what_cannot_be_kept_is_refused_in_words(tmp_path, change, message):
-    local.consent(tmp_path, "S01")
+    corpora.store_consent(tmp_path, "S01")
     given = {"signal": TAKE, "speaker": "S01", "emotion": "sad"} | change
-    with pytest.raises(local.LocalError, match=message):
-        local.keep(tmp_path, given.pop("signal"), 8000, **given)
+    with pytest.raises(corpora.LocalError, match=message):
+        corpora.save_take(tmp_path, given.pop("signal"), 8000, **given)
     assert not (tmp_path / "manifest.csv").exists() and not (tmp_path / "audio").exists()
 
 
 @pytest.mark.parametrize("speaker", ["Anna", "anna miller", "", "../S01", "S01/..", "Jo"])
 def test_a_speaker_is_a_pseudonym(tmp_path, speaker):
-    with pytest.raises(local.LocalError, match="may be a name"):
-        local.consent(tmp_path, speaker)
+    with pytest.raises(corpora.LocalError, match="may be a name"):
+        corpora.store_consent(tmp_path, speaker)
 
 
 def test_prompts_are_shuffled_and_end(tmp_path):
     plan = {"emotions": ["sad", "calm"], "statements": ["a", "b"]}
-    first, other = (local.prompts(tmp_path, speaker, **plan) for speaker in ("S01", "S03"))
+    first, other = (corpora.remaining_prompts(tmp_path, speaker, **plan) for speaker in ("S01", "S03"))
     assert len(first) == 4 and not first.equals(other)
-    local.consent(tmp_path, "S01")
+    corpora.store_consent(tmp_path, "S01")
     for emotion, statement in first.itertuples(index=False):
         keep(tmp_path, emotion=emotion, statement=statement)
-    assert local.prompts(tmp_path, "S01", **plan).empty
-    assert len(local.prompts(tmp_path, "S02", **plan)) == 4 and local.next_pseudonym(tmp_path) == "S02"
+    assert corpora.remaining_prompts(tmp_path, "S01", **plan).empty
+    assert len(corpora.remaining_prompts(tmp_path, "S02", **plan)) == 4 and corpora.next_pseudonym(tmp_path) == "S02"
 
 
 WRITER = """
@@ -106,7 +104,7 @@ def writer(root: Path, speaker: str, takes: int) -> subprocess.Popen:
 def test_two_windows_on_one_corpus_lose_nothing(tmp_path):
     windows = [writer(tmp_path, "S01", 25), writer(tmp_path, "S01", 25)]
     assert [window.wait(timeout=240) for window in windows] == [0, 0]
-    table = local.manifest(tmp_path)
+    table = corpora.read_manifest(tmp_path)
     assert len(table) == table["file"].nunique() == 50
     for row in table.itertuples():
         assert soundfile.read(tmp_path / row.file, dtype="int16")[0][0] == int(row.statement) + 1
@@ -114,68 +112,68 @@ def test_two_windows_on_one_corpus_lose_nothing(tmp_path):
 
 def test_a_crash_leaves_a_whole_corpus(tmp_path):
     window = writer(tmp_path, "S01", 100_000)
-    while len(local.manifest(tmp_path)) < 20:
+    while len(corpora.read_manifest(tmp_path)) < 20:
         assert window.poll() is None
         time.sleep(0.05)
     window.kill()
     window.wait()
     table = corpora.load("local", tmp_path)
-    assert len(table) >= 20 and (corpora.check(table)["problem"] == "").all()
-    assert len(quality.strays(tmp_path)) <= 1, "at most the take in progress"
+    assert len(table) >= 20 and (corpora.check_files(table)["problem"] == "").all()
+    assert len(corpora.unlisted_files(tmp_path)) <= 1, "at most the take in progress"
     keep(tmp_path)
 
 
 def test_consent_can_be_withdrawn(tmp_path):
     for speaker in ("S01", "S02"):
-        local.consent(tmp_path, speaker)
+        corpora.store_consent(tmp_path, speaker)
         keep(tmp_path, speaker)
-    assert local.withdraw(tmp_path, "S01") == ["audio/S01/S01_sad_1.wav"]
+    assert corpora.withdraw_speaker(tmp_path, "S01") == ["audio/S01/S01_sad_1.wav"]
     assert list(corpora.load("local", tmp_path)["speaker"]) == ["S02"]
     assert not (tmp_path / "audio/S01/S01_sad_1.wav").exists()
-    with pytest.raises(local.LocalError, match="has not agreed"):
+    with pytest.raises(corpora.LocalError, match="has not agreed"):
         keep(tmp_path, "S01")
-    assert local.next_pseudonym(tmp_path) == "S03", "an id is not given twice"
+    assert corpora.next_pseudonym(tmp_path) == "S03", "an id is not given twice"
     assert "withdrawn" in (tmp_path / "consent.csv").read_text()
 
 
 def test_a_corpus_is_private_until_user_and_speakers_say_otherwise(tmp_path, monkeypatch):
-    local.consent(tmp_path, "S01")
+    corpora.store_consent(tmp_path, "S01")
     keep(tmp_path)
     table = corpora.load("local", tmp_path)
-    assert privacy.private(table) and "withheld" in privacy.notice(table)
-    with pytest.raises(local.LocalError, match="S01 of .*consent.csv have not agreed"):
-        local.publish(tmp_path, "CC BY 4.0")
+    assert corpora.is_private(table) and "withheld" in corpora.privacy_notice(table)
+    with pytest.raises(corpora.LocalError, match="S01 of .*consent.csv have not agreed"):
+        corpora.mark_publishable(tmp_path, "CC BY 4.0")
     (tmp_path / "publishable.txt").write_text("by hand, without asking")
-    assert privacy.private(table)
-    local.consent(tmp_path, "S01", publish=True)
-    local.publish(tmp_path, "CC BY 4.0")
-    assert not privacy.private(table) and privacy.notice(table) == ""
-    local.consent(tmp_path, "S02")
+    assert corpora.is_private(table)
+    corpora.store_consent(tmp_path, "S01", publish=True)
+    corpora.mark_publishable(tmp_path, "CC BY 4.0")
+    assert not corpora.is_private(table) and corpora.privacy_notice(table) == ""
+    corpora.store_consent(tmp_path, "S02")
     keep(tmp_path, "S02")
-    assert privacy.private(corpora.load("local", tmp_path)), "a new speaker has not agreed"
-    assert not privacy.private(corpora.load("demo-local", max_clips=8))
+    assert corpora.is_private(corpora.load("local", tmp_path)), "a new speaker has not agreed"
+    assert not corpora.is_private(corpora.load("demo-local", max_clips=8))
 
 
 def test_names_and_ids_are_withheld_from_a_page_and_shown_in_jupyterlab(tmp_path, monkeypatch):
-    local.consent(tmp_path, "S01")
+    corpora.store_consent(tmp_path, "S01")
     keep(tmp_path)
     table = corpora.load("local", tmp_path)
     by_speaker = table.groupby("speaker").agg(clips=("clip", "size"))
-    shown = privacy.shown(table, table).to_csv() + privacy.shown(by_speaker, table).to_csv()
+    shown = display.redact(table, table).to_csv() + display.redact(by_speaker, table).to_csv()
     assert "S01" not in shown and str(tmp_path) not in shown and "sad" in shown
-    monkeypatch.setattr(privacy, "headless", lambda: False)
-    assert privacy.shown(table, table) is table and privacy.notice(table) == ""
+    monkeypatch.setattr("sernb.utils.is_headless", lambda: False)
+    assert display.redact(table, table) is table and corpora.privacy_notice(table) == ""
 
 
 def test_a_page_is_stale_once_its_corpus_may_no_longer_be_published(tmp_path):
-    local.consent(tmp_path, "S01", publish=True)
+    corpora.store_consent(tmp_path, "S01", publish=True)
     keep(tmp_path)
     given = {"CORPUS": "local", "DATA_DIR": str(tmp_path)}
-    private = runs._data_digest(given, tmp_path)
-    local.publish(tmp_path, "CC BY 4.0")
-    public = runs._data_digest(given, tmp_path)
+    private = freshness._data_digest(given, tmp_path)
+    corpora.mark_publishable(tmp_path, "CC BY 4.0")
+    public = freshness._data_digest(given, tmp_path)
     (tmp_path / "publishable.txt").unlink()
-    assert private == runs._data_digest(given, tmp_path) != public
+    assert private == freshness._data_digest(given, tmp_path) != public
 
 
 @pytest.fixture
@@ -190,18 +188,24 @@ def home(tmp_path, monkeypatch):
 
 
 def test_a_corpus_in_the_home_is_one_corpus_for_all(home):
-    local.consent("~/mine", "S01", publish=True)
+    corpora.store_consent("~/mine", "S01", publish=True)
     keep("~/mine")
-    assert list(local.manifest("~/mine")["speaker"]) == list(local.consents("~/mine")["speaker"]) == ["S01"]
-    assert local.next_pseudonym("~/mine") == "S02" and local.taken("~/mine") == {"S01"}
-    assert local.publish("~/mine", "CC BY 4.0") == home / "mine" / "publishable.txt"
-    assert local.publishable("~/mine") and local.publishable(home / "mine")
-    local.consent("~/mine", "S02")
+    assert (
+        list(corpora.read_manifest("~/mine")["speaker"])
+        == list(corpora.active_consents("~/mine")["speaker"])
+        == ["S01"]
+    )
+    assert corpora.next_pseudonym("~/mine") == "S02" and corpora.used_speaker_ids("~/mine") == {"S01"}
+    assert corpora.mark_publishable("~/mine", "CC BY 4.0") == home / "mine" / "publishable.txt"
+    assert corpora.is_publishable("~/mine") and corpora.is_publishable(home / "mine")
+    corpora.store_consent("~/mine", "S02")
     keep("~/mine", "S02")
-    assert not local.publishable("~/mine")
-    with pytest.raises(local.LocalError, match="S02 of .*home.*consent.csv have not"):
-        local.publish("~/mine", "CC BY 4.0")
-    assert local.withdraw("~/mine", "S02") == ["audio/S02/S02_sad_1.wav"] and local.withdrawn("~/mine") == {"S02"}
+    assert not corpora.is_publishable("~/mine")
+    with pytest.raises(corpora.LocalError, match="S02 of .*home.*consent.csv have not"):
+        corpora.mark_publishable("~/mine", "CC BY 4.0")
+    assert corpora.withdraw_speaker("~/mine", "S02") == ["audio/S02/S02_sad_1.wav"] and corpora.withdrawn_speakers(
+        "~/mine"
+    ) == {"S02"}
     assert not list(Path.cwd().iterdir())
 
 
@@ -209,18 +213,18 @@ def test_a_corpus_in_the_home_is_one_corpus_for_all(home):
 @pytest.mark.parametrize(
     "act",
     [
-        local.manifest,
-        local.consents,
-        local.next_pseudonym,
-        local.publishable,
+        corpora.read_manifest,
+        corpora.active_consents,
+        corpora.next_pseudonym,
+        corpora.is_publishable,
         keep,
-        lambda root: local.consent(root, "S01"),
-        lambda root: local.publish(root, "CC0"),
-        lambda root: local.withdraw(root, "S01"),
+        lambda root: corpora.store_consent(root, "S01"),
+        lambda root: corpora.mark_publishable(root, "CC0"),
+        lambda root: corpora.withdraw_speaker(root, "S01"),
     ],
 )
 def test_no_folder_is_no_corpus(home, root, act):
-    with pytest.raises(local.LocalError, match="no corpus folder is given"):
+    with pytest.raises(corpora.LocalError, match="no corpus folder is given"):
         act(root)
     assert not list(Path.cwd().iterdir())
 
@@ -233,14 +237,14 @@ SEMICOLONS = {
 
 @pytest.mark.parametrize("name", SEMICOLONS)
 def test_a_table_with_semicolons_is_refused_and_left_alone(tmp_path, name):
-    local.consent(tmp_path, "S01")
+    corpora.store_consent(tmp_path, "S01")
     (tmp_path / name).write_text(SEMICOLONS[name])
-    with pytest.raises(local.LocalError, match=rf"{name}: no column .*speaker.*Found '\w+;\w+;.*comma-separated"):
+    with pytest.raises(corpora.LocalError, match=rf"{name}: no column .*speaker.*Found '\w+;\w+;.*comma-separated"):
         keep(tmp_path)
-    with pytest.raises(local.LocalError, match="Found"):
-        local.withdraw(tmp_path, "S01")
-    with pytest.raises(local.LocalError, match="Found"):
-        local.consent(tmp_path, "S02", new=True)
+    with pytest.raises(corpora.LocalError, match="Found"):
+        corpora.withdraw_speaker(tmp_path, "S01")
+    with pytest.raises(corpora.LocalError, match="Found"):
+        corpora.store_consent(tmp_path, "S02", new=True)
     assert (tmp_path / name).read_text() == SEMICOLONS[name] and not (tmp_path / "audio").exists()
 
 
@@ -253,20 +257,20 @@ def fails(error: Exception):
 
 def test_a_withdrawal_that_breaks_off_is_completed_by_a_second(tmp_path, monkeypatch):
     for speaker in ("S01", "S02"):
-        local.consent(tmp_path, speaker, publish=True)
+        corpora.store_consent(tmp_path, speaker, publish=True)
         keep(tmp_path, speaker)
-    local.publish(tmp_path, "CC BY 4.0")
+    corpora.mark_publishable(tmp_path, "CC BY 4.0")
     with monkeypatch.context() as broken, pytest.raises(PermissionError):
         broken.setattr(Path, "unlink", fails(PermissionError("in use")))
-        local.withdraw(tmp_path, "S01")
-    with pytest.raises(local.LocalError, match="has not agreed"):
+        corpora.withdraw_speaker(tmp_path, "S01")
+    with pytest.raises(corpora.LocalError, match="has not agreed"):
         keep(tmp_path)
-    assert not local.publishable(tmp_path)
+    assert not corpora.is_publishable(tmp_path)
     with monkeypatch.context() as broken, pytest.raises(OSError, match="no space"):
-        broken.setattr(local, "_replace", fails(OSError("no space")))
-        local.withdraw(tmp_path, "S01")
-    assert not (tmp_path / "audio/S01/S01_sad_1.wav").exists() and len(local.manifest(tmp_path)) == 2
-    assert local.withdraw(tmp_path, "S01") == []
+        broken.setattr("sernb.corpora.local._replace_csv", fails(OSError("no space")))
+        corpora.withdraw_speaker(tmp_path, "S01")
+    assert not (tmp_path / "audio/S01/S01_sad_1.wav").exists() and len(corpora.read_manifest(tmp_path)) == 2
+    assert corpora.withdraw_speaker(tmp_path, "S01") == []
     assert list(corpora.load("local", tmp_path)["speaker"]) == ["S02"]
     assert (tmp_path / "consent.csv").read_text().count("withdrawn") == 1
 
@@ -274,7 +278,7 @@ def test_a_withdrawal_that_breaks_off_is_completed_by_a_second(tmp_path, monkeyp
 def test_a_withdrawal_deletes_all_of_the_speaker_and_nothing_else(tmp_path):
     root = tmp_path / "mine"
     for speaker in ("S01", "S02"):
-        local.consent(root, speaker)
+        corpora.store_consent(root, speaker)
         keep(root, speaker)
     keep(root)
     for name in ("S01_sad_3.wav", ".S01_sad_4.wav.part"):
@@ -291,26 +295,26 @@ def test_a_withdrawal_deletes_all_of_the_speaker_and_nothing_else(tmp_path):
     right = text.replace("audio/S01/S01_sad_2.wav,sad,S01", "./audio/S01/S01_sad_2.wav,sad,S02")
     (root / "manifest.csv").write_text(right)
     with pytest.warns(UserWarning, match="lies outside"):
-        gone = local.withdraw(root, "S01")
+        gone = corpora.withdraw_speaker(root, "S01")
     assert sorted(gone) == [f"audio/S01/{name}" for name in (".S01_sad_4.wav.part", "S01_sad_1.wav", "S01_sad_3.wav")]
     assert all(path.exists() for path in outside)
     assert set(corpora.load("local", root)["clip"]) == {"audio/S01/S01_sad_2.wav", "audio/S02/S02_sad_1.wav"}
 
 
 def test_a_withdrawal_of_nobody_is_refused(tmp_path):
-    local.consent(tmp_path, "S01")
-    with pytest.raises(local.LocalError, match="no speaker 'S1'; there are S01"):
-        local.withdraw(tmp_path, "S1")
+    corpora.store_consent(tmp_path, "S01")
+    with pytest.raises(corpora.LocalError, match="no speaker 'S1'; there are S01"):
+        corpora.withdraw_speaker(tmp_path, "S1")
 
 
 def test_a_new_speaker_gets_nobody_elses_id(tmp_path):
-    (tmp_path / "a.wav").write_bytes(local.wav(TAKE, 8000))
+    (tmp_path / "a.wav").write_bytes(corpora.encode_wav(TAKE, 8000))
     (tmp_path / "manifest.csv").write_text("file,emotion,speaker\na.wav,sad,S01\n")
-    local.consent(tmp_path, "S02", new=True)
-    local.consent(tmp_path, "S03", new=True)
-    local.withdraw(tmp_path, "S03")
+    corpora.store_consent(tmp_path, "S02", new=True)
+    corpora.store_consent(tmp_path, "S03", new=True)
+    corpora.withdraw_speaker(tmp_path, "S03")
     for speaker in ("S01", "S02", "S03"):
-        with pytest.raises(local.LocalError, match=f"{speaker} is another speaker.*take S04"):
-            local.consent(tmp_path, speaker, new=True)
-    local.consent(tmp_path, "S02", publish=True)
+        with pytest.raises(corpora.LocalError, match=f"{speaker} is another speaker.*take S04"):
+            corpora.store_consent(tmp_path, speaker, new=True)
+    corpora.store_consent(tmp_path, "S02", publish=True)
     assert len((tmp_path / "consent.csv").read_text().splitlines()) == 5

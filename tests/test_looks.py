@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import tone
 from matplotlib.figure import Figure
 from matplotlib.testing.compare import compare_images
+from support.audio_files import tone
 
-from sernb import charts
-from sernb import plots
+from sernb import display
 
 LOOKS = Path(__file__).parent / "looks"
 # Root mean square of a pixel's difference, of 255. The same versions give 0, a line of another colour 1, a word more.
@@ -35,26 +34,32 @@ def scores(names: list[str], values: list[float]) -> pd.DataFrame:
 
 def waterfall() -> Figure:
     steps = scores(["as published", "no noisy copies", "unseen speakers"], [0.8, 0.7, 0.5])
-    return charts.waterfall(steps, claim=0.813, chance=0.125, title="What is left")
+    return display.waterfall(steps, claim=0.813, chance=0.125, title="What is left")
 
 
 def confusion() -> Figure:
-    return charts.confusion([[7, 2, 1], [0, 9, 1], [4, 4, 2]], ["angry", "calm", "sad"], title="a network").figure
+    return display.confusion_heatmap(
+        [[7, 2, 1], [0, 9, 1], [4, 4, 2]], ["angry", "calm", "sad"], title="a network"
+    ).figure
 
 
 def curves() -> Figure:
     epoch = np.arange(1, 9)
     rising = {f"{side}_accuracy": 1 - 1 / (epoch + late) for side, late in (("train", 1), ("val", 0))}
-    return charts.curves(pd.DataFrame({"epoch": epoch, **rising, "train_loss": 1 / epoch, "val_loss": 2 / epoch}))
+    return display.training_history(
+        pd.DataFrame({"epoch": epoch, **rising, "train_loss": 1 / epoch, "val_loss": 2 / epoch})
+    )
 
 
 def doubt() -> Figure:
     cells = scores(["conv2d-a", "mfcc-svm", "listeners"], [0.52, 0.45, 0.4]).assign(note=["", "", "few"])
-    return charts.doubt(cells, chance=1 / 6, others=["mfcc-svm", "listeners"], title="Beside others").figure
+    return display.scores_with_intervals(
+        cells, chance=1 / 6, others=["mfcc-svm", "listeners"], title="Beside others"
+    ).figure
 
 
 def mel() -> Figure:
-    return plots.mel(tone(1.0, 16000, 440), 16000, "a tone").figure
+    return display.mel_spectrogram(tone(1.0, 16000, 440), 16000, "a tone").figure
 
 
 def draw(figure: Callable[[], Figure], to: Path) -> Path:
@@ -63,7 +68,7 @@ def draw(figure: Callable[[], Figure], to: Path) -> Path:
 
     with plt.rc_context():
         plt.rcdefaults()
-        plt.style.use(plots.HOUSE)
+        plt.style.use(display.RC_PARAMS)
         drawn = figure()
         drawn.savefig(to, dpi=50, metadata={"Software": None})
         plt.close(drawn)
@@ -80,8 +85,8 @@ def test_a_figure_looks_as_it_did(tmp_path, figure):
 
 
 def test_a_changed_word_is_seen(tmp_path):
-    changed = draw(lambda: charts.confusion([[7, 2], [1, 9]], ["angry", "sad"]).figure, tmp_path / "a.png")
-    other = draw(lambda: charts.confusion([[7, 2], [1, 9]], ["angry", "calm"]).figure, tmp_path / "b.png")
+    changed = draw(lambda: display.confusion_heatmap([[7, 2], [1, 9]], ["angry", "sad"]).figure, tmp_path / "a.png")
+    other = draw(lambda: display.confusion_heatmap([[7, 2], [1, 9]], ["angry", "calm"]).figure, tmp_path / "b.png")
     assert compare_images(str(changed), str(other), tol=TOLERANCE) is not None
 
 

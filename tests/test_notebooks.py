@@ -11,15 +11,13 @@ import numpy as np
 import pandas as pd
 import papermill
 import pytest
-from conftest import tone
-from conftest import write
+from support.audio_files import tone
+from support.audio_files import write
 
-from sernb import audit
-from sernb import claims
-from sernb import metrics
+from sernb import evaluation
 from sernb import results
 from sernb import runs
-from sernb import training
+from sernb import studies
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 pytestmark = pytest.mark.notebook
@@ -61,18 +59,18 @@ def beside(folder: Path) -> set[str]:
 def check_files(folder: Path, models: list[str]) -> dict:
     """The files agree with one another and with DESIGN's columns."""
     result = json.loads((folder / "metrics.json").read_text())
-    predictions, history = results.predictions(folder), pd.read_csv(folder / "history.csv")
+    predictions, history = results.read_predictions(folder), pd.read_csv(folder / "history.csv")
     labels = result["labels"]
     assert list(predictions) == ["model", "clip", "copy", "speaker", "split", "truth", "prediction", *labels]
-    assert list(history) == training.HISTORY
+    assert list(history) == models.HISTORY_COLUMNS
     assert list(result["models"]) == models == list(predictions["model"].unique()) == list(history["model"].unique())
     for name, entry in result["models"].items():
         assert (folder / f"{name}.keras").is_file()
         for side in ("train", "val", "test"):
             part = predictions[(predictions["model"] == name) & (predictions["split"] == side)]
             assert len(part) == result["split"][side]
-            matrix = metrics.confusion(part["truth"], part["prediction"], labels)
-            assert metrics.scores(matrix)["accuracy"] == pytest.approx(entry[side]["accuracy"])
+            matrix = evaluation.confusion_matrix(part["truth"], part["prediction"], labels)
+            assert evaluation.compute_scores(matrix)["accuracy"] == pytest.approx(entry[side]["accuracy"])
         assert np.array(entry["confusion"]).tolist() == matrix.tolist()
     return result
 
@@ -114,7 +112,7 @@ def test_02_corrected_and_as_published(tmp_path, chosen):
         assert leaks["speaker"] > 0 and leaks["content"] == result["split"]["val"]
     else:
         assert result["split"]["protocol"] == "speaker"
-        assert not any(leaks[kind] for kind in audit.FAULTS)
+        assert not any(leaks[kind] for kind in evaluation.LEAK_FAULTS)
 
 
 def test_03_the_papers_way_and_the_honest_way_by_papermill_and_by_sernb(tmp_path):
@@ -123,9 +121,9 @@ def test_03_the_papers_way_and_the_honest_way_by_papermill_and_by_sernb(tmp_path
     assert paper["split"]["leaks"]["twin"] > 0 and paper["split"]["leaks"]["speaker"] > 0
     honest = {**tiny, "AUGMENT": "train-only", "PROTOCOL": "speaker", "NORMALISE": "max-minus"}
     by_papermill = run("03_paper_replication", tmp_path / "a", **honest)
-    by_sernb = runs.run(NOTEBOOKS / "03_paper_replication.ipynb", honest, tmp_path / "b").parent
+    by_sernb = runs.run_notebook(NOTEBOOKS / "03_paper_replication.ipynb", honest, tmp_path / "b").parent
     twice = [check_files(folder, ["paper-cnn"]) for folder in (by_papermill, by_sernb)]
-    assert not any(twice[0]["split"]["leaks"][kind] for kind in audit.FAULTS)
+    assert not any(twice[0]["split"]["leaks"][kind] for kind in evaluation.LEAK_FAULTS)
     assert "LEAKS" in outputs(tmp_path / "paper") and "CLEAN" in outputs(tmp_path / "a")
     for result in twice:  # what may differ between two equal runs
         result["models"]["paper-cnn"].pop("seconds")
@@ -142,9 +140,9 @@ def test_03_trains_on_one_corpus_and_tests_on_another(tmp_path):
     tested = result["split"]["tested"]
     assert (result["corpus"]["name"], tested["name"], tested["clips"]) == ("demo-ravdess", "demo-local", 80)
     assert tested["fingerprint"] != result["corpus"]["fingerprint"]
-    test = results.predictions(tmp_path).query("split == 'test'")
+    test = results.read_predictions(tmp_path).query("split == 'test'")
     assert test["speaker"].str.startswith("P").all() and (test["copy"] == 0).all()
-    claimed = claims.against(result)["claimed, mean of its runs"]
+    claimed = studies.compare_with_claims(result)["claimed, mean of its runs"]
     assert np.isnan(claimed["test"]) and claimed["val"] > 0
     assert {"paper-cnn", "mfcc-svm", "guess"} <= beside(tmp_path)
 
@@ -158,7 +156,7 @@ def test_02_tests_on_another_corpus(tmp_path):
 def test_03_pools_all_folds_and_each_is_the_run_of_its_own(tmp_path):
     tiny = {"MAX_CLIPS": 120, "EPOCHS": 1, "PROTOCOL": "folds", "AUGMENT": "none", "CHANNEL": "speech"}
     pooled = run("03_paper_replication", tmp_path / "all", **tiny, STRICT=True)
-    result, told = results.read(pooled), results.predictions(pooled)
+    result, told = results.read_metrics(pooled), results.read_predictions(pooled)
     assert list(told)[0] == "fold" and len(told) == 120 == result["split"]["test"] and told["clip"].is_unique
     assert [part["fold"] for part in result["split"]["folds"]] == [1, 2, 3, 4, 5, 6]
     alone = check_files(run("03_paper_replication", tmp_path / "one", **tiny, FOLD=2), ["paper-cnn"])
@@ -179,7 +177,7 @@ def test_03_with_relu_ends_with_scores_or_says_that_it_failed(tmp_path):
 def test_04_judges_every_claim_and_tells_the_waterfall(tmp_path):
     run("04_claims", tmp_path, MAX_CLIPS=200)
     verdicts = pd.read_csv(tmp_path / "claims.csv")
-    assert len(verdicts) == len(claims.claimed("ravdess")) + len(claims.claimed("local"))
+    assert len(verdicts) == len(studies.claimed_scores("ravdess")) + len(studies.claimed_scores("local"))
     assert set(verdicts["verdict"]) <= {"holds", "holds only with the leak", "not reached", "cannot be checked"}
     steps = pd.read_csv(tmp_path / "waterfall.csv", index_col=0)
     assert steps.index[0] == "the published recipe" and steps["accuracy"].between(0, 1).all()
@@ -189,9 +187,9 @@ def test_04_judges_every_claim_and_tells_the_waterfall(tmp_path):
 
 def test_07_answers_for_unseen_speakers_in_folds(tmp_path):
     tiny = {"MAX_CLIPS": 120, "COPIES": 1}
-    result = results.read(run("07_unseen_speakers", tmp_path, **tiny, STRICT=True))
+    result = results.read_metrics(run("07_unseen_speakers", tmp_path, **tiny, STRICT=True))
     assert list(result["models"]) == ["discriminant", "discriminant-transductive"]
-    assert not any(result["split"]["test_leaks"][kind] for kind in audit.FAULTS)
+    assert not any(result["split"]["test_leaks"][kind] for kind in evaluation.LEAK_FAULTS)
     uar, known = (one["test"]["uar"] for one in result["models"].values())
     assert known > uar > 2 / 8
     assert {"discriminant", "discriminant-transductive", "mfcc-svm", "guess"} <= beside(tmp_path)
@@ -199,14 +197,14 @@ def test_07_answers_for_unseen_speakers_in_folds(tmp_path):
     assert ablation.index[0] == "all of it" and "without other voices" in ablation.index
     check_files(tmp_path / "fold-1", list(result["models"]))
     assert "CLEAN" in outputs(tmp_path)
-    assert results.table([tmp_path / "fold-3"])["fold"].tolist() == [3, 3]
+    assert results.results_table([tmp_path / "fold-3"])["fold"].tolist() == [3, 3]
 
 
 def test_07_is_tested_on_another_corpus(tmp_path):
     tiny = {"MAX_CLIPS": 80, "COPIES": 0, "PROTOCOL": "speaker", "SPLIT": "60:20:20"}
-    result = results.read(run("07_unseen_speakers", tmp_path, TEST_CORPUS="demo-local", **tiny))
+    result = results.read_metrics(run("07_unseen_speakers", tmp_path, TEST_CORPUS="demo-local", **tiny))
     assert result["split"]["tested"]["name"] == "demo-local"
-    assert results.predictions(tmp_path).query("split == 'test'")["speaker"].str.startswith("P").all()
+    assert results.read_predictions(tmp_path).query("split == 'test'")["speaker"].str.startswith("P").all()
 
 
 @pytest.mark.parametrize(

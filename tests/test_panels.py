@@ -8,16 +8,13 @@ import ipywidgets
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import tone
-from conftest import write
+from support.audio_files import tone
+from support.audio_files import write
 
-from sernb import browser
 from sernb import corpora
-from sernb import curator
-from sernb import local
-from sernb import predictor
-from sernb import recorder
-from sernb import widgets
+from sernb import lab
+from sernb.lab import browser
+from sernb.lab import trainer
 
 
 def controls(panel) -> list:
@@ -57,8 +54,8 @@ def send(microphone, signal: np.ndarray, parts: int, order=None, take="a", **sai
 
 @pytest.fixture
 def recording(tmp_path, monkeypatch):
-    panel = recorder.record(tmp_path)
-    (microphone,) = (one for one in controls(panel) if isinstance(one, recorder.Microphone))
+    panel = lab.record_clips(tmp_path)
+    (microphone,) = (one for one in controls(panel) if isinstance(one, lab.Microphone))
     return SimpleNamespace(
         root=tmp_path, panel=panel, microphone=microphone, sent=answers(microphone, monkeypatch),
         speaker=control(panel, "Speaker"), agreed=control(panel, "The speaker has read this and agrees"),
@@ -87,7 +84,7 @@ def test_a_take_in_parts_is_kept_once_and_the_next_prompt_comes(recording):
     send(microphone, TAKE, 3, order=[0, 1])  # the sending breaks off
     send(microphone, TAKE, 3)
     assert {(message["kind"], message["take"]) for message in recording.sent} == {("kept", "a")}
-    (row,) = local.manifest(recording.root).to_dict("records")
+    (row,) = corpora.read_manifest(recording.root).to_dict("records")
     assert (row["emotion"], row["statement"]) == prompt != (microphone.emotion, microphone.statement)
     assert np.array_equal(local_samples(recording.root / row["file"]), TAKE)
     assert "1 of 32" in said(recording.panel)
@@ -99,7 +96,7 @@ def test_parts_of_two_tabs_are_not_spliced(recording):
     send(recording.microphone, -TAKE, 3, take="tab 2", emotion="calm")
     send(recording.microphone, TAKE, 2, order=[1], take="tab 1", emotion="sad")
     assert [message["take"] for message in recording.sent] == ["tab 2", "tab 1"]
-    kept = local.manifest(recording.root).set_index("emotion")["file"]
+    kept = corpora.read_manifest(recording.root).set_index("emotion")["file"]
     assert np.array_equal(local_samples(recording.root / kept["sad"]), TAKE)
     assert np.array_equal(local_samples(recording.root / kept["calm"]), -TAKE)
 
@@ -111,7 +108,7 @@ def test_a_take_that_is_sent_again_is_kept_once_and_one_that_failed_can_be(recor
     for _ in range(2):  # the second time, because the answer came late
         send(recording.microphone, TAKE, 2)
     assert {message["text"] for message in recording.sent[1:]} == {recording.sent[1]["text"]}
-    assert recording.sent[1]["kind"] == "kept" and len(local.manifest(recording.root)) == 1
+    assert recording.sent[1]["kind"] == "kept" and len(corpora.read_manifest(recording.root)) == 1
 
 
 def test_a_kept_take_whose_next_prompt_fails_is_not_said_to_be_lost(recording, monkeypatch):
@@ -120,15 +117,15 @@ def test_a_kept_take_whose_next_prompt_fails_is_not_said_to_be_lost(recording, m
     def fails(*_, **__):
         raise OSError("no prompts")
 
-    monkeypatch.setattr(local, "prompts", fails)
+    monkeypatch.setattr("sernb.corpora.remaining_prompts", fails)
     send(recording.microphone, TAKE, 1)
     assert recording.sent[-1]["kind"] == "kept" and "no prompts" in said(recording.panel)
 
 
 def test_broken_off_takes_do_not_fill_the_memory(recording):
-    for i in range(3 * recorder.TAKES_BEGUN):
+    for i in range(3 * lab.PARTIAL_TAKES):
         send(recording.microphone, TAKE, 2, order=[0], take=f"take {i}")
-    assert len(recording.microphone._parts) <= recorder.TAKES_BEGUN
+    assert len(recording.microphone._parts) <= lab.PARTIAL_TAKES
 
 
 def local_samples(path):
@@ -140,21 +137,21 @@ def local_samples(path):
 def test_a_take_is_labelled_as_the_browser_showed_it(recording):
     recording.agreed.value = True
     send(recording.microphone, TAKE, 1, emotion="calm", statement="what another tab shows")
-    (row,) = local.manifest(recording.root).to_dict("records")
+    (row,) = corpora.read_manifest(recording.root).to_dict("records")
     assert (row["emotion"], row["statement"]) == ("calm", "what another tab shows")
 
 
 def test_consent_is_not_stored_for_whoever_got_the_pseudonym_meanwhile(recording):
-    local.consent(recording.root, "S01")  # another window, or an import
+    corpora.store_consent(recording.root, "S01")  # another window, or an import
     recording.agreed.value = True
     assert len((recording.root / "consent.csv").read_text().splitlines()) == 2, "the heading and the other person"
     assert recording.speaker.value == "S02" and not recording.agreed.value and not recording.microphone.ready
     assert "S01" in recording.microphone.why and "S01" in said(recording.panel)
     recording.agreed.value = True
-    assert recording.microphone.ready and set(local.consents(recording.root)["speaker"]) == {"S01", "S02"}
+    assert recording.microphone.ready and set(corpora.active_consents(recording.root)["speaker"]) == {"S01", "S02"}
     assert recording.speaker.options == ("S03", "S01", "S02"), "the next speaker can be chosen"
     control(recording.panel, "... and may be heard on published pages").value = True
-    told = local.consents(recording.root).set_index("speaker")["publish"]
+    told = corpora.active_consents(recording.root).set_index("speaker")["publish"]
     assert recording.microphone.ready and told.to_dict() == {"S01": "no", "S02": "yes"}
 
 
@@ -162,21 +159,21 @@ def test_a_take_goes_to_the_corpus_that_it_was_recorded_for(recording, tmp_path_
     recording.agreed.value = True
     waiting = {name: getattr(recording.microphone, name) for name in LABELS}
     other = tmp_path_factory.mktemp("other")
-    local.consent(other, "S01")  # somebody else
+    corpora.store_consent(other, "S01")  # somebody else
     control(recording.panel, "Corpus").value = str(other)
     send(recording.microphone, TAKE, 1, **waiting)
-    assert len(local.manifest(recording.root)) == 1 and local.manifest(other).empty
+    assert len(corpora.read_manifest(recording.root)) == 1 and corpora.read_manifest(other).empty
 
 
 def test_another_speaker_inherits_nothing(recording):
     recording.agreed.value = True
     control(recording.panel, "Sex").value, control(recording.panel, "Condition").value = "female", "stroke"
     waiting = {name: getattr(recording.microphone, name) for name in LABELS}
-    recording.speaker.value = local.next_pseudonym(recording.root)
+    recording.speaker.value = corpora.next_pseudonym(recording.root)
     assert recording.microphone.speaker == "S02" and not recording.microphone.ready
     assert control(recording.panel, "Sex").value == control(recording.panel, "Condition").value == ""
     send(recording.microphone, TAKE, 1, **waiting)  # recorded before, kept now
-    (row,) = local.manifest(recording.root).to_dict("records")
+    (row,) = corpora.read_manifest(recording.root).to_dict("records")
     assert waiting.pop("folder") and row | waiting == row
     assert (waiting["condition"], waiting["sex"]) == ("stroke", "female")
     recording.speaker.value = "S01"
@@ -189,12 +186,12 @@ def test_a_broken_manifest_is_said_and_the_take_stays(recording):
     (recording.root / "manifest.csv").write_text("file,emotion,speaker\na,b,c,d,e\n")
     send(recording.microphone, TAKE, 1)
     assert recording.sent[-1]["kind"] == "failed" and "cannot be read" in recording.sent[-1]["text"]
-    assert "cannot be read" in said(recorder.record(recording.root))
+    assert "cannot be read" in said(lab.record_clips(recording.root))
 
 
 def test_browse_filters_steps_and_alters(monkeypatch):
     monkeypatch.delenv("SERNB_DATA", raising=False)
-    panel = browser.browse("demo-ravdess", max_clips=16)
+    panel = lab.browse_clips("demo-ravdess", max_clips=16)
     ui = panel.state
     assert len(ui.chosen) == 16 and "ravdess" not in ui.corpus.options
     ui.filters["emotion"].value = "sad"
@@ -207,20 +204,20 @@ def test_browse_filters_steps_and_alters(monkeypatch):
     original, altered = ui.view.clips
     assert altered["seconds"] == pytest.approx(original["seconds"] / 2, rel=0.05)
     control(panel, "Reset sliders").click()
-    assert browser.alterations(ui) == {}
+    assert lab.effect_settings(ui) == {}
     ui.corpus.value = "demo-local"
     assert ui.chosen["corpus"].unique() == ["demo-local"] and ui.filters["emotion"].value == "all"
 
 
 def test_a_filter_that_leaves_nothing_says_so():
-    ui = browser.browse("demo-local", max_clips=8).state
+    ui = lab.browse_clips("demo-local", max_clips=8).state
     ui.filters["emotion"].value = "sad"
     ui.filters["speaker"].value = next(s for s in ui.filters["speaker"].options[1:] if s != ui.row["speaker"])
     assert ui.view.clips == [] and "No clip" in ui.said.value
 
 
 def test_the_recorded_corpus_can_be_browsed_and_read_again(recording):
-    panel = browser.browse("demo-local", recorded=recording.root, max_clips=8)
+    panel = lab.browse_clips("demo-local", recorded=recording.root, max_clips=8)
     ui = panel.state
     ui.corpus.value = "local"
     assert ui.view.clips == [] and ui.row is None and "No clip is in" in ui.said.value
@@ -228,14 +225,14 @@ def test_the_recorded_corpus_can_be_browsed_and_read_again(recording):
     send(recording.microphone, TAKE, 1, emotion="calm")
     control(panel, "Read again").click()
     assert ui.row["emotion"] == "calm" and len(ui.view.clips) == 1 and "Clip 1 of 1" in ui.said.value
-    assert "local" not in browser.browse("demo-local", max_clips=8).state.corpus.options
+    assert "local" not in lab.browse_clips("demo-local", max_clips=8).state.corpus.options
 
 
 def test_an_import_corrected_by_hand(tmp_path):
     for i, name in enumerate(["Ann_sad_1.wav", "Ann_xyz_2.wav", "what.wav"]):
         write(tmp_path / "old" / name, tone(0.3, 8000, 200 + i), 8000)
-    panel = curator.import_folder(tmp_path / "mine", tmp_path / "old")
-    table = next(one for one in controls(panel) if isinstance(one, widgets.EditTable))
+    panel = lab.import_folder(tmp_path / "mine", tmp_path / "old")
+    table = next(one for one in controls(panel) if isinstance(one, lab.EditTable))
     assert [row["mark"] for row in table.rows] == ["", "doubt", "doubt"] and "Ann is S01" in said(panel)
     control(panel, "Codes").value = "xyz=calm"
     assert table.rows[1]["emotion"] == "calm" and table.rows[1]["mark"] == ""
@@ -257,8 +254,8 @@ def test_an_import_corrected_by_hand(tmp_path):
 def importing(tmp_path, *names: str, root=None) -> SimpleNamespace:
     for i, name in enumerate(names):
         write(tmp_path / "old" / name, tone(0.3, 8000, 200 + i), 8000)
-    panel = curator.import_folder(tmp_path / "mine" if root is None else root, tmp_path / "old")
-    table = next(one for one in controls(panel) if isinstance(one, widgets.EditTable))
+    panel = lab.import_folder(tmp_path / "mine" if root is None else root, tmp_path / "old")
+    table = next(one for one in controls(panel) if isinstance(one, lab.EditTable))
     control(panel, "Each of these speakers has agreed to this use of the recordings").value = True
     return SimpleNamespace(
         panel=panel, table=table, write=control(panel, "Write to the corpus"), root=tmp_path / "mine",
@@ -271,8 +268,8 @@ def type_speaker(table, index: int, value: str) -> None:
 
 
 def test_an_import_joins_a_speaker_of_the_corpus_only_by_hand(tmp_path):
-    local.consent(tmp_path / "mine", "S01", publish=True)
-    local.keep(tmp_path / "mine", TAKE, 44100, speaker="S01", emotion="sad")
+    corpora.store_consent(tmp_path / "mine", "S01", publish=True)
+    corpora.save_take(tmp_path / "mine", TAKE, 44100, speaker="S01", emotion="sad")
     ui = importing(tmp_path, "S01_angry_1.wav", "S01_angry_2.wav")
     assert [row["speaker"] for row in ui.table.rows] == ["S02", "S02"] and "S01 is S02" in said(ui.panel)
     ui.anonymous.value = False
@@ -281,20 +278,20 @@ def test_an_import_joins_a_speaker_of_the_corpus_only_by_hand(tmp_path):
     type_speaker(ui.table, 0, "S01")
     assert [row["note"] for row in ui.table.rows] == ["joins S01 of the corpus", ""]
     ui.write.click()
-    assert list(local.manifest(ui.root)["speaker"]) == ["S01", "S01", "S02"]
-    assert set(local.consents(ui.root)["publish"]) == {"no"}
+    assert list(corpora.read_manifest(ui.root)["speaker"]) == ["S01", "S01", "S02"]
+    assert set(corpora.active_consents(ui.root)["publish"]) == {"no"}
 
 
 def test_an_import_of_who_withdrew_is_refused(tmp_path):
-    local.consent(tmp_path / "mine", "S01")
-    local.withdraw(tmp_path / "mine", "S01")
+    corpora.store_consent(tmp_path / "mine", "S01")
+    corpora.withdraw_speaker(tmp_path / "mine", "S01")
     ui = importing(tmp_path, "Ann_angry_1.wav", "Bea_sad_1.wav")
     assert [row["speaker"] for row in ui.table.rows] == ["S02", "S03"]
     type_speaker(ui.table, 0, "S01")
     assert "withdrew" in ui.table.rows[0]["note"] and "1 of 2" in said(ui.panel)
     ui.write.click()
     assert "S01 of" in said(ui.panel) and "nothing is imported" in said(ui.panel)
-    assert local.manifest(ui.root).empty
+    assert corpora.read_manifest(ui.root).empty
 
 
 def test_what_an_import_rejects_is_corrected_and_keeps_its_speaker(tmp_path):
@@ -305,7 +302,7 @@ def test_what_an_import_rejects_is_corrected_and_keeps_its_speaker(tmp_path):
     (tmp_path / "away.wav").rename(tmp_path / "old" / "Ann_sad_2.wav")
     assert not ui.write.disabled
     ui.write.click()
-    speakers = local.manifest(ui.root).set_index("emotion")["speaker"]
+    speakers = corpora.read_manifest(ui.root).set_index("emotion")["speaker"]
     assert list(speakers["angry":"angry"]) == ["S01"] and sorted(speakers["sad"]) == ["S01", "S02"]
     assert ui.write.disabled
 
@@ -318,7 +315,7 @@ def test_a_cleared_corpus_field_writes_nowhere(tmp_path, monkeypatch):
     assert ui.write.disabled and "no corpus folder is given" in said(ui.panel)
     ui.write.click()
     assert not list((tmp_path / "work").iterdir()) and not ui.root.exists()
-    assert "no corpus folder is given" in said(curator.check(""))
+    assert "no corpus folder is given" in said(lab.check_corpus(""))
 
 
 def test_a_corpus_typed_with_a_tilde(tmp_path, monkeypatch):
@@ -327,29 +324,29 @@ def test_a_corpus_typed_with_a_tilde(tmp_path, monkeypatch):
     ui = importing(tmp_path, "Ann_angry_1.wav")
     control(ui.panel, "Corpus").value = "~/mine"
     ui.write.click()
-    assert list(local.manifest(ui.root)["speaker"]) == ["S01"]
-    panel = curator.check(tmp_path / "none")
+    assert list(corpora.read_manifest(ui.root)["speaker"]) == ["S01"]
+    panel = lab.check_corpus(tmp_path / "none")
     control(panel, "Corpus").value = "~/mine"
     assert "Not in the manifest</h4><p>none" in said(panel)
 
 
 def test_check_and_predict_say_what_is_missing(tmp_path):
-    assert "No clip is in this corpus yet" in said(curator.check(tmp_path))
-    assert "holds no finished run" in said(predictor.predict(tmp_path / "none"))
-    panel = predictor.predict(tmp_path / "none", folders=(tmp_path,))
+    assert "No clip is in this corpus yet" in said(lab.check_corpus(tmp_path))
+    assert "holds no finished run" in said(lab.predict_clip(tmp_path / "none"))
+    panel = lab.predict_clip(tmp_path / "none", folders=(tmp_path,))
     other = next(one for one in controls(panel) if getattr(one, "placeholder", "").startswith("or the folder"))
     other.value = str(tmp_path / "typed")
     assert control(panel, "Run").value == str(tmp_path / "typed") and "typed holds no finished run" in said(panel)
 
 
 def test_predict_lists_a_clip_as_soon_as_it_is_kept(recording):
-    panel = predictor.predict("none", folders=(recording.root,), recorder=recording.panel)
+    panel = lab.predict_clip("none", folders=(recording.root,), recorder=recording.panel)
     (clip,) = (one for one in controls(panel) if isinstance(one, ipywidgets.Dropdown) and not one.description)
     assert clip.options == ()
     recording.agreed.value = True
     send(recording.microphone, TAKE, 1, emotion="calm")
     assert clip.label == "audio/S01/S01_calm_1.wav"
-    next(one for one in controls(panel) if isinstance(one, ipywidgets.ToggleButtons)).value = predictor.SOURCES[2]
+    next(one for one in controls(panel) if isinstance(one, ipywidgets.ToggleButtons)).value = lab.SOURCES[2]
     send(recording.microphone, TAKE, 1, take="b", emotion="sad")
     assert len(clip.options) == 2 and clip.label == "audio/S01/S01_calm_1.wav", "the clip that is looked at stays"
 
@@ -363,13 +360,13 @@ def judged(monkeypatch):
             raise ValueError("bad cannot be loaded")
         return SimpleNamespace(inputs=SimpleNamespace(sample_rate=8000))
 
-    monkeypatch.setattr(predictor.prediction, "load", load)
-    monkeypatch.setattr(predictor.prediction, "card", lambda _: "the good one's card")
-    monkeypatch.setattr(predictor.prediction, "probabilities", lambda *_: pd.Series({"calm": 0.9, "sad": 0.1}))
-    monkeypatch.setattr(predictor.prediction, "course", lambda *_: None)
-    monkeypatch.setattr(predictor.widgets, "course", lambda *_: {"title": "heard"})
-    monkeypatch.setattr(predictor, "_heard", lambda _: ("clip", tone(0.3, 8000)))
-    panel = predictor.predict("good")
+    monkeypatch.setattr("sernb.results.load_run", load)
+    monkeypatch.setattr("sernb.results.model_card", lambda _: "the good one's card")
+    monkeypatch.setattr("sernb.results.predict_proba", lambda *_: pd.Series({"calm": 0.9, "sad": 0.1}))
+    monkeypatch.setattr("sernb.results.predict_windows", lambda *_: None)
+    monkeypatch.setattr("sernb.lab.predictor.windows_item", lambda *_: {"title": "heard"})
+    monkeypatch.setattr("sernb.lab.predictor._selected_clip", lambda _: ("clip", tone(0.3, 8000)))
+    panel = lab.predict_clip("good")
     found = {type(one).__name__: one for one in controls(panel)}
     shown = SimpleNamespace(
         panel=panel, bars=found["Image"], view=found["ClipView"], card=found["Output"], run=control(panel, "Run"),
@@ -389,7 +386,7 @@ def test_no_earlier_clips_answer_stays_beside_a_clip_that_cannot_be_judged(judge
     def fails(*_):
         raise ValueError("no sound")
 
-    monkeypatch.setattr(predictor.prediction, "probabilities", fails)
+    monkeypatch.setattr("sernb.results.predict_proba", fails)
     control(judged.panel, "Predict").click()
     assert "no sound" in said(judged.panel) and judged.bars.value == b"" and judged.view.clips == []
     assert "good" in str(judged.card.outputs), "the network is there"
@@ -403,22 +400,22 @@ def test_train_says_what_went_wrong(tmp_path):
         run=fails, root=SimpleNamespace(value="x"), epochs=SimpleNamespace(value=1),
         start=SimpleNamespace(disabled=False), said=SimpleNamespace(value=""),
     )  # fmt: skip
-    widgets.guarded(ui, predictor._train)()
+    lab.report_errors(ui, trainer._run_training)()
     assert "no such corpus: x" in ui.said.value and not ui.start.disabled
 
 
 def test_a_private_corpus_plays_in_jupyterlab_only_by_widget(tmp_path, monkeypatch):
-    from sernb import players
-    from sernb import privacy
+    from sernb import corpora
+    from sernb import display
 
-    local.consent(tmp_path, "S01")
-    local.keep(tmp_path, TAKE, 44100, speaker="S01", emotion="sad")
+    corpora.store_consent(tmp_path, "S01")
+    corpora.save_take(tmp_path, TAKE, 44100, speaker="S01", emotion="sad")
     table = corpora.load("local", tmp_path)
     rows = [{"emotion": "sad", "speaker": "S01", "listen": (tone(0.3, 8000), 8000)}]
-    page = players.table(rows, of=table).data
+    page = display.audio_table(rows, of=table).data
     assert "<audio" not in page and "S01" not in page and page.count("withheld") == 2
-    monkeypatch.setattr(privacy, "headless", lambda: False)
-    monkeypatch.setattr(players, "headless", lambda: False)
-    shown = players.table(rows, of=table)
+    monkeypatch.setattr("sernb.utils.is_headless", lambda: False)
+    monkeypatch.setattr("sernb.utils.is_headless", lambda: False)
+    shown = display.audio_table(rows, of=table)
     assert isinstance(shown, ipywidgets.HTML) and "<audio" in shown.value and "S01" in shown.value
     assert "base64" not in str(shown._repr_mimebundle_()), "what JupyterLab writes into the notebook's file"

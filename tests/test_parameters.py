@@ -12,17 +12,14 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
-import small_notebooks
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from support import small_notebooks
 from test_properties import QUICK
 from test_properties import SLOWER
 
-from sernb import limits
 from sernb import runs
-from sernb import sweeps
-from sernb import training
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -85,36 +82,40 @@ def other_type(value: object) -> object:
 def cases() -> list:
     found = []
     for path in NOTEBOOKS:
-        for name, default in runs.defaults(path).items():
+        for name, default in runs.notebook_parameters(path).items():
             several = [*WRONG[name], (other_type(default), ""), (None, "")]
             found += [pytest.param(path, name, *case, id=f"{path.stem[:2]}-{name}-{case[0]!r:.20}") for case in several]
     return found
 
 
 def test_the_table_knows_every_parameter_and_every_default_is_right():
-    named = {name for path in NOTEBOOKS for name in runs.defaults(path)}
-    assert named == set(limits.LIMITS) == set(WRONG)
+    named = {name for path in NOTEBOOKS for name in runs.notebook_parameters(path)}
+    assert named == set(runs.PARAMETER_LIMITS) == set(WRONG)
     for path in NOTEBOOKS:
-        limits.check(runs.defaults(path), base=ROOT)
-        runs.validate(path, {name: value for name, value in runs.defaults(path).items() if name != "OUTPUT_DIR"}, ROOT)
+        runs.check_parameters(runs.notebook_parameters(path), base=ROOT)
+        runs.validate_parameters(
+            path, {name: value for name, value in runs.notebook_parameters(path).items() if name != "OUTPUT_DIR"}, ROOT
+        )
 
 
 @pytest.mark.parametrize(("path", "name", "value", "right"), cases())
 def test_a_wrong_value_gets_one_line(tmp_path, monkeypatch, path, name, value, right):
     """Through `sernb run` and sweeps, and in the notebook's second cell under plain papermill."""
     monkeypatch.setenv("SERNB_DATA", str(tmp_path))
-    given = {key: of for key, of in PARTNERS.get(name, {}).items() if key in runs.defaults(path)} | {name: value}
+    given = {key: of for key, of in PARTNERS.get(name, {}).items() if key in runs.notebook_parameters(path)} | {
+        name: value
+    }
     with pytest.raises(runs.ParameterError) as refused:
-        limits.check_here({**runs.defaults(path), **given})
+        runs.check_notebook({**runs.notebook_parameters(path), **given})
     said = [str(refused.value)]
     if name != "OUTPUT_DIR":
         job = runs.Job(path, tmp_path / "out", given)
-        for refuse in (lambda: runs.run(path, given, tmp_path / "out"), lambda: sweeps.run_all([job])):
+        for refuse in (lambda: runs.run_notebook(path, given, tmp_path / "out"), lambda: runs.run_jobs([job])):
             with pytest.raises(runs.ParameterError) as refused:
                 refuse()
             said.append(str(refused.value))
     for line in said:
-        assert name in line and (limits.shown(value) in line or str(value) in line) and right in line, line
+        assert name in line and (runs.short_repr(value) in line or str(value) in line) and right in line, line
         assert "\n" not in line and len(line) < 400
     assert not (tmp_path / "out").exists()
 
@@ -123,8 +124,8 @@ def test_a_wrong_value_gets_one_line(tmp_path, monkeypatch, path, name, value, r
 def test_values_that_do_not_fit_together_are_refused(tmp_path, name, values, right):
     path = ROOT / "notebooks" / "03_paper_replication.ipynb"
     for refuse in (
-        lambda: runs.run(path, values, tmp_path / "out"),
-        lambda: training.parameters({**runs.defaults(path), **values}),
+        lambda: runs.run_notebook(path, values, tmp_path / "out"),
+        lambda: runs.check_notebook({**runs.notebook_parameters(path), **values}),
     ):
         with pytest.raises(runs.ParameterError, match=right) as refused:
             refuse()
@@ -133,33 +134,35 @@ def test_values_that_do_not_fit_together_are_refused(tmp_path, name, values, rig
 
 def test_a_model_must_be_one_of_the_runs(tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps({"models": {"conv1d-a": {}}}))
-    limits.check({"RUN_DIR": str(tmp_path), "MODEL": "conv1d-a"}, base=tmp_path)
-    with pytest.raises(limits.ParameterError, match="MODEL is 'conv2d-a'; give conv1d-a"):
-        limits.check({"RUN_DIR": str(tmp_path), "MODEL": "conv2d-a"}, base=tmp_path)
+    runs.check_parameters({"RUN_DIR": str(tmp_path), "MODEL": "conv1d-a"}, base=tmp_path)
+    with pytest.raises(runs.ParameterError, match="MODEL is 'conv2d-a'; give conv1d-a"):
+        runs.check_parameters({"RUN_DIR": str(tmp_path), "MODEL": "conv2d-a"}, base=tmp_path)
 
 
 def test_of_a_finished_run_the_corpus_is_the_runs_own(tmp_path):
     """DATA_DIR then says where that one lies, whatever CORPUS would be trained on."""
     (tmp_path / "metrics.json").write_text(json.dumps({"models": {"paper-cnn": {}}}))
-    values = runs.defaults(ROOT / "notebooks" / "05_trust.ipynb")
-    limits.check({**values, "RUN_DIR": str(tmp_path), "DATA_DIR": str(tmp_path), "PROTOCOL": "folds"}, base=tmp_path)
+    values = runs.notebook_parameters(ROOT / "notebooks" / "05_trust.ipynb")
+    runs.check_parameters(
+        {**values, "RUN_DIR": str(tmp_path), "DATA_DIR": str(tmp_path), "PROTOCOL": "folds"}, base=tmp_path
+    )
 
 
 def test_folders_are_relative_to_where_the_run_works(tmp_path):
     path = ROOT / "notebooks" / "01_explore.ipynb"
     (tmp_path / "mine").mkdir()
     given = {"CORPUS": "local", "DATA_DIR": "mine"}
-    runs.validate(path, given, tmp_path)
-    runs.validate(path, given)
+    runs.validate_parameters(path, given, tmp_path)
+    runs.validate_parameters(path, given)
     with pytest.raises(runs.ParameterError, match="DATA_DIR is 'mine'"):
-        runs.validate(path, given, tmp_path / "mine")
+        runs.validate_parameters(path, given, tmp_path / "mine")
 
 
 def test_a_notebook_of_ones_own_may_mean_something_else_by_a_name(tmp_path):
     path = small_notebooks.write(tmp_path / "n.ipynb", parameters="SPLIT = 'halves'\nMODELS = ['svm']\nSEED = 1")
-    runs.validate(path, {"SPLIT": "thirds", "MODELS": ["svm", "forest"]}, tmp_path)
+    runs.validate_parameters(path, {"SPLIT": "thirds", "MODELS": ["svm", "forest"]}, tmp_path)
     with pytest.raises(runs.ParameterError, match="SEED is -1"):
-        runs.validate(path, {"SEED": -1}, tmp_path)
+        runs.validate_parameters(path, {"SEED": -1}, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +178,7 @@ def test_nothing_heavy_is_imported_to_refuse(tmp_path, name, value, says):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     modules = set(done.stdout.split())
     assert says in done.stderr and done.stderr.count("\n") == 1
-    assert "sernb.limits" in modules
+    assert "sernb.runs.parameters" in modules
     assert not modules & {"tensorflow", "keras", "librosa", "soundfile", "nlpaug", "papermill", "distributed"}
 
 
@@ -188,7 +191,7 @@ def second_cell(path: Path) -> str:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_checks_its_parameters_before_it_does_anything(path):
     first = second_cell(path).splitlines()[0]
-    assert first in ("PARAMETERS = training.parameters(globals())", "limits.check_here(globals())")
+    assert first in ("PARAMETERS = runs.check_notebook(globals())", "runs.check_notebook(globals())")
 
 
 @pytest.mark.notebook
@@ -227,7 +230,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
     max_leaves=8,
 )
-NAMES = st.sampled_from([*runs.defaults(NOTEBOOKS[2]), "label", "sede"]) | SCALARS
+NAMES = st.sampled_from([*runs.notebook_parameters(NOTEBOOKS[2]), "label", "sede"]) | SCALARS
 SWEEPS = st.fixed_dictionaries(
     {
         "notebook": st.sampled_from(["small.ipynb", "real.ipynb", "grid.yml", "", ".", "a\0b", "x" * 300]) | VALUES,
@@ -248,8 +251,8 @@ def read_or_refused(content: bytes) -> None:
         (folder / "real.ipynb").write_bytes(NOTEBOOKS[2].read_bytes())
         (folder / "grid.yml").write_bytes(content)
         try:
-            jobs = sweeps.read(folder / "grid.yml").jobs(folder / "out")
-        except (sweeps.SweepError, runs.ParameterError) as error:
+            jobs = runs.read_sweep_file(folder / "grid.yml").jobs(folder / "out")
+        except (runs.SweepError, runs.ParameterError) as error:
             assert str(error).strip()
         else:
             assert jobs and len({job.output_dir for job in jobs}) == len(jobs)
@@ -295,5 +298,5 @@ def test_a_grid_too_large_for_memory_is_refused(tmp_path):
     small_notebooks.write(tmp_path / "small.ipynb")
     many = {name: list(range(100)) for name in ("SEED", "RATE", "LOUD", "CORPUS")}
     (tmp_path / "grid.yml").write_text(yaml.safe_dump({"notebook": "small.ipynb", "grid": many}))
-    with pytest.raises(sweeps.SweepError, match="grid has 100000000 runs; 10000"):
-        sweeps.read(tmp_path / "grid.yml")
+    with pytest.raises(runs.SweepError, match="grid has 100000000 runs; 10000"):
+        runs.read_sweep_file(tmp_path / "grid.yml")

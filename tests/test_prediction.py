@@ -10,19 +10,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import tone
-from conftest import write
+from support.audio_files import tone
+from support.audio_files import write
 from typer.testing import CliRunner
 
 from sernb import audio
+from sernb import cli
 from sernb import corpora
+from sernb import evaluation
 from sernb import features
 from sernb import models
-from sernb import prediction
 from sernb import results
-from sernb import splits
-from sernb import training
-from sernb.cli import app
+from sernb import studies
 
 RATE = 16000
 
@@ -32,13 +31,13 @@ def table():
     return corpora.load("demo-local", max_clips=24, emotions=["angry", "calm", "sad"])
 
 
-def inputs_of(kind: str, rows: pd.DataFrame) -> tuple[np.ndarray, features.Inputs]:
+def inputs_of(kind: str, rows: pd.DataFrame) -> tuple[np.ndarray, features.InputSpec]:
     """A run's inputs in the ways in which the notebooks make them."""
     train = (rows["split"] == "train").to_numpy()
     if kind == "numbers":
-        longest = int(audio.lengths(rows["path"], RATE).max())
+        longest = int(audio.n_samples(rows["path"], RATE).max())
         x = features.extract(rows, "zcr_rms", sample_rate=RATE, length=longest)
-        return x, features.Inputs("zcr_rms", RATE, {"length": longest})
+        return x, features.InputSpec("zcr_rms", RATE, {"length": longest})
     if kind == "db":
         x = features.to_db(features.extract(rows, "mel", sample_rate=RATE, n_mels=40))
         settings = ("mel", RATE, {"n_mels": 40})
@@ -46,20 +45,20 @@ def inputs_of(kind: str, rows: pd.DataFrame) -> tuple[np.ndarray, features.Input
         x = features.extract(rows, "mfcc", sample_rate=RATE, n_mfcc=40)
         settings = ("mfcc", RATE, {"n_mfcc": 40})
     if kind == "max-minus":
-        x = features.max_minus(x, audio.lengths(rows["path"], RATE))
-    learnt = features.scaling(x, train)
-    return features.scaled(x, *learnt), features.Inputs(*settings, kind, x.shape[-1], *learnt)
+        x = features.max_minus(x, audio.n_samples(rows["path"], RATE))
+    learnt = features.fit_scaler(x, train)
+    return features.apply_scaler(x, *learnt), features.InputSpec(*settings, kind, x.shape[-1], *learnt)
 
 
 def make_run(folder: Path, table: pd.DataFrame, kind: str) -> Path:
-    rows = splits.prepare(table, "speaker", ratio="50:25:25", seed=1)
-    labels = corpora.labels(table)
+    rows = evaluation.make_split(table, "speaker", ratio="50:25:25", seed=1)
+    labels = corpora.emotion_labels(table)
     x, inputs = inputs_of(kind, rows)
-    training.seed_everything(1)
+    models.seed_everything(1)
     flat = kind == "numbers"
-    model = models.study_a("conv1d-b", (2, 1), 3) if flat else models.paper_cnn((*x.shape[1:], 1), len(labels))
-    trained = training.fit(model, x, rows, labels, epochs=2)
-    training.save(
+    model = studies.build_network("conv1d-b", (2, 1), 3) if flat else studies.paper_cnn((*x.shape[1:], 1), len(labels))
+    trained = models.fit(model, x, rows, labels, epochs=2)
+    results.save_run(
         folder, {model.name: trained}, notebook="03_paper_replication", parameters={"SEED": 1}, table=table, rows=rows,
         labels=labels, protocol="speaker", inputs={model.name: inputs},
     )  # fmt: skip
@@ -73,14 +72,14 @@ def run_dir(tmp_path_factory, table):
 
 @pytest.fixture(scope="module")
 def run(run_dir):
-    return prediction.load(run_dir)
+    return results.load_run(run_dir)
 
 
 @pytest.mark.parametrize("kind", ["pad", "max-minus", "db", "numbers"])
 def test_a_clip_of_the_run_gets_the_probabilities_that_the_run_gave_it(tmp_path, table, run_dir, kind):
     folder = run_dir if kind == "pad" else make_run(tmp_path, table, kind)
-    told = results.predictions(folder).set_index("clip").loc[table["clip"][:8], corpora.labels(table)]
-    found = prediction.files(prediction.load(folder), table["path"][:8])
+    told = results.read_predictions(folder).set_index("clip").loc[table["clip"][:8], corpora.emotion_labels(table)]
+    found = results.predict_files(results.load_run(folder), table["path"][:8])
     np.testing.assert_allclose(found[list(told)], told, atol=2e-5)
     assert (found["problem"] == "").all() and list(found["file"]) == list(table["path"][:8])
 
@@ -89,7 +88,9 @@ def test_standardising_in_two_steps_changes_no_figure(table):
     x = np.random.default_rng(0).normal(3, 2, (12, 5, 7)).astype(np.float32)
     x[:, 4] = 1
     train = np.arange(12) < 8
-    np.testing.assert_array_equal(features.standardise(x, train), features.scaled(x, *features.scaling(x, train)))
+    np.testing.assert_array_equal(
+        features.standardise(x, train), features.apply_scaler(x, *features.fit_scaler(x, train))
+    )
     assert np.abs(features.standardise(x, train)[train].mean(axis=(0, 2))).max() < 1e-5
 
 
@@ -97,30 +98,30 @@ def test_a_long_clip_is_heard_in_windows(run, table):
     clips = [audio.load(path, RATE) for path in table["path"]]
     long = np.concatenate(clips[:8])
     assert len(long) > run.inputs.frames * features.HOP_LENGTH
-    whole = prediction.probabilities(run, long)
+    whole = results.predict_proba(run, long)
     assert whole.sum() == pytest.approx(1) and list(whole.index) == run.labels
-    moments = prediction.course(run, long, window=1.0, hop=0.5)
+    moments = results.predict_windows(run, long, window=1.0, hop=0.5)
     assert np.diff(moments.index[:-1]) == pytest.approx(0.5) and moments.index[0] == pytest.approx(0.5)
     assert moments.index[-1] == pytest.approx(len(long) / RATE - 0.5), "the last window ends with the clip"
     np.testing.assert_allclose(moments.sum(axis=1), 1, atol=1e-6)
-    alone = prediction.probabilities(run, long[:RATE])
+    alone = results.predict_proba(run, long[:RATE])
     np.testing.assert_allclose(moments.iloc[0], alone, atol=1e-5)
 
 
 def test_a_very_short_clip_has_one_window(run):
-    assert len(prediction.course(run, tone(0.05, RATE))) == 1
-    assert prediction.probabilities(run, np.zeros(10, np.float32)).sum() == pytest.approx(1)
+    assert len(results.predict_windows(run, tone(0.05, RATE))) == 1
+    assert results.predict_proba(run, np.zeros(10, np.float32)).sum() == pytest.approx(1)
 
 
 def test_the_card_says_what_the_score_is_worth(run):
-    card = " ".join(prediction.card(run).split())
+    card = " ".join(results.model_card(run).split())
     entry = run.result["models"]["paper-cnn"]
     assert f"**UAR on unseen speakers:** **{entry['test']['uar']:.2f}**" in card
-    assert f"Licence of the data:** {corpora.known('demo-local').licence}" in card
+    assert f"Licence of the data:** {corpora.get_corpus('demo-local').licence}" in card
     assert "Not a diagnosis" in card and "synthetic speech" in card and "angry, calm, sad" in card
     leaks = run.result["split"] | {"test_leaks": {"speaker": 3, "twin": 0, "content": 0}}
     leaky = replace(run, result=run.result | {"split": leaks})
-    assert "unseen speakers: not measured" in prediction.card(leaky)
+    assert "unseen speakers: not measured" in results.model_card(leaky)
 
 
 @pytest.mark.parametrize(
@@ -136,8 +137,8 @@ def test_a_run_that_cannot_predict_says_why(tmp_path, run_dir, spoil, says):
     for file in run_dir.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     spoil(tmp_path)
-    with pytest.raises(prediction.PredictionError, match=says):
-        prediction.load(tmp_path)
+    with pytest.raises(results.PredictionError, match=says):
+        results.load_run(tmp_path)
 
 
 def fail(folder: Path) -> None:
@@ -154,11 +155,11 @@ def test_runs_are_found_the_newest_first(tmp_path):
             os.utime(tmp_path / name / file, (time.time() - age,) * 2)
     (tmp_path / "unfinished").mkdir()
     (tmp_path / "unfinished" / "inputs.json").touch()
-    assert [path.name for path in prediction.find(tmp_path, tmp_path / "a", tmp_path / "none")] == ["new", "old"]
+    assert [path.name for path in results.find_runs(tmp_path, tmp_path / "a", tmp_path / "none")] == ["new", "old"]
 
 
 def sernb(*words):
-    return CliRunner().invoke(app, [str(word) for word in words])
+    return CliRunner().invoke(cli.app, [str(word) for word in words])
 
 
 def test_predict_in_a_terminal(tmp_path, run_dir, table):

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from sernb import audio
 from sernb import corpora
-from sernb import decoding
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 DIGITS = st.text(string.digits, min_size=2, max_size=2)
@@ -26,18 +26,18 @@ SLOWER = settings(QUICK, max_examples=60)
 
 
 @QUICK
-@given(st.lists(DIGITS, min_size=7, max_size=7), st.sampled_from(sorted(corpora.SUFFIXES)))
+@given(st.lists(DIGITS, min_size=7, max_size=7), st.sampled_from(sorted(corpora.AUDIO_SUFFIXES)))
 def test_every_name_of_ravdess_gives_labels_that_the_table_knows(fields, suffix):
-    found = corpora.ravdess_fields("-".join(fields) + suffix)
+    found = corpora.parse_ravdess_name("-".join(fields) + suffix)
     assert found["emotion"] in corpora.EMOTIONS and found["speaker"] == fields[-1]
     assert found["sex"] == ("female" if int(fields[-1]) % 2 == 0 else "male")
     assert (found["emotion"] == "neutral") <= (found["intensity"] == "")
 
 
 @QUICK
-@given(st.from_regex(corpora.CREMA_NAME, fullmatch=True))
+@given(st.from_regex(corpora.CREMA_NAME_RE, fullmatch=True))
 def test_every_name_of_crema_gives_labels_that_the_table_knows(name):
-    found = corpora.crema_fields(f"{name}.wav")
+    found = corpora.parse_crema_name(f"{name}.wav")
     assert found["emotion"] in corpora.EMOTIONS and found["speaker"] == name[:4] and name[:4].isascii()
     assert name.startswith(f"{found['speaker']}_{found['statement']}_")
 
@@ -45,7 +45,7 @@ def test_every_name_of_crema_gives_labels_that_the_table_knows(name):
 @QUICK
 @given(TEXT)
 def test_any_other_name_is_no_clip_of_theirs(name):
-    for fields_of, length in ((corpora.ravdess_fields, 20), (corpora.crema_fields, 15)):
+    for fields_of, length in ((corpora.parse_ravdess_name, 20), (corpora.parse_crema_name, 15)):
         found = fields_of(name)
         assert found is None or (len(Path(name).stem) <= length and Path(name).stem.isascii())
 
@@ -53,7 +53,7 @@ def test_any_other_name_is_no_clip_of_theirs(name):
 @QUICK
 @given(st.text())
 def test_what_is_printed_is_one_line_without_control_characters(text):
-    shown = decoding.printable(text)
+    shown = audio.escape_control_characters(text)
     assert shown.isprintable() and (shown == text) == text.isprintable()
     assert shown.encode().decode() == shown
 

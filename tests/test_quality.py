@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import tone
-from conftest import write
+from support.audio_files import tone
+from support.audio_files import write
 
+from sernb import audio
 from sernb import corpora
-from sernb import quality
+from sernb import evaluation
 
 RATE = 16000
 
@@ -19,13 +20,13 @@ def speech(seconds=2.0, level=0.3, noise=0.0005, seed=0):
 
 
 def test_levels_are_what_they_should_be():
-    found = quality.levels(speech(), RATE)
+    found = audio.measure_levels(speech(), RATE)
     assert found["seconds"] == 2 and found["clipped"] == 0
     assert found["peak"] == pytest.approx(20 * np.log10(0.3), abs=0.1)
     assert found["level"] == pytest.approx(20 * np.log10(0.3 / np.sqrt(2)), abs=0.3)
     assert found["silent"] == pytest.approx(0.5, abs=0.02)
     assert found["snr"] == pytest.approx(20 * np.log10(0.3 / np.sqrt(2) / 0.0005), abs=1)
-    assert quality.advice(found) == ""
+    assert audio.level_advice(found) == ""
 
 
 @pytest.mark.parametrize(
@@ -39,21 +40,21 @@ def test_levels_are_what_they_should_be():
     ],
 )
 def test_advice_names_the_fault(signal, says):
-    assert says in quality.advice(quality.levels(signal, RATE))
+    assert says in audio.level_advice(audio.measure_levels(signal, RATE))
 
 
 def test_silence_and_next_to_nothing_can_be_measured():
     for signal in (np.zeros(1000), np.ones(3), np.zeros(0)):
-        assert np.isfinite(list(quality.levels(signal, RATE).values())).all()
+        assert np.isfinite(list(audio.measure_levels(signal, RATE).values())).all()
 
 
 def test_a_corpus_is_measured_and_an_undecodable_clip_said(tmp_path):
     write(tmp_path / "a.wav", tone(0.6, RATE), RATE)
     (tmp_path / "b.wav").write_text("no audio")
     (tmp_path / "manifest.csv").write_text("file,emotion,speaker\na.wav,sad,1\nb.wav,sad,2\n")
-    measured = quality.measure(corpora.load("local", tmp_path))
+    measured = corpora.measure_clips(corpora.load("local", tmp_path))
     assert measured["seconds"][0] == pytest.approx(0.6) and "cannot be decoded" in measured["advice"][1]
-    assert quality.summary(measured).loc["all", "clips"] == 2
+    assert corpora.level_summary(measured).loc["all", "clips"] == 2
 
 
 def clips(*pairs):
@@ -63,9 +64,11 @@ def clips(*pairs):
 
 def test_what_is_missing_for_a_speaker_split():
     table = clips(("a", "sad"), ("b", "sad"), ("a", "calm"), ("b", "calm"))
-    assert quality.verdict(table).startswith("**Not yet:** 2 speakers")
-    assert list(quality.missing(table)["speakers to add"]) == [1, 1]
+    assert evaluation.split_readiness(table).startswith("**Not yet:** 2 speakers")
+    assert list(evaluation.missing_speakers(table)["speakers to add"]) == [1, 1]
     more = pd.concat([table, clips(("c", "sad"))], ignore_index=True)
-    assert "3 speakers can be split" in quality.verdict(more) and "1 of calm" in quality.verdict(more)
-    assert quality.missing(more).loc["calm", "not yet by"] == "c"
-    assert "at least two emotions" in quality.verdict(clips(("a", "sad"), ("b", "unknown")))
+    assert "3 speakers can be split" in evaluation.split_readiness(more) and "1 of calm" in evaluation.split_readiness(
+        more
+    )
+    assert evaluation.missing_speakers(more).loc["calm", "not yet by"] == "c"
+    assert "at least two emotions" in evaluation.split_readiness(clips(("a", "sad"), ("b", "unknown")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
-import refusals
+from support import refusals
 
 
 def test_the_books_table_of_bad_inputs_is_what_is_said_today(monkeypatch):

@@ -9,16 +9,16 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-import small_notebooks
 import soundfile
 import yaml
 from bs4 import BeautifulSoup
-from conftest import tone
-from conftest import write
+from support import small_notebooks
+from support.audio_files import tone
+from support.audio_files import write
 
-from sernb import pages
 from sernb import report
 from sernb import runs
+from sernb.report import build
 
 ROOT = Path(__file__).parents[1]
 RUNS = """\
@@ -34,9 +34,9 @@ ABOUT = """\
 
 See {cite}`cao2014`.
 
-% chapters that use sernb.players
+% chapters that use sernb.display.players
 
-% chapters that use sernb.plots
+% chapters that use sernb.display.audio
 
 ```{bibliography}
 ```
@@ -59,7 +59,7 @@ print("after")"""
 
 def project(folder: Path, listed: str = RUNS) -> Path:
     """A project of two notebooks and a page; returns its list of runs."""
-    code = ["from sernb import players", small_notebooks.WRITE, small_notebooks.PLAYER, FIGURES]
+    code = ["from sernb import display as show", small_notebooks.WRITE, small_notebooks.PLAYER, FIGURES]
     small_notebooks.write(folder / "notebooks" / "small.ipynb", *code)
     small_notebooks.write(
         folder / "book" / "index.ipynb", "print('first')", title="First", parameters="RESULTS_DIR = ''"
@@ -76,7 +76,7 @@ def project(folder: Path, listed: str = RUNS) -> Path:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small book's output."""
     folder = tmp_path_factory.mktemp("book")
-    assert report.build(project(folder), folder / "_build") == folder / "_build" / "html" / "index.html"
+    assert report.build_report(project(folder), folder / "_build") == folder / "_build" / "html" / "index.html"
     return folder / "_build"
 
 
@@ -139,7 +139,7 @@ def test_words_in_a_table_are_told_from_numbers():
     table = pd.DataFrame({"score": [0.123], "note": ["too little to go by: 2 speakers"]})
     output = nbformat.v4.new_output("execute_result", {"text/html": table.to_html()})
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("table", outputs=[output])])
-    pages.make(notebook)
+    report.make_page(notebook)
     cells = BeautifulSoup(notebook.cells[0].outputs[0].data["text/html"], "html.parser").select("td")
     assert [cell.get("class") for cell in cells] == [None, ["words"]]
 
@@ -147,7 +147,7 @@ def test_words_in_a_table_are_told_from_numbers():
 def heads(table: pd.DataFrame) -> list[list[str]]:
     output = nbformat.v4.new_output("display_data", {"text/html": table._repr_html_()})
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("table", outputs=[output])])
-    pages.make(notebook)
+    report.make_page(notebook)
     rows = BeautifulSoup(notebook.cells[0].outputs[0].data["text/html"], "html.parser").select("thead tr")
     return [[cell.text for cell in row.select("th")] for row in rows]
 
@@ -168,7 +168,7 @@ def test_the_first_use_of_a_term_leads_to_the_glossary():
         cell("`fold` and {term}`seed`: two\nfolds, a fold, a scaffold, one seed; a mel\nspectrogram."),
     ]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    pages.link_terms(notebook, ["fold", "seed", "mel spectrogram", "UAR"])
+    report.link_terms(notebook, ["fold", "seed", "mel spectrogram", "UAR"])
     assert notebook.cells[0].source == "# Folds"
     assert notebook.cells[1].source == (
         "`fold` and {term}`seed`: two\n{term}`folds <fold>`, a fold, a scaffold, one seed; "
@@ -185,7 +185,9 @@ def test_every_link_of_the_readme_leads_to_a_file():
 @pytest.mark.report
 def test_chapters_and_modules_name_one_another(built: Path):
     """The small book has no API reference: names without links, and nothing is broken."""
-    assert "Helpers of this chapter: sernb.players, sernb.plots." in soup(built, "heard.html").get_text()
+    assert (
+        "Helpers of this chapter: sernb.display.players, sernb.display.audio." in soup(built, "heard.html").get_text()
+    )
     links = soup(built, "about.html").select("p a[href='heard.html']")
     assert [link.parent.get_text() for link in links] == ["At work in: Heard & seen."] * 2
 
@@ -193,7 +195,7 @@ def test_chapters_and_modules_name_one_another(built: Path):
 @pytest.mark.parametrize("repository", ["", "owner/name"])
 def test_links_to_other_machines_only_where_the_repository_is_known(tmp_path: Path, monkeypatch, repository: str):
     monkeypatch.setenv("GITHUB_REPOSITORY", repository)
-    said = report._launch(report.read_runs(project(tmp_path)))
+    said = build._launch(report.read_book(project(tmp_path)))
     found = ["https://mybinder.org/v2/gh/owner/name/HEAD?labpath=notebooks/small.ipynb"]
     found += ["https://colab.research.google.com/github/owner/name/blob/main/notebooks/small.ipynb"]
     assert re.findall(r"https://[^)]+", said) == (found if repository else [])
@@ -216,7 +218,7 @@ def test_what_is_fresh_is_not_run_again(tmp_path: Path):
     for change in (None, None, listed.parent / "index.ipynb"):
         if change:
             small_notebooks.touch(change)
-        report.build(listed, tmp_path / "_build")
+        report.build_report(listed, tmp_path / "_build")
         times.append([file.stat().st_mtime_ns for file in made])
     assert times[0] == times[1]
     assert times[2][0] != times[1][0] and times[2][1] == times[1][1]
@@ -225,19 +227,19 @@ def test_what_is_fresh_is_not_run_again(tmp_path: Path):
 @pytest.mark.report
 def test_a_book_is_built_again_only_if_something_changed(tmp_path: Path, monkeypatch):
     listed, rendered = project(tmp_path), []
-    render = report._render
-    monkeypatch.setattr(report, "_render", lambda *given: rendered.append(given) or render(*given))
-    first = report.build(listed, tmp_path / "_build")
-    assert report.build(listed, tmp_path / "_build") == first and len(rendered) == 1
+    render = build._render
+    monkeypatch.setattr("sernb.report.build._render", lambda *given: rendered.append(given) or render(*given))
+    first = report.build_report(listed, tmp_path / "_build")
+    assert report.build_report(listed, tmp_path / "_build") == first and len(rendered) == 1
     (listed.parent / "about.md").write_text(ABOUT.replace("See", "Look at"))
-    report.build(listed, tmp_path / "_build")
+    report.build_report(listed, tmp_path / "_build")
     assert len(rendered) == 2 and "Look at" in soup(tmp_path / "_build", "about.html").get_text()
     for spoil in (lambda page: page.unlink(), lambda page: page.write_text("of somebody else")):
         spoil(first.with_name("about.html"))
-        report.build(listed, tmp_path / "_build")
+        report.build_report(listed, tmp_path / "_build")
         assert "Look at" in soup(tmp_path / "_build", "about.html").get_text()
-    monkeypatch.setattr(report.metadata, "distributions", lambda: [])  # other packages than before
-    report.build(listed, tmp_path / "_build")
+    monkeypatch.setattr("sernb.report.build.metadata.distributions", lambda: [])  # other packages than before
+    report.build_report(listed, tmp_path / "_build")
     assert len(rendered) == 5
 
 
@@ -254,10 +256,10 @@ def test_a_chapter_that_names_a_private_clip_is_no_page(tmp_path: Path, told: st
     small_notebooks.write(tmp_path / "notebooks" / "small.ipynb", code, parameters=given)
     listed.write_text(RUNS.replace("SEED: 7", "CORPUS: local, DATA_DIR: mine"))
     if told == "emotion":
-        assert "sad" in soup(report.build(listed, tmp_path / "_build").parents[1], "heard.html").get_text()
+        assert "sad" in soup(report.build_report(listed, tmp_path / "_build").parents[1], "heard.html").get_text()
         return
     with pytest.raises(report.ReportError, match="the page heard would show .* of a private corpus") as refused:
-        report.build(listed, tmp_path / "_build")
+        report.build_report(listed, tmp_path / "_build")
     assert "anna" not in str(refused.value) and not (tmp_path / "_build" / "html").exists()
 
 
@@ -266,23 +268,23 @@ def test_a_chapter_without_a_heading_is_refused_before_it_runs(tmp_path: Path):
     path = tmp_path / "notebooks" / "small.ipynb"
     path.write_text(path.read_text().replace("# A title", "## A title"))
     with pytest.raises(report.ReportError, match="small.ipynb has no first-level heading"):
-        report.build(listed, tmp_path / "_build")
+        report.build_report(listed, tmp_path / "_build")
 
 
 def test_helpers_are_found_however_they_are_imported(tmp_path: Path):
-    code = "from sernb import plots, players as heard\nfrom sernb import corpora"
+    code = "from sernb import display as show, results as scores\nfrom sernb import corpora"
     notebook = small_notebooks.write(tmp_path / "n.ipynb", code)
-    assert report._imported(notebook) == ["corpora", "players", "plots"]
+    assert build._imported(notebook) == ["corpora", "players", "plots"]
 
 
 def test_runs_that_take_long_begin_first(tmp_path: Path):
     short = small_notebooks.write(tmp_path / "short.ipynb")
     long = small_notebooks.write(tmp_path / "long.ipynb", parameters="EPOCHS = 3")
     jobs = [runs.Job(notebook, tmp_path / notebook.stem) for notebook in (short, long)]
-    assert sorted(jobs, key=report._length, reverse=True) == jobs[::-1], "training, as far as one can tell"
+    assert sorted(jobs, key=build._expected_length, reverse=True) == jobs[::-1], "training, as far as one can tell"
     for job, seconds in zip(jobs, (9.0, 2.0), strict=True):
-        runs.record(job, status="finished", seconds=seconds)
-    assert sorted(jobs, key=report._length, reverse=True) == jobs, "as it was the last time"
+        runs.write_record(job, status="finished", seconds=seconds)
+    assert sorted(jobs, key=build._expected_length, reverse=True) == jobs, "as it was the last time"
 
 
 @pytest.mark.report
@@ -292,7 +294,7 @@ def test_a_failing_run_leaves_the_last_book_alone(tmp_path: Path):
     (tmp_path / "_build" / "html" / "index.html").write_text("of the last report")
     small_notebooks.write(tmp_path / "notebooks" / "small.ipynb", "1 / 0")
     with pytest.raises(report.ReportError, match=r"1 of 2 runs failed(.|\n)*heard: (.|\n)*ZeroDivisionError"):
-        report.build(listed, tmp_path / "_build")
+        report.build_report(listed, tmp_path / "_build")
     assert runs.read_record(tmp_path / "_build" / "runs" / "index")["status"] == "finished", "the others go on"
     assert (tmp_path / "_build" / "html" / "index.html").read_text() == "of the last report"
 
@@ -302,7 +304,7 @@ def test_a_broken_reference_means_no_book(tmp_path: Path):
     listed = project(tmp_path)
     (listed.parent / "about.md").write_text("# About\n\nSee [there](missing.md).\n")
     with pytest.raises(report.ReportError, match="missing"):
-        report.build(listed, tmp_path / "_build")
+        report.build_report(listed, tmp_path / "_build")
     assert not (tmp_path / "_build" / "html").exists()
 
 
@@ -323,7 +325,7 @@ def test_a_broken_reference_means_no_book(tmp_path: Path):
 def test_a_wrong_list_is_refused_before_anything_happens(tmp_path: Path, old: str, new: str, says: str):
     listed = project(tmp_path, RUNS.replace(old, new))
     with pytest.raises((report.ReportError, runs.ParameterError), match=says):
-        report.build(listed, tmp_path / "_build")
+        report.build_report(listed, tmp_path / "_build")
     assert not (tmp_path / "_build").exists()
 
 
@@ -343,37 +345,37 @@ def test_the_check_finds_a_broken_page(tmp_path: Path, body: str, says: str):
     page = report.Chapter("page", Path("page.md"))
     (tmp_path / "page.html").write_text(f"<html><body>{body}</body></html>")
     book = report.Book(tmp_path, tmp_path, page, [])
-    assert [problem for problem in report.check(tmp_path, book) if says in problem]
+    assert [problem for problem in report.check_book(tmp_path, book) if says in problem]
     (tmp_path / "page.html").write_text(
         "<audio><source src='data:audio/wav;base64,AA=='></audio><a href='https://x.y'>x</a>"
     )
-    assert list(report.check(tmp_path, book)) == []
+    assert list(report.check_book(tmp_path, book)) == []
     (tmp_path / "page.html").unlink()
-    assert list(report.check(tmp_path, book)) == ["page.html: the page is missing"]
+    assert list(report.check_book(tmp_path, book)) == ["page.html: the page is missing"]
 
 
 def test_the_projects_own_list_is_right():
-    book = report.read_runs(ROOT / "book" / "runs.yml")
+    book = report.read_book(ROOT / "book" / "runs.yml")
     assert book.first.source.name == "index.ipynb"
     assert {chapter.source.name for chapter in book.chapters} >= {"01_explore.ipynb", "about-data.md", "references.md"}
 
 
 def test_the_first_page_is_an_empty_notebook_with_parameters():
     notebook = nbformat.read(ROOT / "book" / "index.ipynb", as_version=4)
-    assert list(runs.defaults(ROOT / "book" / "index.ipynb")) == ["RESULTS_DIR"]
+    assert list(runs.notebook_parameters(ROOT / "book" / "index.ipynb")) == ["RESULTS_DIR"]
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells)
 
 
 @pytest.mark.report
 def test_without_a_first_page_the_first_chapter_is_it(tmp_path: Path):
     listed = project(tmp_path, RUNS.replace("first: index.ipynb\n", ""))
-    book = report.read_runs(listed)
+    book = report.read_book(listed)
     assert book.first.name == "about" and "about" not in [c.name for _, chapters in book.parts for c in chapters]
 
 
 @pytest.mark.parametrize(("listed", "first"), [("runs.yml", "index"), ("reference.yml", "claims")])
 def test_the_projects_own_lists_are_right(listed: str, first: str):
-    book = report.read_runs(ROOT / "book" / listed)
+    book = report.read_book(ROOT / "book" / listed)
     assert book.first.name == first and len(book.chapters) >= 5
 
 
@@ -392,11 +394,11 @@ def test_a_list_that_lacks_what_a_page_leads_to_is_refused_before_anything_runs(
     listed = project(tmp_path)
     (tmp_path / "book" / "about.md").write_text(f"# About\n\n{text}\n")
     with pytest.raises(report.ReportError, match=says):
-        report.build(listed, tmp_path / "_build")
+        report.build_report(listed, tmp_path / "_build")
     assert not (tmp_path / "_build").exists()
 
 
 def test_links_in_an_example_lead_nowhere(tmp_path: Path):
     listed = project(tmp_path)
     (tmp_path / "book" / "about.md").write_text("# About\n\n```md\n{doc}`elsewhere`\n```\n")
-    assert report.read_runs(listed)
+    assert report.read_book(listed)

@@ -8,14 +8,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from sernb import display
 from sernb import results
-from sernb import wording
 
 ROOT = Path(__file__).parents[1]
 
 
 def test_results_become_a_table(tmp_path: Path):
-    assert set(results.table(tmp_path)) > {*results.RUN_COLUMNS, *results.MODEL_COLUMNS}
+    assert set(results.results_table(tmp_path)) > {*results.RUN_COLUMNS, *results.MODEL_COLUMNS}
     test = {"loss": 1.0, "accuracy": 0.5, "uar": 0.4, "macro_f1": 0.3, "weighted_f1": 0.2}
     good = {
         "weights": 9,
@@ -34,7 +34,7 @@ def test_results_become_a_table(tmp_path: Path):
     }
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "metrics.json").write_text(json.dumps(metrics))
-    table = results.table(tmp_path).set_index("model")
+    table = results.results_table(tmp_path).set_index("model")
     assert table.loc["good", ["run", "SEED", "accuracy", "accuracy_high", "status"]].tolist() == [
         "one",
         1,
@@ -72,7 +72,7 @@ def run_folder(folder: Path, answers: str = "ssx ssx sxx", seed: int = 1, **chan
 
 def sweep_folder(tmp_path: Path, *runs: str) -> Path:
     folders = [run_folder(tmp_path / "sweep" / f"run-{i}", run, seed=i // 2) for i, run in enumerate(runs)]
-    results.table(folders).assign(label="all").to_csv(tmp_path / "sweep" / "results.csv", index=False)
+    results.results_table(folders).assign(label="all").to_csv(tmp_path / "sweep" / "results.csv", index=False)
     return tmp_path / "sweep"
 
 
@@ -81,7 +81,7 @@ def test_a_failed_run_has_a_row_that_says_so_whatever_it_left(tmp_path: Path):
     record = {"status": "failed", "error": "a/n.ipynb failed in cell [3]: ValueError: no\nits notebook: x"}
     (folder / "run.json").write_text(json.dumps({**record, "notebook": "n.ipynb", "parameters": {"SEED": 3}}))
     run_folder(tmp_path / "two")
-    table = results.table(tmp_path)
+    table = results.results_table(tmp_path)
     assert table["status"].tolist() == ["failed: ValueError", "finished"] and table["SEED"].tolist() == [3, 1]
     assert table["accuracy"].isna().tolist() == [True, False] and table["leaks_twin"][1] == 2
     assert table[["SEED", "clips"]].to_csv(index=False) == "SEED,clips\n3,\n1,7\n", "3 stays 3, and is not 3.0"
@@ -91,58 +91,62 @@ def test_publishing_leaves_paths_and_clips_behind(tmp_path: Path):
     sweep = sweep_folder(tmp_path, "asx bss bxx")
     failed = pd.DataFrame([{"run": "run-9", "status": "failed: AudioError: /home/someone/secret.wav: not audio"}])
     pd.concat([pd.read_csv(sweep / "results.csv"), failed]).to_csv(sweep / "results.csv", index=False)
-    written = results.publish(sweep, tmp_path / "book")
+    written = results.publish_sweep(sweep, tmp_path / "book")
     assert written == tmp_path / "book" / "sweep.csv" and pd.read_csv(written)["accuracy"][0] == 2 / 3
     assert pd.read_csv(written)["status"].tolist() == ["finished", "failed: AudioError"]
     published = {path.name for path in (tmp_path / "book" / "sweep" / "run-0").iterdir()}
     assert published == {"metrics.json", "history.csv", "answers.csv"}
     everything = "".join(path.read_text() for path in (tmp_path / "book").rglob("*") if path.is_file())
     assert "someone" not in everything and "secret" not in everything and "zoe" not in everything
-    assert set(results.answers(tmp_path / "book" / "sweep" / "run-0")["speaker"]) == {"0", "1"}, "numbered, not named"
+    assert set(results.test_answers(tmp_path / "book" / "sweep" / "run-0")["speaker"]) == {"0", "1"}, (
+        "numbered, not named"
+    )
 
 
 def test_a_sweep_is_not_published_onto_itself(tmp_path: Path):
     sweep = sweep_folder(tmp_path, "asx bss bxx")
     with pytest.raises(ValueError, match="another folder"):
-        results.publish(sweep, tmp_path)
+        results.publish_sweep(sweep, tmp_path)
     assert (sweep / "run-0" / "predictions.csv").is_file()
 
 
 def test_runs_are_pooled_over_folds_and_averaged_over_seeds(tmp_path: Path):
     sweep = sweep_folder(tmp_path, "ass asx", "bss bxx bxs bss", "ass ass", "bss bxx bxx bss")
-    results.publish(sweep, tmp_path / "book")
+    results.publish_sweep(sweep, tmp_path / "book")
     for where, name in ((tmp_path, "sweep"), (tmp_path / "book", "sweep")):
-        pool = results.pooled(results.swept(where, name), "label").loc["all"]
+        pool = results.pool_runs(results.read_sweep(where, name), "label").loc["all"]
         assert (pool["seeds"], pool["speakers"], pool["rows"], pool["minutes"]) == (2, 2, 6, 1)
         assert pool["accuracy"] == pytest.approx((4 / 6 + 1) / 2)
         assert (pool["accuracy_least"], pool["accuracy_most"]) == (pytest.approx(4 / 6), 1)
         assert pool["accuracy_low"] == pytest.approx(3 / 4) and pool["accuracy_high"] == pytest.approx(7 / 8)
     assert (
         "0.833\N{NO-BREAK SPACE}[0.750,\N{NO-BREAK SPACE}0.875]"
-        in wording.shown(results.pooled(results.swept(tmp_path, "sweep"), "label")).to_string()
+        in display.format_pooled(results.pool_runs(results.read_sweep(tmp_path, "sweep"), "label")).to_string()
     )
 
 
 def test_a_seed_that_lacks_a_fold_is_left_out(tmp_path: Path):
     sweep = sweep_folder(tmp_path, "ass asx", "bss bss", "asx asx")
-    pool = results.pooled(results.swept(sweep.parent, "sweep"), "label").loc["all"]
+    pool = results.pool_runs(results.read_sweep(sweep.parent, "sweep"), "label").loc["all"]
     assert (pool["seeds"], pool["accuracy"]) == (1, 3 / 4)
 
 
 def test_an_emotion_that_is_answered_but_never_true_costs_no_score(tmp_path: Path):
-    pool = results.pooled(results.swept(sweep_folder(tmp_path, "ass asx bss").parent, "sweep"), "label").loc["all"]
+    pool = results.pool_runs(results.read_sweep(sweep_folder(tmp_path, "ass asx bss").parent, "sweep"), "label").loc[
+        "all"
+    ]
     assert pool["accuracy"] == pool["uar"] == pytest.approx(2 / 3)
 
 
 def test_a_missing_sweep_says_how_to_make_it(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="sernb sweep sweeps/waterfall.yml"):
-        results.swept(tmp_path, "waterfall")
+        results.read_sweep(tmp_path, "waterfall")
 
 
 def test_the_epoch_from_which_a_level_is_reached_is_a_steady_one():
     history = pd.DataFrame({"epoch": range(1, 11), "val_accuracy": [0.1, 0.9, 0.1, 0.1, 0.1, 0.6, 0.6, 0.6, 0.6, 0.6]})
-    assert results.epochs_to(history, 0.55) == 8
-    assert pd.isna(results.epochs_to(history, 0.8))
+    assert results.epochs_to_reach(history, 0.55) == 8
+    assert pd.isna(results.epochs_to_reach(history, 0.8))
 
 
 @pytest.mark.parametrize("table", sorted((ROOT / "book" / "results").glob("*.csv")), ids=lambda path: path.stem)
@@ -150,6 +154,6 @@ def test_the_books_tables_are_those_of_its_runs(table: Path):
     written = pd.read_csv(table, float_precision="round_trip")
     finished = written[written["status"] == "finished"]
     folders = [table.with_suffix("") / run for run in finished["run"].unique()]
-    found = results.table(folders)
+    found = results.results_table(folders)
     for column in ("run", "model", *results.SCORES, "fingerprint"):
         assert finished[column].tolist() == found[column].tolist()

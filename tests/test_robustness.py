@@ -5,19 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import tone
 from scipy.signal import welch
+from support.audio_files import tone
 from test_prediction import make_run
 
 from sernb import audio
 from sernb import corpora
-from sernb import metrics
-from sernb import prediction
+from sernb import display
+from sernb import evaluation
 from sernb import results
-from sernb import robustness
 
 RATE = 16000
-FEW = {"white noise": (20, 0), "gain": (0, 12), "end cut": (0.2,), "u-law": robustness.ONCE}
+FEW = {"white noise": (20, 0), "gain": (0, 12), "end cut": (0.2,), "u-law": results.NO_LEVEL}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +31,7 @@ def run_dir(tmp_path_factory, table):
 
 @pytest.fixture(scope="module")
 def answers(run_dir):
-    return robustness.predictions(run_dir, distortions=FEW)
+    return results.distorted_predictions(run_dir, distortions=FEW)
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +62,10 @@ def test_the_level_is_that_of_the_speech_however_much_silence_there_is(sentence)
 def test_a_short_pause_belongs_to_the_speech_and_a_long_one_does_not():
     word = tone(0.5, RATE)
     short, long = (np.concatenate([word, np.zeros(int(s * RATE), np.float32), word]) for s in (0.15, 0.8))
-    assert audio.active(short, RATE).all()
-    spoken = audio.active(long, RATE)
-    assert 1 - spoken.mean() == pytest.approx((0.8 - audio.HANGOVER) / 1.8, abs=0.03)
-    assert audio.active(np.zeros(100, np.float32), RATE).all() and len(audio.active(word[:7], RATE)) == 7
+    assert audio.active_speech(short, RATE).all()
+    spoken = audio.active_speech(long, RATE)
+    assert 1 - spoken.mean() == pytest.approx((0.8 - audio.HANGOVER_SECONDS) / 1.8, abs=0.03)
+    assert audio.active_speech(np.zeros(100, np.float32), RATE).all() and len(audio.active_speech(word[:7], RATE)) == 7
 
 
 # how much
@@ -165,68 +164,72 @@ def test_an_unknown_distortion():
 @pytest.mark.parametrize("kind", ["pad", "numbers", "db"])
 def test_the_undistorted_point_is_the_runs_own_score(tmp_path, table, run_dir, kind):
     folder = run_dir if kind == "pad" else make_run(tmp_path, table, kind)
-    found = robustness.curves(folder, distortions={"gain": (0,)})
-    told = next(iter(results.read(folder)["models"].values()))
-    for name in (robustness.UNDISTORTED, "gain"):
+    found = results.measure_robustness(folder, distortions={"gain": (0,)})
+    told = next(iter(results.read_metrics(folder)["models"].values()))
+    for name in (results.UNDISTORTED, "gain"):
         row = found[found["distortion"] == name].iloc[0]
         assert (row["uar"], row["accuracy"]) == (told["test"]["uar"], told["test"]["accuracy"])
         assert [row["uar_low"], row["uar_high"]] == pytest.approx(told["ci95"]["uar"], nan_ok=True)
-    assert row["rows"] == results.read(folder)["split"]["test"] and row["chance"] == pytest.approx(1 / 3)
+    assert row["rows"] == results.read_metrics(folder)["split"]["test"] and row["chance"] == pytest.approx(1 / 3)
 
 
 def test_every_clip_answers_to_every_distortion(run_dir, table, answers):
-    clips = prediction.tested(prediction.load(run_dir))["clip"]
+    clips = results.test_clips(results.load_run(run_dir))["clip"]
     sizes = answers.groupby(["distortion", "level"], sort=False, dropna=False).size()
     assert list(sizes) == [len(clips)] * 7
     assert list(sizes.index.get_level_values(0)) == ["none", *["white noise"] * 2, *["gain"] * 2, "end cut", "u-law"]
     assert set(answers["clip"]) == set(clips) and not answers.duplicated(["distortion", "level", "clip"]).any()
-    then = results.predictions(run_dir).set_index("clip")
+    then = results.read_predictions(run_dir).set_index("clip")
     now = answers[answers["distortion"] == "none"].set_index("clip")
-    np.testing.assert_allclose(now[corpora.labels(table)], then.loc[now.index, corpora.labels(table)], atol=2e-5)
-    pd.testing.assert_frame_equal(answers, robustness.predictions(run_dir, distortions=FEW), atol=1e-5)
+    np.testing.assert_allclose(
+        now[corpora.emotion_labels(table)], then.loc[now.index, corpora.emotion_labels(table)], atol=2e-5
+    )
+    pd.testing.assert_frame_equal(answers, results.distorted_predictions(run_dir, distortions=FEW), atol=1e-5)
 
 
 def test_the_scores_are_those_of_the_answers(answers):
-    found = robustness.scored(answers).set_index(["distortion", "level"])
+    found = results.score_distortions(answers).set_index(["distortion", "level"])
     part = answers[(answers["distortion"] == "white noise") & (answers["level"] == 0)]
-    matrix = metrics.confusion(part["truth"].to_numpy(), part["prediction"].to_numpy(), ["angry", "calm", "sad"])
-    assert found.loc[("white noise", 0), "uar"] == metrics.uar(matrix)
+    matrix = evaluation.confusion_matrix(
+        part["truth"].to_numpy(), part["prediction"].to_numpy(), ["angry", "calm", "sad"]
+    )
+    assert found.loc[("white noise", 0), "uar"] == evaluation.uar(matrix)
     assert found.loc[("white noise", 0), "unit"] == "dB SNR"
     mute = answers.assign(prediction=answers["prediction"].where(answers["distortion"] == "none", ""))
-    worst = robustness.scored(mute).set_index("distortion")["accuracy"]
+    worst = results.score_distortions(mute).set_index("distortion")["accuracy"]
     assert worst["u-law"] == 0 and worst["none"] == found["accuracy"].iloc[0], "no answer is no error, only wrong"
-    said = robustness.shown(robustness.scored(answers))
+    said = display.format_robustness(results.score_distortions(answers))
     assert list(said.index) == ["none", "white noise 20 dB SNR", "white noise 0 dB SNR", "gain 0 dB", "gain 12 dB",
                                 "end cut 0.2 s", "u-law"]  # fmt: skip
 
 
 def test_clips_of_ones_own_and_fewer_of_them(tmp_path, run_dir):
     own = corpora.load("demo-local", emotions=["angry", "calm", "happy"], max_clips=18)
-    found = robustness.curves(prediction.load(run_dir), own, distortions={}, max_clips=8)
+    found = results.measure_robustness(results.load_run(run_dir), own, distortions={}, max_clips=8)
     assert list(found["distortion"]) == ["none"] and found["rows"].iloc[0] == 8 and found["chance"].iloc[0] == 0.5
 
 
 def test_a_corpus_that_is_not_the_runs(tmp_path, run_dir):
-    told = results.predictions(run_dir)
+    told = results.read_predictions(run_dir)
     for file in run_dir.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     told["prediction"] = told["prediction"].map({"angry": "calm", "calm": "sad", "sad": "angry"})
     told.to_csv(tmp_path / "predictions.csv", index=False)
     with pytest.warns(UserWarning, match="no longer answered as in predictions.csv"):
-        robustness.curves(tmp_path, distortions={})
+        results.measure_robustness(tmp_path, distortions={})
     told.assign(clip="gone/" + told["clip"]).to_csv(tmp_path / "predictions.csv", index=False)
-    with pytest.raises(prediction.PredictionError, match="has the clip gone/.*data_dir"):
-        robustness.curves(tmp_path)
+    with pytest.raises(results.PredictionError, match="has the clip gone/.*data_dir"):
+        results.measure_robustness(tmp_path)
 
 
 def test_many_clips_at_once_are_predicted_as_one_by_one(run_dir):
-    run = prediction.load(run_dir)
+    run = results.load_run(run_dir)
     clips = [tone(seconds, RATE, 200 + 50 * i) for i, seconds in enumerate((0.5, 9, 2, 12))]
-    each = pd.DataFrame([prediction.probabilities(run, clip) for clip in clips], index=range(4))
-    pd.testing.assert_frame_equal(prediction.batch(run, clips), each, atol=1e-5)
+    each = pd.DataFrame([results.predict_proba(run, clip) for clip in clips], index=range(4))
+    pd.testing.assert_frame_equal(results.predict_batch(run, clips), each, atol=1e-5)
 
 
 def test_a_good_third_of_a_real_clip_is_speech(real):
     own = corpora.load("ravdess", real("ravdess"), channel="speech", max_clips=16)
-    shares = [audio.active(audio.load(path, RATE), RATE).mean() for path in own["path"]]
+    shares = [audio.active_speech(audio.load(path, RATE), RATE).mean() for path in own["path"]]
     assert 0.25 < np.median(shares) < 0.6

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import small_notebooks
+from support import small_notebooks
 
 from sernb import runs
-from sernb import sweeps
 
 
 @pytest.fixture
@@ -40,9 +39,9 @@ def source(path: Path, tag: str) -> str:
 )
 def test_wrong_parameters_are_refused_before_anything_happens(notebook: Path, tmp_path: Path, given, says):
     with pytest.raises(runs.ParameterError, match=says):
-        runs.run(notebook, given, tmp_path / "out")
+        runs.run_notebook(notebook, given, tmp_path / "out")
     with pytest.raises(runs.ParameterError, match=says):
-        sweeps.run_all([runs.Job(notebook, tmp_path / "out", given)])
+        runs.run_jobs([runs.Job(notebook, tmp_path / "out", given)])
     assert not (tmp_path / "out").exists()
 
 
@@ -58,17 +57,17 @@ def test_wrong_parameters_are_refused_before_anything_happens(notebook: Path, tm
     ],
 )
 def test_typed_values_take_the_type_of_the_default(notebook: Path, name: str, text: str, value):
-    parsed = runs.parse(notebook, {name: text})
+    parsed = runs.parse_parameters(notebook, {name: text})
     assert parsed == {name: value} and type(parsed[name]) is type(value)
-    runs.validate(notebook, parsed)
-    assert runs.parse(notebook, {"SPLIT": "1"}) == {"SPLIT": "1"}
+    runs.validate_parameters(notebook, parsed)
+    assert runs.parse_parameters(notebook, {"SPLIT": "1"}) == {"SPLIT": "1"}
 
 
 def test_not_a_notebook_is_an_error_that_names_it(tmp_path: Path):
     (tmp_path / "no.ipynb").write_text("{}")
     for name in ("no.ipynb", "missing.ipynb"):
         with pytest.raises(runs.RunError, match=name):
-            runs.run(tmp_path / name, {}, tmp_path / "out")
+            runs.run_notebook(tmp_path / name, {}, tmp_path / "out")
 
 
 def test_slugs_are_readable():
@@ -83,7 +82,7 @@ def test_slugs_are_readable():
 
 @pytest.mark.notebook
 def test_a_run_is_a_folder_of_results(notebook: Path, tmp_path: Path):
-    made = runs.run(notebook, {"SEED": 5, "SPLIT": "8:1:1", "MODELS": []}, tmp_path / "out")
+    made = runs.run_notebook(notebook, {"SEED": 5, "SPLIT": "8:1:1", "MODELS": []}, tmp_path / "out")
     assert made == tmp_path / "out" / "small.ipynb"
     assert (tmp_path / "out" / "result.txt").read_text() == "5 8:1:1 []"
     record = runs.read_record(tmp_path / "out")
@@ -98,7 +97,7 @@ def test_a_finished_run_is_made_again_only_when_something_changed(notebook: Path
 
     def again(**given) -> bool:
         before = made.stat().st_mtime_ns if made.exists() else 0
-        runs.run(notebook, given, tmp_path / "out")
+        runs.run_notebook(notebook, given, tmp_path / "out")
         return made.stat().st_mtime_ns != before
 
     assert again(SEED=2) and not again(SEED=2)
@@ -127,24 +126,24 @@ def test_the_key_follows_the_data(tmp_path: Path, folder: str):
 @pytest.mark.notebook
 def test_a_failing_notebook_is_refused_and_keeps_its_traceback(tmp_path: Path):
     notebook = small_notebooks.write(tmp_path / "bad.ipynb", "1 / SEED", small_notebooks.WRITE)
-    runs.run(notebook, {"SEED": 2}, tmp_path / "out")
+    runs.run_notebook(notebook, {"SEED": 2}, tmp_path / "out")
     assert (tmp_path / "out" / "result.txt").exists()
     with pytest.raises(runs.RunError, match=r"bad.ipynb failed in cell \[3\]: ZeroDivisionError") as error:
-        runs.run(notebook, {"SEED": 0}, tmp_path / "out")
+        runs.run_notebook(notebook, {"SEED": 0}, tmp_path / "out")
     kept = tmp_path / "out" / "bad.ipynb"
     assert str(kept) in str(error.value)
     assert "ZeroDivisionError" in kept.read_text() and "Traceback" in kept.read_text()
     assert runs.read_record(tmp_path / "out")["status"] == "failed"
     assert not (tmp_path / "out" / "result.txt").exists(), "results of the earlier run do not lie beside the failure"
     with pytest.raises(runs.RunError):  # a failed run is never taken for a finished one
-        runs.run(notebook, {"SEED": 0}, tmp_path / "out")
+        runs.run_notebook(notebook, {"SEED": 0}, tmp_path / "out")
 
 
 @pytest.mark.notebook
 def test_a_notebook_that_leaves_early_has_failed(tmp_path: Path):
     notebook = small_notebooks.write(tmp_path / "early.ipynb", "import sys\n\nsys.exit()", "print('the rest')")
     with pytest.raises(runs.RunError, match="before its end"):
-        runs.run(notebook, {}, tmp_path / "out")
+        runs.run_notebook(notebook, {}, tmp_path / "out")
 
 
 @pytest.mark.notebook
@@ -157,7 +156,7 @@ def test_the_kernel_is_this_environments_own_and_works_where_the_caller_does(tmp
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     code = "import os, sys\nfrom pathlib import Path\n\nPath('where.txt').write_text(f'{sys.prefix}\\n{os.getcwd()}')"
-    runs.run(small_notebooks.write(tmp_path / "a" / "where.ipynb", code), {}, Path("out"))
+    runs.run_notebook(small_notebooks.write(tmp_path / "a" / "where.ipynb", code), {}, Path("out"))
     assert (tmp_path / "where.txt").read_text().splitlines() == [sys.prefix, str(tmp_path)]
     assert os.environ["JUPYTER_PATH"] == str(tmp_path / "home"), "the caller's environment is as before"
 
@@ -170,7 +169,7 @@ def test_relative_folders_are_the_callers(tmp_path: Path, monkeypatch):
         tmp_path / "a.ipynb", "open('data.txt', 'w').write(DATA_DIR)", parameters="DATA_DIR = ''"
     )
     (tmp_path / "elsewhere").mkdir()
-    runs.run(notebook, {"DATA_DIR": "data"}, Path("out"), cwd=tmp_path / "elsewhere")
+    runs.run_notebook(notebook, {"DATA_DIR": "data"}, Path("out"), cwd=tmp_path / "elsewhere")
     assert (tmp_path / "elsewhere" / "data.txt").read_text() == str(tmp_path / "elsewhere" / "data")
 
 
@@ -183,7 +182,7 @@ def test_what_a_killed_run_left_does_not_lie_beside_the_next(tmp_path: Path):
     (folder / "run.json").write_text('{"status": "running", "key": "x"}')
     (folder / "mine.txt").write_text("a user's own")
     with pytest.raises(runs.RunError):
-        runs.run(notebook, {}, folder)
+        runs.run_notebook(notebook, {}, folder)
     assert not (folder / "metrics.json").exists() and (folder / "mine.txt").exists()
 
 
@@ -191,7 +190,7 @@ def test_a_finished_run_without_its_files_is_made_again(tmp_path: Path):
     source = "from pathlib import Path\nPath(OUTPUT_DIR, 'made.txt').write_text('x')"
     notebook = small_notebooks.write(tmp_path / "n.ipynb", source)
     job = runs.Job(notebook, tmp_path / "out")
-    runs.run(notebook, {}, job.output_dir)
-    assert runs.fresh(job)
+    runs.run_notebook(notebook, {}, job.output_dir)
+    assert runs.is_up_to_date(job)
     (job.output_dir / "made.txt").unlink()
-    assert not runs.fresh(job)
+    assert not runs.is_up_to_date(job)

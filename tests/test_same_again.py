@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import kill
 import pytest
 import yaml
+from support import kill
 
 from sernb import report
 from sernb import runs
@@ -23,7 +23,7 @@ def test_the_same_run_twice_gives_the_same_figures(tmp_path, monkeypatch):
     found = []
     for name in ("first", "second"):
         monkeypatch.setenv("SERNB_CACHE", str(tmp_path / name / "cache"))
-        runs.run(notebook, given, tmp_path / name / "run")
+        runs.run_notebook(notebook, given, tmp_path / name / "run")
         found.append(kill.run_results(tmp_path / name))
     assert {Path(name).name for name in found[0]} == {"metrics.json", "predictions.csv", "history.csv", "inputs.json"}
     assert found[0] == found[1]
@@ -49,7 +49,7 @@ def test_the_same_book_twice_has_the_same_pictures(tmp_path):
     shutil.copy(ROOT / "book" / "references.bib", tmp_path / "book")
     listed = tmp_path / "book" / "runs.yml"
     listed.write_text(yaml.safe_dump({"parts": [{"caption": "All", "chapters": CHAPTERS}]}))
-    books = [pictures(report.build(listed, tmp_path / name, workers=2).parent) for name in ("first", "second")]
+    books = [pictures(report.build_report(listed, tmp_path / name, workers=2).parent) for name in ("first", "second")]
     assert len(books[0]) >= 10 and books[0] == books[1]
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
-import small_notebooks
 import yaml
+from support import small_notebooks
 
 from sernb import runs
-from sernb import sweeps
+from sernb.runs import sweeps
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -80,7 +80,7 @@ def sernb(*words: object, **options) -> subprocess.Popen:
 
 def test_a_grid_is_every_combination_named_by_what_varies(tmp_path: Path, notebook: Path):
     grid = {"SPLIT": ["70:20:10", "8:1:1"], "SEED": [1, 2]}
-    jobs = sweeps.read(sweep_file(tmp_path, grid, parameters={"LOUD": False})).jobs(tmp_path / "out")
+    jobs = runs.read_sweep_file(sweep_file(tmp_path, grid, parameters={"LOUD": False})).jobs(tmp_path / "out")
     assert [job.output_dir.name for job in jobs] == [
         "split-70-20-10_seed-1", "split-70-20-10_seed-2", "split-8-1-1_seed-1", "split-8-1-1_seed-2",
     ]  # fmt: skip
@@ -89,7 +89,7 @@ def test_a_grid_is_every_combination_named_by_what_varies(tmp_path: Path, notebo
 
 def test_grids_in_a_list_carry_labels(tmp_path: Path, notebook: Path):
     grid = [{"label": "first", "SEED": [1]}, {"SEED": [2], "SPLIT": ["8:1:1"]}]
-    jobs = sweeps.read(sweep_file(tmp_path, grid)).jobs(tmp_path)
+    jobs = runs.read_sweep_file(sweep_file(tmp_path, grid)).jobs(tmp_path)
     assert [(job.label, job.output_dir.name) for job in jobs] == [("first", "seed-1"), ("", "seed-2_split-8-1-1")]
 
 
@@ -115,14 +115,14 @@ WRONG_FILES = [
 def test_a_wrong_sweep_file_is_refused_before_anything_runs(tmp_path: Path, notebook: Path, text: str, says: str):
     path = tmp_path / "grid.yml"
     path.write_text(text)
-    with pytest.raises((sweeps.SweepError, runs.ParameterError), match=says):
-        sweeps.run(path, tmp_path / "out")
+    with pytest.raises((runs.SweepError, runs.ParameterError), match=says):
+        runs.run_sweep(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "sweeps").glob("*.yml")), ids=lambda path: path.stem)
 def test_the_sweeps_that_come_with_it_can_be_read(path: Path):
-    assert sweeps.read(path).points
+    assert runs.read_sweep_file(path).points
 
 
 # on a local cluster
@@ -143,10 +143,10 @@ def test_a_sweep_leaves_a_table_and_only_stale_runs_are_made_again(tmp_path: Pat
 
     small_notebooks.touch(notebook)
     sweep_file(tmp_path, [{"SEED": [1, 2]}], parameters={"RATE": 0.0})
-    assert [outcome.status for outcome in sweeps.run(path, tmp_path / "out")] == ["finished"] * 2
-    assert [outcome.status for outcome in sweeps.run(path, tmp_path / "out")] == ["kept"] * 2
+    assert [outcome.status for outcome in runs.run_sweep(path, tmp_path / "out")] == ["finished"] * 2
+    assert [outcome.status for outcome in runs.run_sweep(path, tmp_path / "out")] == ["kept"] * 2
     sweep_file(tmp_path, [{"SEED": [2, 4]}], parameters={"RATE": 0.0})
-    assert [outcome.status for outcome in sweeps.run(path, tmp_path / "out")] == ["kept", "finished"]
+    assert [outcome.status for outcome in runs.run_sweep(path, tmp_path / "out")] == ["kept", "finished"]
     assert pd.read_csv(tmp_path / "out" / "results.csv")["run"].tolist() == ["seed-2", "seed-4"]
 
 
@@ -154,16 +154,16 @@ def test_a_sweep_leaves_a_table_and_only_stale_runs_are_made_again(tmp_path: Pat
 def test_the_last_run_of_a_stopped_sweep_has_the_threads_that_it_would_have_had(tmp_path: Path, notebook: Path):
     """With more of them its sums would be rounded otherwise, and its figures have other last digits."""
     path = sweep_file(tmp_path, {"SEED": [1, 2]}, parameters={"RATE": 0.0})
-    sweeps.run(path, tmp_path / "out", workers=2)
+    runs.run_sweep(path, tmp_path / "out", workers=2)
     (tmp_path / "out" / "seed-2" / "run.json").unlink()  # as if the sweep had been stopped there
-    sweeps.run(path, tmp_path / "out", workers=2)
+    runs.run_sweep(path, tmp_path / "out", workers=2)
     threads = [line.split()[3] for line in (tmp_path / "log.txt").read_text().splitlines() if line.startswith("begins")]
     assert len(threads) == 3 and len(set(threads)) == 1
 
 
 def test_two_runs_may_not_share_a_folder(tmp_path: Path, notebook: Path):
     with pytest.raises(ValueError, match="share"):
-        sweeps.run_all([runs.Job(notebook, tmp_path / "one")] * 2)
+        runs.run_jobs([runs.Job(notebook, tmp_path / "one")] * 2)
 
 
 def kernels_of(folder: Path) -> list[psutil.Process]:
@@ -247,14 +247,14 @@ def test_a_scheduler_that_dies_ends_the_sweep_in_words(tmp_path: Path, notebook:
 @pytest.mark.notebook
 def test_a_cluster_that_cannot_make_the_runs_is_refused(tmp_path: Path, notebook: Path, cluster):
     path = sweep_file(tmp_path, {"SEED": [1]})
-    with pytest.raises(sweeps.SweepError, match=r"tcp://127.0.0.1:9 .*dask scheduler"):
-        sweeps.run(path, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
+    with pytest.raises(runs.SweepError, match=r"tcp://127.0.0.1:9 .*dask scheduler"):
+        runs.run_sweep(path, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
     address, workers = cluster
     for worker in workers:
         worker.kill()
         worker.wait()
-    with pytest.raises(sweeps.SweepError, match=re.escape(f"dask worker {address}")):
-        sweeps.run(path, tmp_path / "out", scheduler=address)
+    with pytest.raises(runs.SweepError, match=re.escape(f"dask worker {address}")):
+        runs.run_sweep(path, tmp_path / "out", scheduler=address)
 
 
 def test_a_worker_with_another_sernb_would_make_other_runs(tmp_path: Path, notebook: Path, monkeypatch):
@@ -265,5 +265,5 @@ def test_a_worker_with_another_sernb_would_make_other_runs(tmp_path: Path, noteb
         def nthreads(self):
             return {"tcp://1.2.3.4:5": 1}
 
-    with pytest.raises(sweeps.SweepError, match=r"tcp://1.2.3.4:5 .* sernb \(another, here"):
+    with pytest.raises(runs.SweepError, match=r"tcp://1.2.3.4:5 .* sernb \(another, here"):
         sweeps._check_workers(Elsewhere(), [runs.Job(notebook, tmp_path / "out" / "one")])

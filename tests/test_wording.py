@@ -6,75 +6,74 @@ import io
 
 import pandas as pd
 
-from sernb import metrics
-from sernb import splits
-from sernb import wording
+from sernb import display
+from sernb import evaluation
 
 
 def test_a_page_shows_scores_with_their_intervals():
     side = {"loss": 1.0, "accuracy": 0.2225, "uar": 0.4, "macro_f1": 0.3, "weighted_f1": 0.2}
     entry = {"train": side, "val": side, "test": side, "ci95": {"accuracy": [0.1, 0.5], "uar": [None, None]}}
-    told = wording.scores_table({"models": {"m": entry, "bad": {"failed": "NaN"}}})
+    told = display.scores_table({"models": {"m": entry, "bad": {"failed": "NaN"}}})
     assert list(told) == ["loss", "accuracy [95 %]", "UAR [95 %]"]
     assert told.loc[("m", "training")].tolist() == ["1.000", "0.223", "0.400"]
     one = "0.400 (one speaker: no interval)"
-    assert told.loc[("m", "test")].tolist() == ["1.000", wording.unbroken("0.223 [0.100, 0.500]"), one]
-    assert wording.scores_table({"models": {"bad": {"failed": "NaN"}}}).empty
+    assert told.loc[("m", "test")].tolist() == ["1.000", display.keep_together("0.223 [0.100, 0.500]"), one]
+    assert display.scores_table({"models": {"bad": {"failed": "NaN"}}}).empty
 
 
 def test_cells_for_people_promise_no_more_than_there_is():
     lines = ["a,sad,sad", "b,sad,sad", "c,sad,sad", "a,calm,sad", "b,calm,sad", "c,calm,sad"]
     told = pd.read_csv(io.StringIO("\n".join(["speaker,truth,prediction", *lines])))
-    few = wording.unbroken("too little to go by")
-    shown = wording.cells_shown(metrics.by(told, "emotion"), ("accuracy",))
-    assert shown.loc["calm"].tolist() == [3, 3, wording.unbroken("0.000 [\N{EN DASH}]"), few]
-    alone = metrics.by(told[told["speaker"] == "a"].assign(model="m"), "model")
-    assert wording.cells_shown(alone).loc["m"].tolist() == [2, 1, "0.500", "0.500", "one speaker: no interval"]
-    assert wording.whiskers(alone).startswith("no whiskers")
-    assert "over speakers" in wording.whiskers(metrics.by(told.assign(model="m"), "model"))
-    assert "note" not in wording.cells_shown(metrics.by(told, "speaker").assign(note="", speakers=2))
+    few = display.keep_together("too little to go by")
+    shown = display.format_cells(evaluation.score_by(told, "emotion"), ("accuracy",))
+    assert shown.loc["calm"].tolist() == [3, 3, display.keep_together("0.000 [\N{EN DASH}]"), few]
+    alone = evaluation.score_by(told[told["speaker"] == "a"].assign(model="m"), "model")
+    assert display.format_cells(alone).loc["m"].tolist() == [2, 1, "0.500", "0.500", "one speaker: no interval"]
+    assert display.describe_whiskers(alone).startswith("no whiskers")
+    assert "over speakers" in display.describe_whiskers(evaluation.score_by(told.assign(model="m"), "model"))
+    assert "note" not in display.format_cells(evaluation.score_by(told, "speaker").assign(note="", speakers=2))
 
 
 def test_sides_and_digits_for_people():
     emotions, split = ["sad", "calm"] * 3, ["train"] * 4 + ["test"] * 2
     rows = pd.DataFrame({"clip": list("abcdef"), "speaker": list("111233"), "emotion": emotions, "split": split})
-    one = wording.sides(splits.sizes(rows))
+    one = display.format_split_sizes(evaluation.split_sizes(rows))
     assert list(one) == ["training", "test"] and one["training"].to_dict() == {
         "rows": 4, "clips": 4, "speakers": 2, "calm": 2, "sad": 2,
     }  # fmt: skip
-    folds = wording.sides(splits.sizes({1: rows, 2: splits.with_copies(rows)}))
+    folds = display.format_split_sizes(evaluation.split_sizes({1: rows, 2: evaluation.add_copies(rows)}))
     assert folds.loc[1].to_dict() == {
         "training": "4 rows, 2 speakers, 2 an emotion", "test": "2 rows, 1 speaker, 1 an emotion",
     }  # fmt: skip
     assert folds["training"][2] == "8 rows (4 clips), 2 speakers, 4 an emotion"
-    told = wording.digits(pd.DataFrame({"recall": [0.3, -0.001, float("nan")], "rows": [1, 2, 3]}), 2)
+    told = display.format_decimals(pd.DataFrame({"recall": [0.3, -0.001, float("nan")], "rows": [1, 2, 3]}), 2)
     assert told["recall"].tolist() == ["0.30", "0.00", "\N{EN DASH}"] and told["rows"].tolist() == [1, 2, 3]
 
 
 def test_what_a_split_left_out_and_what_its_score_is_of():
     table = pd.DataFrame({"clip": list("abc"), "speaker": list("112")})
-    assert wording.spare(table, {1: table[:2], 2: table[2:]}) == ""
-    said = wording.spare(table, {0: table[:2]}, "demo-local")
+    assert display.describe_unused(table, {1: table[:2], 2: table[2:]}) == ""
+    said = display.describe_unused(table, {0: table[:2]}, "demo-local")
     assert "1 of 3 clips, of 1 speaker:" in said and "`demo-local` is tested" in said
-    assert "no side" in wording.spare(table, {0: table[:1]})
+    assert "no side" in display.describe_unused(table, {0: table[:1]})
     none = dict.fromkeys(("speaker", "twin", "content", "statement"), 0)
-    assert "This split leaks" in wording.meaning({"split": {"leaks": {**none, "twin": 1}}})
-    assert "never heard" in wording.meaning({"split": {"leaks": {**none, "statement": 9}}})
+    assert "This split leaks" in display.interpret_split({"split": {"leaks": {**none, "twin": 1}}})
+    assert "never heard" in display.interpret_split({"split": {"leaks": {**none, "statement": 9}}})
     elsewhere = {"leaks": {**none, "speaker": 2}, "test_leaks": none, "tested": {"name": "local"}}
-    assert "microphones of `local`" in wording.meaning({"split": elsewhere})
+    assert "microphones of `local`" in display.interpret_split({"split": elsewhere})
 
 
 def test_many_runs_in_words():
     scores = {"uar": [0.5, 0.25], "accuracy": [0.5, 0.75]}
     ends = {f"{name}_{end}": value for name, value in scores.items() for end in ("low", "high")}
     pool = pd.DataFrame({**scores, **ends, "val_accuracy": [0.625, 1.0]}, ["corrected", "leak"])
-    told = wording.priced(pool, "corrected")
+    told = display.compare_with_base(pool, "corrected")
     assert told["uar, points"].tolist() == [0, -25] and told["accuracy, points"].tolist() == [0, 25]
     assert told["validation above test, points"].tolist() == [12.5, 25]
-    both = wording.side_by_side({"here": pool, "there": pool[:1]}, "uar")
-    assert both["here"]["leak"] == wording.unbroken("0.250 [\N{EN DASH}]") and pd.isna(both["there"]["leak"])
+    both = display.scores_side_by_side({"here": pool, "there": pool[:1]}, "uar")
+    assert both["here"]["leak"] == display.keep_together("0.250 [\N{EN DASH}]") and pd.isna(both["there"]["leak"])
     curve = [0.1, 0.9, 0.1, 0.1, 0.1, 0.6, 0.6, 0.6, 0.6, 0.6]
     history = pd.DataFrame({"epoch": range(1, 11), "val_accuracy": curve})
-    assert wording.epochs_said([history, history], 0.55) == "epoch 8"
-    assert wording.epochs_said([history, history[:5]], 0.55) == "1 of 2 reach it"
-    assert wording.epochs_said([history], 0.8) == "not reached"
+    assert display.describe_epochs([history, history], 0.55) == "epoch 8"
+    assert display.describe_epochs([history, history[:5]], 0.55) == "1 of 2 reach it"
+    assert display.describe_epochs([history], 0.8) == "not reached"

@@ -1,4 +1,4 @@
-"""Floor 0: one audio file becomes samples, or the reason why it cannot be used."""
+"""One audio file becomes samples, or the reason why it cannot be used."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     import soundfile
 
 # Training pads every clip to the longest: one of ten minutes would make a corpus's features hundreds of times as large.
-LONGEST = 60.0  # seconds
-SHORTEST = 0.02  # seconds: a period or two of a low voice; of less nothing can be heard, and little computed
-SHORT = 0.1
-RATES = (8000, 192_000)  # Hz
+MAX_SECONDS = 60.0  # seconds
+MIN_SECONDS = 0.02  # seconds: a period or two of a low voice; of less nothing can be heard, and little computed
+ODD_SECONDS = 0.1
+SAMPLE_RATE_RANGE = (8000, 192_000)  # Hz
 # Integers written as floats reach 2**31; what is beyond is no audio, and its squares overflow.
-LOUDEST = 2.0**31
-WHOLE = 0.99  # the share of what a header announces that must be there
+MAX_PEAK = 2.0**31
+MIN_COMPLETE = 0.99  # the share of what a header announces that must be there
 # What programs announce that write to a pipe and cannot know the length.
 UNKNOWN_LENGTH = 2**31 - 2**16
-POINTER = b"version https://git-lfs"
+LFS_PREFIX = b"version https://git-lfs"
 
 
 class AudioError(ValueError):
@@ -39,7 +39,7 @@ class AudioError(ValueError):
         return str(self.args[-1])
 
     def __str__(self) -> str:
-        return ": ".join([*(printable(str(part)) for part in self.args[:-1]), self.reason])
+        return ": ".join([*(escape_control_characters(str(part)) for part in self.args[:-1]), self.reason])
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Recording:
     odd: str = ""
 
 
-def read(path: str | Path | IO[bytes], *, longest: float = math.inf) -> Recording:
+def decode(path: str | Path | IO[bytes], *, longest: float = math.inf) -> Recording:
     """Decode a file of any container that libsndfile reads; a bad one is an answer, not an error.
 
     Args:
@@ -69,27 +69,27 @@ def read(path: str | Path | IO[bytes], *, longest: float = math.inf) -> Recordin
     import soundfile
 
     nothing = np.empty((0, 1), dtype=np.float32)
-    if reason := unreachable(path):
+    if reason := access_problem(path):
         return Recording(nothing, broken=reason)
     try:
-        with soundfile.SoundFile(source(path)) as file:
+        with soundfile.SoundFile(encode_path(path)) as file:
             facts = (file.frames / file.samplerate, file.samplerate, file.channels)
             if facts[0] > longest:
-                return Recording(nothing, *facts, unfit=_too_long(facts[0], longest))
+                return Recording(nothing, *facts, unfit=_refuse_too_long(facts[0], longest))
             signal = file.read(dtype="float32", always_2d=True)
             peak = float(np.abs(signal).max(initial=0))  # NaN if one of them is
-            broken, unfit = _broken(signal, peak), _unfit(signal, file, peak)
-            return Recording(signal, *facts, broken, unfit, "" if broken or unfit else _odd(signal, file, peak))
+            broken, unfit = _signal_error(signal, peak), _unusable_reason(signal, file, peak)
+            return Recording(signal, *facts, broken, unfit, "" if broken or unfit else _warning_for(signal, file, peak))
     except (OSError, MemoryError, soundfile.LibsndfileError) as error:
-        return Recording(nothing, broken=_undecodable(path, error))
+        return Recording(nothing, broken=_decoding_problem(path, error))
 
 
-def source(path: str | Path | IO[bytes]) -> bytes | IO[bytes]:
+def encode_path(path: str | Path | IO[bytes]) -> bytes | IO[bytes]:
     """What soundfile opens; as bytes, since it cannot encode every name that a file system holds."""
     return path if hasattr(path, "read") else os.fsencode(path)
 
 
-def unreachable(path: str | Path | IO[bytes]) -> str:
+def access_problem(path: str | Path | IO[bytes]) -> str:
     """Why a file cannot be read at all, before anything looks into it; empty if it can."""
     if hasattr(path, "read"):
         return ""
@@ -107,40 +107,40 @@ def unreachable(path: str | Path | IO[bytes]) -> str:
         return f"cannot be read: {error.strerror}"
 
 
-def _undecodable(path: str | Path | IO[bytes], error: Exception) -> str:
-    if reason := unreachable(path):  # it may have vanished since
+def _decoding_problem(path: str | Path | IO[bytes], error: Exception) -> str:
+    if reason := access_problem(path):  # it may have vanished since
         return reason
-    if not hasattr(path, "read") and Path(path).read_bytes().startswith(POINTER):
+    if not hasattr(path, "read") and Path(path).read_bytes().startswith(LFS_PREFIX):
         return "is a Git LFS pointer in place of the audio: `git lfs pull` or `sernb fetch` brings it"
     # libsndfile's own message would name the machine's folders too.
     reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error) or "too large"
     return f"cannot be decoded: {reason.removeprefix('Error : ').rstrip(' .')}"
 
 
-def _too_long(seconds: float, longest: float) -> str:
+def _refuse_too_long(seconds: float, longest: float) -> str:
     return (
         f"lasts too long: {seconds:.0f} s; cut it into clips of at most {longest:.0f} s (all are padded to the longest)"
     )
 
 
-def _broken(signal: np.ndarray, peak: float) -> str:
+def _signal_error(signal: np.ndarray, peak: float) -> str:
     if not signal.size:
         return "holds no samples"
     if not math.isfinite(peak):
         return "holds NaN or infinite samples"
-    return f"holds samples far beyond full scale: {peak:.0e} times it" if peak > LOUDEST else ""
+    return f"holds samples far beyond full scale: {peak:.0e} times it" if peak > MAX_PEAK else ""
 
 
-def _unfit(signal: np.ndarray, file: soundfile.SoundFile, peak: float) -> str:
-    if (share := _there(signal, file)) < WHOLE:
+def _unusable_reason(signal: np.ndarray, file: soundfile.SoundFile, peak: float) -> str:
+    if (share := _complete_fraction(signal, file)) < MIN_COMPLETE:
         seconds = len(signal) / file.samplerate
         return f"is cut off: {seconds:.2f} of {seconds / share:.2f} s are there" if share else "holds no samples"
-    if (seconds := len(signal) / file.samplerate) < SHORTEST:
+    if (seconds := len(signal) / file.samplerate) < MIN_SECONDS:
         return f"is too short: {seconds:.4f} s"
     return "" if peak else "is silent throughout"
 
 
-def _there(signal: np.ndarray, file: soundfile.SoundFile) -> float:
+def _complete_fraction(signal: np.ndarray, file: soundfile.SoundFile) -> float:
     """The share of what the header announces that the file holds: libsndfile says so in its log alone."""
     sizes = re.search(r"(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", file.extra_info)
     announced, found = map(int, sizes.groups()) if sizes else (0, 0)
@@ -149,17 +149,17 @@ def _there(signal: np.ndarray, file: soundfile.SoundFile) -> float:
     return len(signal) / max(1, file.frames)
 
 
-def _odd(signal: np.ndarray, file: soundfile.SoundFile, peak: float) -> str:
+def _warning_for(signal: np.ndarray, file: soundfile.SoundFile, peak: float) -> str:
     found = {
-        f"lasts {len(signal) / file.samplerate:.3f} s": len(signal) / file.samplerate < SHORT,
+        f"lasts {len(signal) / file.samplerate:.3f} s": len(signal) / file.samplerate < ODD_SECONDS,
         f"{file.channels} channels, averaged": file.channels > 2,
         "8-bit samples": file.subtype in ("PCM_S8", "PCM_U8", "ULAW", "ALAW"),
-        f"{file.samplerate} Hz": not RATES[0] <= file.samplerate <= RATES[1],
+        f"{file.samplerate} Hz": not SAMPLE_RATE_RANGE[0] <= file.samplerate <= SAMPLE_RATE_RANGE[1],
         f"samples of up to {peak:.0f} times full scale": peak > 2,
     }
     return "; ".join(text for text, there in found.items() if there)
 
 
-def printable(text: str) -> str:
+def escape_control_characters(text: str) -> str:
     r"""A name in one line that a terminal shows as it is: control characters as ``\n``, ``\x1b`` or ``\u202e``."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

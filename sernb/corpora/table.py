@@ -1,4 +1,4 @@
-"""Floor 0: a corpus folder becomes a table, one row a clip.
+"""A corpus folder becomes a table, one row a clip.
 
 Names decide the labels, in whatever folders the clips lie; a local corpus says in `manifest.csv` what its names do not.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-import re
 import warnings
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -19,13 +18,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sernb import decoding
-from sernb import demo
-from sernb import files
+from sernb import audio
+from sernb import utils
+from sernb.corpora.demo import DEMO_CORPORA
+from sernb.corpora.demo import demo_folder
+from sernb.corpora.filenames import parse_crema_name
+from sernb.corpora.filenames import parse_ravdess_name
 
 EMOTIONS = ("angry", "calm", "disgust", "fear", "happy", "neutral", "sad", "surprise", "unknown")
 CHANNELS = ("all", "speech", "song")
-COLUMNS = [
+CLIP_COLUMNS = [
     "clip",
     "path",
     "corpus",
@@ -38,7 +40,7 @@ COLUMNS = [
     "condition",
     "sha256",
 ]
-SUFFIXES = {
+AUDIO_SUFFIXES = {
     ".wav",
     ".flac",
     ".ogg",
@@ -51,35 +53,6 @@ SUFFIXES = {
     ".caf",
     ".w64",
     ".rf64",
-}
-
-CREMA_NAME = re.compile(
-    r"(?P<speaker>\d{4})_(?P<statement>[A-Z]{3})_(?P<emotion>[A-Z]{3})_(?P<level>[A-Z]{1,2})", re.ASCII
-)
-CREMA_EMOTIONS = {
-    "ANG": "angry",
-    "DIS": "disgust",
-    "FEA": "fear",
-    "HAP": "happy",
-    "NEU": "neutral",
-    "SAD": "sad",
-}
-CREMA_LEVELS = {"LO": "low", "MD": "medium", "HI": "high"}
-
-RAVDESS_FIELDS = ("modality", "channel", "emotion", "intensity", "statement", "repetition", "actor")
-RAVDESS_NAME = re.compile("-".join(rf"(?P<{field}>\d\d)" for field in RAVDESS_FIELDS), re.ASCII)
-RAVDESS_CODES = {
-    "modality": {"01": "audio-video", "02": "video", "03": "audio"},
-    "channel": {"01": "speech", "02": "song"},
-    "emotion": dict(
-        zip(
-            ("01", "02", "03", "04", "05", "06", "07", "08"),
-            ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise"),
-            strict=True,
-        )
-    ),
-    "intensity": {"01": "normal", "02": "strong"},
-    "statement": {"01": "kids", "02": "dogs"},
 }
 
 
@@ -99,63 +72,16 @@ class Corpus:
     read: Callable[[Path], list[dict]]
 
 
-# from a file's name to its labels
-
-
-def crema_fields(name: str) -> dict | None:
-    """Decode a CREMA-D name such as `1001_IEO_ANG_HI.wav`; None if it is not one.
-
-    An emotion code outside the six of the corpus becomes `unknown`.
-
-    Example:
-        >>> fields = crema_fields("1001_IEO_ANG_HI.wav")
-        >>> fields["speaker"], fields["emotion"], fields["intensity"]
-        ('1001', 'angry', 'high')
-    """
-    match = CREMA_NAME.fullmatch(Path(name).stem)
-    return match and {
-        "speaker": match["speaker"],
-        "emotion": CREMA_EMOTIONS.get(match["emotion"], "unknown"),
-        "intensity": CREMA_LEVELS.get(match["level"], ""),
-        "statement": match["statement"],
-        "channel": "speech",
-    }
-
-
-def ravdess_fields(name: str) -> dict | None:
-    """Decode the seven fields of a RAVDESS name such as `03-01-05-02-01-02-16.wav`; None if it is not one.
-
-    Besides the columns of the clip table this gives `modality`, `repetition` and `actor`. An emotion code outside
-    the published ones becomes `unknown`, other codes stay as they are. Odd actors are male, even ones female.
-
-    Example:
-        >>> fields = ravdess_fields("03-01-05-02-01-02-16.wav")
-        >>> fields["emotion"], fields["channel"], fields["speaker"], fields["sex"]
-        ('angry', 'speech', '16', 'female')
-        >>> ravdess_fields("holiday.wav")
-    """
-    match = RAVDESS_NAME.fullmatch(Path(name).stem)
-    if not match:
-        return None
-    fields = {field: RAVDESS_CODES.get(field, {}).get(code, code) for field, code in match.groupdict().items()}
-    fields["emotion"] = RAVDESS_CODES["emotion"].get(match["emotion"], "unknown")
-    fields["speaker"] = match["actor"]
-    fields["sex"] = "male" if int(match["actor"]) % 2 else "female"
-    # Neutral was recorded at one intensity only; its names say "normal" all the same.
-    fields["intensity"] = "" if fields["emotion"] == "neutral" else fields["intensity"]
-    return fields
-
-
 # from a folder to rows
 
 
-def walk(root: Path) -> Iterator[Path]:
+def find_audio_files(root: Path) -> Iterator[Path]:
     """Audio files under a folder in the order in which the file system lists them (it differs between machines)."""
-    for folder, _, names in os.walk(root, onerror=_unlisted):
+    for folder, _, names in os.walk(root, onerror=_refuse_unlisted):
         yield from (Path(folder, name) for name in names if _is_audio(name))
 
 
-def _unlisted(error: OSError) -> None:
+def _refuse_unlisted(error: OSError) -> None:
     """Passed over, a folder that cannot be listed would make the corpus smaller and nobody the wiser."""
     if isinstance(error, FileNotFoundError):
         return
@@ -163,33 +89,33 @@ def _unlisted(error: OSError) -> None:
 
 
 def _is_audio(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+    return os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES and not name.startswith(".")
 
 
-def _named(fields_of: Callable[[str], dict | None], pattern: str) -> Callable[[Path], list[dict]]:
+def _reader_for(fields_of: Callable[[str], dict | None], pattern: str) -> Callable[[Path], list[dict]]:
     def read(root: Path) -> list[dict]:
-        files = sorted(walk(root), key=str)
+        files = sorted(find_audio_files(root), key=str)
         rows = [{"path": file, **fields} for file in files if (fields := fields_of(file.name))]
         if not rows:
-            raise CorpusError(_nothing_found(root, files, pattern))
+            raise CorpusError(_no_clips_error(root, files, pattern))
         return rows
 
     return read
 
 
-def _nothing_found(root: Path, files: list[Path], pattern: str) -> str:
+def _no_clips_error(root: Path, files: list[Path], pattern: str) -> str:
     seen = files[:2] or sorted(root.iterdir())[:2]
     found = " and ".join(repr(file.name) for file in seen) or "nothing at all"
     return f"{root}: no recognisable clip. Found for example {found}; expected names like {pattern}."
 
 
 def _read_crema(root: Path) -> list[dict]:
-    rows = _named(crema_fields, CREMA_PATTERN)(root)
-    sexes = demographics(root).set_index("speaker")["sex"].to_dict()
+    rows = _reader_for(parse_crema_name, CREMA_PATTERN)(root)
+    sexes = read_demographics(root).set_index("speaker")["sex"].to_dict()
     return [{**row, "sex": sexes.get(row["speaker"], "")} for row in rows]
 
 
-def demographics(root: Path) -> pd.DataFrame:
+def read_demographics(root: Path) -> pd.DataFrame:
     """Speaker, sex and age (years) from CREMA-D's `VideoDemographics.csv` in a corpus folder, above or below it.
 
     The table is empty where the file does not lie there.
@@ -220,7 +146,9 @@ def _read_manifest(root: Path) -> list[dict]:
         shown = "\n".join(problems[:5] or ["no row below the header: add one line for each clip."])
         more = f"\n... and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise CorpusError(f"{file}:\n{shown}{more}")
-    columns = [column for column in COLUMNS if column in rows and column not in ("clip", "path", "corpus", "sha256")]
+    columns = [
+        column for column in CLIP_COLUMNS if column in rows and column not in ("clip", "path", "corpus", "sha256")
+    ]
     return [{"path": root / row["file"], **{c: row[c].strip() for c in columns}} for row in rows.to_dict("records")]
 
 
@@ -249,7 +177,7 @@ def _manifest_problems(root: Path, rows: pd.DataFrame) -> Iterator[str]:
         name, emotion = row["file"], row["emotion"].strip()
         if Path(name).is_absolute() or ".." in Path(name).parts:
             yield f"line {line}: {name!r} leaves the corpus folder; give a path inside {root}."
-        elif not name or not _lies_at(root / name):
+        elif not name or not _exists(root / name):
             yield f"line {line}: there is no file {name!r} in {root}."
         elif Path(name).as_posix() in first_line:
             yield f"line {line}: {name!r} stands already in line {first_line[Path(name).as_posix()]}; remove one."
@@ -262,7 +190,7 @@ def _manifest_problems(root: Path, rows: pd.DataFrame) -> Iterator[str]:
             yield f"line {line}: no speaker; give a pseudonym, the same for all clips of one person."
 
 
-def _lies_at(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     """Whether a file is there, or a link, of which `check` says where it leads."""
     try:
         return path.is_file() or path.is_symlink()
@@ -277,7 +205,7 @@ RAVDESS_PATTERN = "03-01-05-01-02-01-16.wav (modality-channel-emotion-intensity-
 MANIFEST_PATTERN = "file,emotion,speaker and optionally sex,condition,statement,intensity"
 _CREMA_HOME = "github.com/CheyneyComputerScience/CREMA-D, folder AudioWAV"
 _RAVDESS_HOME = "zenodo.org/records/1188976, the two Audio_ archives"
-_OURS = "MIT, like this package"
+_DEMO_SOURCE = "MIT, like this package"
 _BUILT_IN = "built in"
 
 CORPORA = {
@@ -290,24 +218,24 @@ CORPORA = {
             "CC BY-NC-SA 4.0",
             _RAVDESS_HOME,
             RAVDESS_PATTERN,
-            _named(ravdess_fields, RAVDESS_PATTERN),
+            _reader_for(parse_ravdess_name, RAVDESS_PATTERN),
         ),
         Corpus("local", "Local corpus", "yours", "your recordings", MANIFEST_PATTERN, _read_manifest),
-        Corpus("demo-crema", "Synthetic CREMA-D", _OURS, _BUILT_IN, CREMA_PATTERN, _read_crema),
+        Corpus("demo-crema", "Synthetic CREMA-D", _DEMO_SOURCE, _BUILT_IN, CREMA_PATTERN, _read_crema),
         Corpus(
             "demo-ravdess",
             "Synthetic RAVDESS",
-            _OURS,
+            _DEMO_SOURCE,
             _BUILT_IN,
             RAVDESS_PATTERN,
-            _named(ravdess_fields, RAVDESS_PATTERN),
+            _reader_for(parse_ravdess_name, RAVDESS_PATTERN),
         ),
-        Corpus("demo-local", "Synthetic local corpus", _OURS, _BUILT_IN, MANIFEST_PATTERN, _read_manifest),
+        Corpus("demo-local", "Synthetic local corpus", _DEMO_SOURCE, _BUILT_IN, MANIFEST_PATTERN, _read_manifest),
     )
 }
 
 
-def known(corpus: str) -> Corpus:
+def get_corpus(corpus: str) -> Corpus:
     """The corpus of that name.
 
     Raises:
@@ -324,16 +252,16 @@ def locate(corpus: str, data_dir: str | Path = "") -> Path:
     Raises:
         CorpusError: The corpus is unknown or its folder is not there.
     """
-    wanted = known(corpus)
-    if data_dir and corpus in demo.NAMES:
+    wanted = get_corpus(corpus)
+    if data_dir and corpus in DEMO_CORPORA:
         raise CorpusError(
             f"{corpus} is built in, and lies in no other folder. Name the corpus that lies there "
-            f"({', '.join(name for name in CORPORA if name not in demo.NAMES)}), or give no folder."
+            f"({', '.join(name for name in CORPORA if name not in DEMO_CORPORA)}), or give no folder."
         )
     if data_dir:
         folder = Path(data_dir).expanduser()
-    elif corpus in demo.NAMES:
-        return demo.folder(corpus)
+    elif corpus in DEMO_CORPORA:
+        return demo_folder(corpus)
     elif os.environ.get("SERNB_DATA"):
         folder = Path(os.environ["SERNB_DATA"]).expanduser() / corpus
     else:
@@ -346,9 +274,9 @@ def locate(corpus: str, data_dir: str | Path = "") -> Path:
     return folder.resolve()
 
 
-def notice(*names: str) -> str:
+def synthetic_notice(*names: str) -> str:
     """What every page on a demo corpus says; empty where all corpora are real (an empty name is none)."""
-    if any(known(name).name in demo.NAMES for name in names if name):
+    if any(get_corpus(name).name in DEMO_CORPORA for name in names if name):
         return "Synthetic speech: it shows that the tools run and says nothing about people."
     return ""
 
@@ -382,25 +310,25 @@ def load(
         CorpusError: Nothing to read, or a manifest with errors.
     """
     root = locate(corpus, data_dir)
-    table = pd.DataFrame(known(corpus).read(root)).assign(corpus=corpus)
-    table["clip"] = [_name(path.relative_to(root)) for path in table["path"]]
-    table["sha256"] = digests(table["path"])
+    table = pd.DataFrame(get_corpus(corpus).read(root)).assign(corpus=corpus)
+    table["clip"] = [_clip_id(path.relative_to(root)) for path in table["path"]]
+    table["sha256"] = sha256_of_files(table["path"])
     table["path"] = table["path"].map(str)
-    table = table.reindex(columns=COLUMNS).fillna("").sort_values("clip", ignore_index=True)
-    return select(_without_twins(table), channel=channel, emotions=emotions, max_clips=max_clips, seed=seed)
+    table = table.reindex(columns=CLIP_COLUMNS).fillna("").sort_values("clip", ignore_index=True)
+    return select_clips(_drop_duplicates(table), channel=channel, emotions=emotions, max_clips=max_clips, seed=seed)
 
 
-def _name(path: Path) -> str:
+def _clip_id(path: Path) -> str:
     """A clip's id; it goes into tables and pages, which are UTF-8."""
     name = path.as_posix()
     try:
         name.encode()
     except UnicodeEncodeError as error:
-        raise CorpusError(f"{decoding.printable(name)}: this name is not UTF-8. Rename it.") from error
+        raise CorpusError(f"{audio.escape_control_characters(name)}: this name is not UTF-8. Rename it.") from error
     return name
 
 
-def digests(paths: Sequence[str | Path], *, again: bool = False) -> list[str]:
+def sha256_of_files(paths: Sequence[str | Path], *, again: bool = False) -> list[str]:
     """SHA-256 of each file's bytes; empty for a file that cannot be read (`check` tells why).
 
     Args:
@@ -420,10 +348,10 @@ def digests(paths: Sequence[str | Path], *, again: bool = False) -> list[str]:
         except OSError:
             return ""
 
-    return files.each(digest, paths) if again else files.remembered("sha256", digest, paths)
+    return utils.map_files(digest, paths) if again else utils.cached_per_file("sha256", digest, paths)
 
 
-def _without_twins(table: pd.DataFrame) -> pd.DataFrame:
+def _drop_duplicates(table: pd.DataFrame) -> pd.DataFrame:
     """Drop copies of one file under one name: common downloads hold the whole corpus twice, in nested folders."""
     names = table["clip"].str.rsplit("/", n=1).str[-1]
     twin = pd.DataFrame({"name": names, "sha256": table["sha256"]}).duplicated() & (table["sha256"] != "")
@@ -432,7 +360,7 @@ def _without_twins(table: pd.DataFrame) -> pd.DataFrame:
     return table[~twin].reset_index(drop=True)
 
 
-def select(
+def select_clips(
     table: pd.DataFrame,
     *,
     channel: str = "all",
@@ -456,10 +384,10 @@ def select(
     chosen = chosen[chosen["emotion"].isin(emotions)] if emotions else chosen
     if chosen.empty:
         raise CorpusError(f"no clip is left with channel {channel!r} and emotions {list(emotions) or 'all'}.")
-    return _balanced(chosen, max_clips, seed) if max_clips else chosen.reset_index(drop=True)
+    return _sample_balanced(chosen, max_clips, seed) if max_clips else chosen.reset_index(drop=True)
 
 
-def _balanced(table: pd.DataFrame, max_clips: int, seed: int) -> pd.DataFrame:
+def _sample_balanced(table: pd.DataFrame, max_clips: int, seed: int) -> pd.DataFrame:
     """The first `max_clips` rows when every emotion, shuffled, gives one clip in turn."""
     shuffled = table.iloc[np.random.default_rng(seed).permutation(len(table))]
     turn = shuffled.groupby("emotion").cumcount()
@@ -467,79 +395,79 @@ def _balanced(table: pd.DataFrame, max_clips: int, seed: int) -> pd.DataFrame:
     return chosen.drop(columns="turn").sort_values("clip", ignore_index=True)
 
 
-def in_directory_order(table: pd.DataFrame, root: Path) -> pd.DataFrame:
+def sort_by_listing(table: pd.DataFrame, root: Path) -> pd.DataFrame:
     """The table as the file system happens to list it: the fault `unsorted-listing`."""
-    place = {str(path): i for i, path in enumerate(walk(root))}
+    place = {str(path): i for i, path in enumerate(find_audio_files(root))}
     return table.sort_values("path", key=lambda paths: paths.map(place), ignore_index=True)
 
 
-def labels(table: pd.DataFrame) -> list[str]:
+def emotion_labels(table: pd.DataFrame) -> list[str]:
     """The emotions of a table in alphabetical order without `unknown`: the one label list of a run."""
     return sorted(set(table["emotion"]) - {"unknown"})
 
 
-def trainable(table: pd.DataFrame) -> pd.DataFrame:
+def drop_unknown(table: pd.DataFrame) -> pd.DataFrame:
     """The rows whose emotion is known; how many are left out is for the caller to show."""
     return table[table["emotion"] != "unknown"].reset_index(drop=True)
 
 
-def sharing_emotions(table: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def keep_common_emotions(table: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Of two corpora, the clips whose emotion the other has too: one can be trained on and the other tested.
 
     Raises:
         CorpusError: They share fewer than two emotions.
     """
-    shared = set(labels(table)) & set(labels(other))
+    shared = set(emotion_labels(table)) & set(emotion_labels(other))
     if len(shared) < 2:
-        names = [f"{one['corpus'].iloc[0]} has {', '.join(labels(one))}" for one in (table, other)]
+        names = [f"{one['corpus'].iloc[0]} has {', '.join(emotion_labels(one))}" for one in (table, other)]
         raise CorpusError(f"the two corpora share fewer than two emotions: {'; '.join(names)}")
     kept, kept_other = (one[one["emotion"].isin(shared)].reset_index(drop=True) for one in (table, other))
     return kept, kept_other
 
 
-def counts(table: pd.DataFrame) -> pd.DataFrame:
+def count_by_emotion(table: pd.DataFrame) -> pd.DataFrame:
     """Clips and speakers for each emotion (`unknown` included), with the total below."""
     grouped = table.groupby("emotion").agg(clips=("clip", "size"), speakers=("speaker", "nunique"))
     grouped.loc["all"] = [len(table), table["speaker"].nunique()]
     return grouped
 
 
-def speakers(table: pd.DataFrame, root: Path) -> pd.DataFrame:
+def speaker_table(table: pd.DataFrame, root: Path) -> pd.DataFrame:
     """One row a speaker: `speaker`, `sex`, `clips`, and `age` (years) where the corpus comes with ages."""
     found = table.groupby("speaker", as_index=False).agg(sex=("sex", "first"), clips=("clip", "size"))
-    ages = demographics(root) if known(table["corpus"].iloc[0]).read is _read_crema else pd.DataFrame()
+    ages = read_demographics(root) if get_corpus(table["corpus"].iloc[0]).read is _read_crema else pd.DataFrame()
     return found if ages.empty else found.merge(ages[["speaker", "age"]], how="left", on="speaker")
 
 
-def fingerprint(table: pd.DataFrame) -> str:
+def corpus_fingerprint(table: pd.DataFrame) -> str:
     """16 hexadecimal digits that change when a clip, a label, a speaker or a clip's audio does."""
     rows = table.sort_values("clip")[["clip", "speaker", "emotion", "sha256"]]
     return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()[:16]
 
 
-def passed_over(corpus: str, data_dir: str | Path = "") -> list[str]:
+def unmatched_files(corpus: str, data_dir: str | Path = "") -> list[str]:
     """Audio files in a corpus's folder that are none of its clips, by their names or by its manifest; sorted.
 
     Raises:
         CorpusError: As of `load`.
     """
     root = locate(corpus, data_dir)
-    clips = {row["path"] for row in known(corpus).read(root)}
-    return sorted(path.relative_to(root).as_posix() for path in walk(root) if path not in clips)
+    clips = {row["path"] for row in get_corpus(corpus).read(root)}
+    return sorted(path.relative_to(root).as_posix() for path in find_audio_files(root) if path not in clips)
 
 
-def check(table: pd.DataFrame) -> pd.DataFrame:
+def check_files(table: pd.DataFrame) -> pd.DataFrame:
     """Open every clip and say what is wrong with it.
 
     Returns:
         One row a clip, with `clip`, `emotion`, `seconds`, `sample_rate` (Hz), `channels`, `problem`, which is empty for
         a clip that can be trained on, and `odd`: what is unusual about it and harmless.
     """
-    found = pd.DataFrame(files.each(_look, table["path"]))
+    found = pd.DataFrame(utils.map_files(_check_file, table["path"]))
     return pd.concat([table[["clip", "emotion"]].reset_index(drop=True), found], axis=1)
 
 
-def _look(path: str) -> dict:
-    found = decoding.read(path, longest=decoding.LONGEST)
+def _check_file(path: str) -> dict:
+    found = audio.decode(path, longest=audio.MAX_SECONDS)
     facts = {"seconds": found.seconds, "sample_rate": found.sample_rate, "channels": found.channels}
     return {**facts, "problem": found.broken or found.unfit, "odd": found.odd}

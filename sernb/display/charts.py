@@ -1,4 +1,4 @@
-"""Floor 4: figures of results. Each function draws on `ax` if given and returns what it drew on."""
+"""Figures of results. Each function draws on `ax` if given and returns what it drew on."""
 
 from __future__ import annotations
 
@@ -9,28 +9,32 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from sernb.plots import CLAIM
-from sernb.plots import TRAIN
-from sernb.plots import VALIDATION
-from sernb.plots import WIDTH
-from sernb.plots import axes_or_new
+from sernb import results
+from sernb.display.style import CLAIM_COLOUR
+from sernb.display.style import EMOTION_COLOURS
+from sernb.display.style import FIGURE_WIDTH
+from sernb.display.style import TRAIN_COLOUR
+from sernb.display.style import VALIDATION_COLOUR
+from sernb.display.style import get_axes
+from sernb.display.style import log_scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from sernb.attribution import Attribution
-
 # a model
 
 
-def curves(history: pd.DataFrame, *, title: str = "") -> Figure:
+def training_history(history: pd.DataFrame, *, title: str = "") -> Figure:
     """Accuracy and loss against epoch, train and validation, for one model's rows of `history.csv`."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 1, figsize=(WIDTH, 4.2), sharex=True, layout="constrained")
+    figure, axes = plt.subplots(2, 1, figsize=(FIGURE_WIDTH, 4.2), sharex=True, layout="constrained")
     for ax, what in zip(axes, ("accuracy", "loss"), strict=True):
-        for side, name, colour, line in (("train", "train", TRAIN, "-"), ("val", "validation", VALIDATION, "--")):
+        for side, name, colour, line in (
+            ("train", "train", TRAIN_COLOUR, "-"),
+            ("val", "validation", VALIDATION_COLOUR, "--"),
+        ):
             ax.plot(history["epoch"], history[f"{side}_{what}"], line, color=colour, label=name)
         ax.set(ylabel=what)
         ax.xaxis.get_major_locator().set_params(integer=True)
@@ -40,7 +44,7 @@ def curves(history: pd.DataFrame, *, title: str = "") -> Figure:
     return figure
 
 
-def confusion(
+def confusion_heatmap(
     matrix: np.ndarray, labels: Sequence[str], *, title: str = "", size: float = 9, ax: Axes | None = None
 ) -> Axes:
     """Annotated confusion heat map: rows the truth, columns the prediction, both in the order of `labels`.
@@ -48,7 +52,7 @@ def confusion(
     The number is the clips, in a type of `size` points, the shade the share of the row, so that rare emotions can be
     read too.
     """
-    ax = axes_or_new(ax, 4.6, 4.4)
+    ax = get_axes(ax, 4.6, 4.4)
     matrix = np.asarray(matrix)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     # seaborn's heat map would draw the whole figure anew for each of its matrices.
@@ -64,23 +68,23 @@ def confusion(
     return ax
 
 
-def confusions(matrices: Mapping[str, np.ndarray], labels: Sequence[str]) -> Figure:
+def confusion_heatmaps(matrices: Mapping[str, np.ndarray], labels: Sequence[str]) -> Figure:
     """A confusion heat map for each model, titled with its name, two in a row."""
     import matplotlib.pyplot as plt
 
     columns = min(2, len(matrices))
     lines = -(-len(matrices) // columns)
-    size = (WIDTH * columns / 2, 3.0 * lines)
+    size = (FIGURE_WIDTH * columns / 2, 3.0 * lines)
     figure, axes = plt.subplots(lines, columns, figsize=size, layout="constrained", squeeze=False)
     figure.get_layout_engine().set(h_pad=0.1)  # or a title touches the label above it
     for ax, (name, matrix) in zip(axes.flat, matrices.items(), strict=False):
-        confusion(matrix, labels, title=name, size=6.5 if np.max(matrix) > 99 and len(labels) > 6 else 8, ax=ax)
+        confusion_heatmap(matrix, labels, title=name, size=6.5 if np.max(matrix) > 99 and len(labels) > 6 else 8, ax=ax)
     for ax in axes.flat[len(matrices) :]:
         ax.set_axis_off()
     return figure
 
 
-def intervals(
+def score_intervals(
     scores: pd.DataFrame,
     *,
     label: str,
@@ -99,15 +103,17 @@ def intervals(
         mark: What it is.
         ax: Where to draw.
     """
-    ax = axes_or_new(ax, height=0.9 + 0.38 * len(scores))
+    ax = get_axes(ax, height=0.9 + 0.38 * len(scores))
     places = np.arange(len(scores))[::-1]
     error = np.abs(scores[["low", "high"]].to_numpy().T - scores["score"].to_numpy())
-    ax.errorbar(scores["score"], places, xerr=np.nan_to_num(error), fmt="o", color=TRAIN, capsize=3, label="measured")
+    ax.errorbar(
+        scores["score"], places, xerr=np.nan_to_num(error), fmt="o", color=TRAIN_COLOUR, capsize=3, label="measured"
+    )
     if marks:
         at = {name: place for name, place in zip(scores.index, places, strict=True) if name in marks}
-        ax.plot([marks[name] for name in at], list(at.values()), "D", color=VALIDATION, mfc="none", label=mark)
+        ax.plot([marks[name] for name in at], list(at.values()), "D", color=VALIDATION_COLOUR, mfc="none", label=mark)
     if chance:
-        ax.axvline(chance, color=CLAIM, linestyle=":", label=f"chance {chance:.3g}")
+        ax.axvline(chance, color=CLAIM_COLOUR, linestyle=":", label=f"chance {chance:.3g}")
     ax.set(yticks=places, yticklabels=scores.index, xlim=(0, 1), xlabel=label, ylim=(-0.6, len(scores) - 0.4))
     ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     return ax
@@ -120,7 +126,7 @@ def waterfall(steps: pd.DataFrame, *, claim: float, chance: float, score: str = 
     """What is left of a claimed score as one fault after another is taken away: a bar a step, with its interval.
 
     Args:
-        steps: What `results.pooled` returns, in the order of the steps.
+        steps: What `results.pool_runs` returns, in the order of the steps.
         claim: The claimed score, drawn as a line.
         chance: Drawn as a dotted line.
         score: `accuracy` or `uar`.
@@ -130,7 +136,7 @@ def waterfall(steps: pd.DataFrame, *, claim: float, chance: float, score: str = 
 
     figure, ax = plt.subplots(figsize=(5.2, 1.25 + 0.68 * len(steps)), layout="constrained")
     places, values = np.arange(len(steps))[::-1], steps[score].to_numpy()
-    ax.barh(places, values, height=0.5, color=[VALIDATION, *[TRAIN] * (len(steps) - 1)], alpha=0.88)
+    ax.barh(places, values, height=0.5, color=[VALIDATION_COLOUR, *[TRAIN_COLOUR] * (len(steps) - 1)], alpha=0.88)
     ends = np.abs(steps[[f"{score}_low", f"{score}_high"]].to_numpy().T - values)
     ax.errorbar(values, places, xerr=ends, fmt="none", ecolor="black", capsize=3, linewidth=1.2)
     changes = np.diff(values, prepend=np.nan)
@@ -152,7 +158,7 @@ def waterfall(steps: pd.DataFrame, *, claim: float, chance: float, score: str = 
     return figure
 
 
-def learning(histories: Mapping[str, pd.DataFrame], *, claim: float = 0.0, ax: Axes | None = None) -> Axes:
+def learning_curves(histories: Mapping[str, pd.DataFrame], *, claim: float = 0.0, ax: Axes | None = None) -> Axes:
     """Validation accuracy against epoch of several runs, those of one name in one colour.
 
     Args:
@@ -160,8 +166,8 @@ def learning(histories: Mapping[str, pd.DataFrame], *, claim: float = 0.0, ax: A
         claim: Drawn as a dashed line if above 0.
         ax: Where to draw.
     """
-    ax = axes_or_new(ax, height=3.6)
-    styles = zip((VALIDATION, TRAIN, CLAIM, "black"), ("-", "--", ":", "-."), strict=True)
+    ax = get_axes(ax, height=3.6)
+    styles = zip((VALIDATION_COLOUR, TRAIN_COLOUR, CLAIM_COLOUR, "black"), ("-", "--", ":", "-."), strict=True)
     for (name, history), (colour, line) in zip(histories.items(), styles, strict=False):
         for i, (_, run) in enumerate(history.groupby((history["epoch"] == 1).cumsum())):
             label = name if i == 0 else None
@@ -174,7 +180,7 @@ def learning(histories: Mapping[str, pd.DataFrame], *, claim: float = 0.0, ax: A
     return ax
 
 
-def grid(
+def score_grid(
     scores: pd.DataFrame, failed: pd.DataFrame, *, label: str, xlabel: str, ylabel: str, ax: Axes | None = None
 ) -> Axes:
     """A score for each pair of two settings, shape (rows, columns), as a shaded table.
@@ -189,7 +195,7 @@ def grid(
     """
     import seaborn as sns
 
-    ax = axes_or_new(ax, min(WIDTH, 1.4 + 1.25 * scores.shape[1]), 1.2 + 0.5 * scores.shape[0])
+    ax = get_axes(ax, min(FIGURE_WIDTH, 1.4 + 1.25 * scores.shape[1]), 1.2 + 0.5 * scores.shape[0])
     sns.heatmap(
         scores, annot=True, fmt=".3f", cmap="Blues", vmin=0, vmax=1, ax=ax, cbar_kws={"label": label}, linewidths=1,
         linecolor="white",
@@ -206,7 +212,7 @@ def grid(
 # scores with their doubt
 
 
-def doubt(
+def scores_with_intervals(
     cells: pd.DataFrame,
     *,
     score: str = "uar",
@@ -215,7 +221,7 @@ def doubt(
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """What `metrics.by` returns, a row each with its interval: models beside baselines and listeners, or cells of one.
+    """What `evaluation.score_by` returns, a row each with its interval: models beside baselines and listeners, or cells of one.
 
     Args:
         cells: Rows with a `note` are drawn hollow: they are too little to go by. A NaN score or interval is not drawn.
@@ -225,14 +231,14 @@ def doubt(
         title: Above the figure.
         ax: Where to draw.
     """
-    ax = axes_or_new(ax, height=0.9 + 0.38 * len(cells))
+    ax = get_axes(ax, height=0.9 + 0.38 * len(cells))
     for place, (name, cell) in zip(range(len(cells))[::-1], cells.iterrows(), strict=True):
-        colour, marker = (VALIDATION, "D") if name in others else (TRAIN, "o")
+        colour, marker = (VALIDATION_COLOUR, "D") if name in others else (TRAIN_COLOUR, "o")
         ends = np.nan_to_num(np.abs(cell[[f"{score}_low", f"{score}_high"]].to_numpy(dtype=float) - cell[score]))
         fill = "white" if cell["note"] else colour
         ax.errorbar(cell[score], place, xerr=ends[:, None], fmt=marker, color=colour, markerfacecolor=fill, capsize=3)
     if chance:
-        ax.axvline(chance, color=CLAIM, linestyle=":")
+        ax.axvline(chance, color=CLAIM_COLOUR, linestyle=":")
     names = {"accuracy": "clips recognised (accuracy)", "uar": "mean recall of the emotions (UAR)"}
     told = [f"dotted: chance, {chance:.3g}"] * bool(chance) + ["hollow: too little to go by"] * bool(
         cells["note"].any()
@@ -245,22 +251,27 @@ def doubt(
 
 # what a score and an answer hang on
 
-LINES = ((TRAIN, "-", "o"), (VALIDATION, "--", "s"), ("black", ":", "^"), (CLAIM, "-.", "D"))
-LEVEL = {
+DISTORTION_LINES = (
+    (TRAIN_COLOUR, "-", "o"),
+    (VALIDATION_COLOUR, "--", "s"),
+    ("black", ":", "^"),
+    (CLAIM_COLOUR, "-.", "D"),
+)
+LEVEL_UNITS = {
     "dB SNR": "SNR against the speech (dB)",
     "dB": "gain (dB), clipped at full scale",
     "s": "speech lost (s); 0: silence alone",
 }
 
 
-def robustness(curves: pd.DataFrame, *, score: str = "uar") -> Figure:
+def robustness_curves(curves: pd.DataFrame, *, score: str = "uar") -> Figure:
     """A score against the level of each distortion, with its interval, the undistorted score and chance.
 
     A line a model, told apart by colour, dashes and marks; thin and level is its undistorted score. What has no level
     shares the last panel.
 
     Args:
-        curves: What `robustness.curves` returns.
+        curves: What `results.measure_robustness` returns.
         score: `uar` or `accuracy`.
     """
     import matplotlib.pyplot as plt
@@ -272,7 +283,7 @@ def robustness(curves: pd.DataFrame, *, score: str = "uar") -> Figure:
         panels.append(("without a level", single))
     columns = min(2, len(panels))
     lines = -(-len(panels) // columns)
-    size = (WIDTH, 0.7 + 2.3 * lines)
+    size = (FIGURE_WIDTH, 0.7 + 2.3 * lines)
     figure, axes = plt.subplots(lines, columns, figsize=size, sharey=True, layout="constrained")
     axes = np.atleast_1d(axes).ravel()
     for ax, (name, part) in zip(axes, panels, strict=False):
@@ -295,7 +306,7 @@ def _robustness_panel(part: pd.DataFrame, curves: pd.DataFrame, score: str, ax: 
     width = places.max() - places.min() or 1
     models = curves["model"].unique()
     for i, model in enumerate(models):
-        colour, line, mark = LINES[i % len(LINES)]
+        colour, line, mark = DISTORTION_LINES[i % len(DISTORTION_LINES)]
         own = part[part["model"] == model]
         x = places[own.index] + 0.02 * width * (i - (len(models) - 1) / 2)
         ends = np.nan_to_num(np.abs(own[[f"{score}_low", f"{score}_high"]].to_numpy().T - own[score].to_numpy()))
@@ -307,7 +318,7 @@ def _robustness_panel(part: pd.DataFrame, curves: pd.DataFrame, score: str, ax: 
     ax.axhline(part["chance"].iloc[0], color="black", linestyle=(0, (1, 2)), linewidth=1.2, label="chance")
     if levelled:
         unit = part["unit"].iloc[0]
-        ax.set(xlabel=LEVEL.get(unit, unit), xticks=sorted(part["level"].unique()))
+        ax.set(xlabel=LEVEL_UNITS.get(unit, unit), xticks=sorted(part["level"].unique()))
         if unit == "dB SNR":
             ax.invert_xaxis()  # as everywhere else, worse is further right
     else:
@@ -316,20 +327,20 @@ def _robustness_panel(part: pd.DataFrame, curves: pd.DataFrame, score: str, ax: 
         ax.grid(visible=False, axis="x")
 
 
-def heard(told: Attribution, *, title: str = "") -> Figure:
+def attribution_map(told: results.Attribution, *, title: str = "") -> Figure:
     """What a network was given of a clip, and below it which parts of that its answer hangs on.
 
     Orange with solid lines speaks for the answer, purple with dashed ones against it; the lines are at half of the
     strongest effect. A clip that was padded ends at the upright line. A map of points is drawn blurred.
 
     Args:
-        told: What `attribution.occlusion` or `attribution.gradient` returns.
+        told: What `results.occlusion_map` or `results.integrated_gradients` returns.
         title: Above both, such as the true emotion; the answer and its probability stand there anyway.
     """
     import matplotlib.pyplot as plt
     from scipy.ndimage import gaussian_filter
 
-    size = (WIDTH, 4.9)
+    size = (FIGURE_WIDTH, 4.9)
     figure, (above, below) = plt.subplots(2, 1, figsize=size, sharex=True, sharey=True, layout="constrained")
     seconds, effect = told.effect.columns.to_numpy(), told.effect.to_numpy()
     effect = effect if told.method == "occlusion" else gaussian_filter(effect, 2)
@@ -339,7 +350,7 @@ def heard(told: Attribution, *, title: str = "") -> Figure:
     low, high = np.percentile(told.picture, (1, 99))  # the first coefficient, the level, would drown the others
     given = above.imshow(told.picture, cmap="magma", vmin=low, vmax=high, **how)
     lost = below.imshow(effect, cmap="PuOr_r", vmin=-strongest, vmax=strongest, **how)
-    _half_lines(effect, strongest, span, (above, below))
+    _draw_half_lines(effect, strongest, span, (above, below))
     figure.colorbar(given, ax=above)
     figure.colorbar(lost, ax=below, label="probability lost without it")
     above.set_title("As the network is given it", fontsize=10)
@@ -356,16 +367,16 @@ def heard(told: Attribution, *, title: str = "") -> Figure:
     return figure
 
 
-def mean_map(cells: pd.DataFrame) -> Figure:
+def mean_attribution_map(cells: pd.DataFrame) -> Figure:
     """What right and what wrong answers hang on, on average; the colours are those of `heard`.
 
     Args:
-        cells: What `attribution.mean_map` returns.
+        cells: What `results.mean_occlusion_map` returns.
     """
     import matplotlib.pyplot as plt
 
     groups = {answer: part for answer, part in cells.groupby("answer", sort=False)}
-    size = (WIDTH, 0.7 + 2.1 * len(groups))
+    size = (FIGURE_WIDTH, 0.7 + 2.1 * len(groups))
     figure, axes = plt.subplots(len(groups), 1, figsize=size, sharex=True, squeeze=False, layout="constrained")
     strongest = cells["effect"].abs().max() or 1
     for ax, (answer, part) in zip(axes[:, 0], groups.items(), strict=True):
@@ -386,7 +397,7 @@ def mean_map(cells: pd.DataFrame) -> Figure:
     return figure
 
 
-def _half_lines(effect: np.ndarray, strongest: float, span: tuple[float, ...], axes: Sequence[Axes]) -> None:
+def _draw_half_lines(effect: np.ndarray, strongest: float, span: tuple[float, ...], axes: Sequence[Axes]) -> None:
     """Lines around what has at least half of the strongest effect."""
     bands, frames = effect.shape
     x = span[0] + (np.arange(frames) + 0.5) * (span[1] - span[0]) / frames
@@ -406,11 +417,11 @@ def _name_bands(bands: pd.Index, ax: Axes) -> None:
     ax.set_yticks(places, [f"{hz / 1000:g}k" if hz > 999 else str(hz) for hz in hertz])
 
 
-def shares(evidence: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """What speaks for each answer: a row an emotion, a column a group of numbers, in nats (`discriminant.evidence`)."""
+def contribution_heatmap(evidence: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """What speaks for each answer: a row an emotion, a column a group of numbers, in nats (`models.logit_contributions`)."""
     import seaborn as sns
 
-    ax = axes_or_new(ax, height=0.5 + 0.34 * len(evidence))
+    ax = get_axes(ax, height=0.5 + 0.34 * len(evidence))
     most = float(np.abs(evidence.to_numpy()).max()) or 1.0
     evidence = evidence.round(1) + 0.0  # no "-0.0"
     sns.heatmap(evidence, annot=True, fmt=".1f", cmap="PuOr_r", vmin=-most, vmax=most, cbar=False, ax=ax)
@@ -423,7 +434,7 @@ def shares(evidence: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 # time
 
 
-def spent(time: pd.Series, *, label: str, bounds: pd.Series | None = None, ax: Axes | None = None) -> Axes:
+def time_breakdown(time: pd.Series, *, label: str, bounds: pd.Series | None = None, ax: Axes | None = None) -> Axes:
     """How long each kind of work takes, the longest on top, with its share of all.
 
     Args:
@@ -433,15 +444,76 @@ def spent(time: pd.Series, *, label: str, bounds: pd.Series | None = None, ax: A
         ax: Where to draw.
     """
     time = time.sort_values()
-    ax = axes_or_new(ax, 5.2, 0.9 + 0.38 * len(time))
-    ax.barh(time.index, time, height=0.6, color=TRAIN, alpha=0.88)
+    ax = get_axes(ax, 5.2, 0.9 + 0.38 * len(time))
+    ax.barh(time.index, time, height=0.6, color=TRAIN_COLOUR, alpha=0.88)
     for place, (value, share) in enumerate(zip(time, time / time.sum(), strict=True)):
         said = f"{value:.0f}" if value >= 10 else f"{value:.2g}"
         ax.text(value, place, f" {said}, {100 * share:.0f} %", va="center", fontsize=9)
     if bounds is not None:
         places = [time.index.get_loc(kind) for kind in bounds.index]
-        ax.plot(bounds, places, "|", color=VALIDATION, markersize=15, markeredgewidth=3, label="at the least")
+        ax.plot(bounds, places, "|", color=VALIDATION_COLOUR, markersize=15, markeredgewidth=3, label="at the least")
         ax.legend(frameon=False, loc="lower right")
     ax.set(xlabel=label, xlim=(0, 1.3 * time.max()))
     ax.grid(visible=False)
+    return ax
+
+
+def probability_bars(found: pd.Series, *, ax: Axes | None = None) -> Axes:
+    """One clip's probability of each emotion as bars, against chance."""
+    ax = get_axes(ax, 5.6, 0.7 + 0.28 * len(found))
+    bars = ax.barh(
+        found.index, found, color=[EMOTION_COLOURS[name] for name in found.index], edgecolor="black", linewidth=0.5
+    )
+    ax.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+    ax.axvline(1 / len(found), color=CLAIM_COLOUR, linestyle=":")
+    ax.set(xlim=(0, 1.08), xlabel=f"probability (dotted: chance, {1 / len(found):.2g})", title="The whole clip")
+    ax.invert_yaxis()
+    ax.grid(visible=False, axis="y")
+    return ax
+
+
+# a corpus
+
+
+def clip_counts(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Clips of each emotion, with the number at each bar."""
+    ax = get_axes(ax)
+    sizes = table["emotion"].value_counts().sort_index()
+    bars = ax.bar(sizes.index, sizes, color=[EMOTION_COLOURS[e] for e in sizes.index], edgecolor="black", linewidth=0.5)
+    ax.bar_label(bars, padding=2)
+    ax.margins(y=0.12)
+    ax.set(title="Clips by emotion", ylabel="clips")
+    ax.tick_params(axis="x", rotation=30)
+    ax.grid(visible=False)
+    return ax
+
+
+def boxes_by_emotion(table: pd.DataFrame, column: str, label: str, *, ax: Axes | None = None) -> Axes:
+    """How a number of each clip is spread within each emotion: quartiles, whiskers from 5 to 95 %."""
+    import seaborn as sns
+
+    ax = get_axes(ax)
+    names = sorted(table["emotion"].unique())
+    sns.boxplot(
+        table, x="emotion", y=column, hue="emotion", order=names, hue_order=names, whis=(5, 95), ax=ax,
+        palette=EMOTION_COLOURS, legend=False, fliersize=1.5, linewidth=0.8,
+    )  # fmt: skip
+    name, _, unit = label.partition(" (")
+    ax.set(title=name[0].upper() + name[1:], xlabel="", ylabel=label if len(label) < 20 else unit.rstrip(")"))
+    return ax
+
+
+def zcr_rms_scatter(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Each clip's mean RMS energy against its mean zero-crossing rate: all that study A's 1-D networks see."""
+    import seaborn as sns
+
+    ax = get_axes(ax, height=4)
+    names = sorted(table["emotion"].unique())
+    sns.scatterplot(
+        table, x="zcr", y="rms", hue="emotion", style="emotion", hue_order=names, style_order=names, palette=EMOTION_COLOURS,
+        s=16, linewidth=0, alpha=0.75, ax=ax,
+    )  # fmt: skip
+    ax.set(title="Two numbers a clip", xlabel="zero-crossing rate (crossings per sample)", ylabel="RMS energy")
+    log_scale(ax)
+    ax.legend(title="", bbox_to_anchor=(1.01, 1), loc="upper left", frameon=False)
     return ax

@@ -1,4 +1,4 @@
-"""Floor 4: audio players on a page, compressed so that a page of them stays light."""
+"""Audio players on a page, compressed so that a page of them stays light."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from sernb import privacy
-from sernb.progress import headless
+from sernb import corpora
+from sernb import utils
 
 if TYPE_CHECKING:
     from IPython.display import HTML
     from ipywidgets import Widget
 
-MAX_SECONDS = 8.0
+PLAYER_SECONDS = 8.0
 # MP3 plays in every browser; libsndfile encodes it at these rates.
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
-def mp3(signal: np.ndarray, sample_rate: int, *, max_seconds: float = MAX_SECONDS) -> bytes:
+def encode_mp3(signal: np.ndarray, sample_rate: int, *, max_seconds: float = PLAYER_SECONDS) -> bytes:
     """A clip as MP3, about 6 kB a second, cut at `max_seconds`.
 
     Args:
@@ -45,14 +45,14 @@ def mp3(signal: np.ndarray, sample_rate: int, *, max_seconds: float = MAX_SECOND
     return buffer.getvalue()
 
 
-def tag(signal: np.ndarray, sample_rate: int, label: str, *, max_seconds: float = MAX_SECONDS) -> str:
+def audio_element(signal: np.ndarray, sample_rate: int, label: str, *, max_seconds: float = PLAYER_SECONDS) -> str:
     """An `<audio>` element that holds its sound itself, named for screen readers by `label`."""
-    data = base64.b64encode(mp3(signal, sample_rate, max_seconds=max_seconds)).decode()
+    data = base64.b64encode(encode_mp3(signal, sample_rate, max_seconds=max_seconds)).decode()
     name = html.escape(label, quote=True)
     return f'<audio controls preload="metadata" aria-label="{name}" src="data:audio/mpeg;base64,{data}"></audio>'
 
 
-def table(
+def audio_table(
     rows: Sequence[Mapping[str, str | tuple[np.ndarray, int]]],
     *,
     caption: str = "",
@@ -64,26 +64,26 @@ def table(
         rows: One mapping a row, by column heading: text, or (signal, sample_rate) for a player, which is named for
             screen readers by its heading and the row's first text.
         caption: Above the table.
-        of: The clip table whose clips these are; if they are private, a page gets `privacy.WITHHELD` instead of sound
+        of: The clip table whose clips these are; if they are private, a page gets `corpora.WITHHELD` instead of sound
             and names, and JupyterLab a widget, so that no voice comes into the notebook's file.
     """
     from IPython.display import HTML
     from ipywidgets import HTML as Live
 
-    if of is not None and privacy.withheld(of):
-        rows = [_without_voice(row) for row in rows]
-    text = _html(rows, caption)
-    return Live(text) if of is not None and privacy.private(of) and not headless() else HTML(text)
+    if of is not None and corpora.must_redact(of):
+        rows = [_redact_row(row) for row in rows]
+    text = _table_html(rows, caption)
+    return Live(text) if of is not None and corpora.is_private(of) and not utils.is_headless() else HTML(text)
 
 
-def _without_voice(row: Mapping[str, str | tuple[np.ndarray, int]]) -> dict[str, str]:
-    hidden = {head: isinstance(value, tuple) or head in privacy.COLUMNS for head, value in row.items()}
-    return {head: privacy.WITHHELD if hidden[head] else str(value) for head, value in row.items()}
+def _redact_row(row: Mapping[str, str | tuple[np.ndarray, int]]) -> dict[str, str]:
+    hidden = {head: isinstance(value, tuple) or head in corpora.PRIVATE_COLUMNS for head, value in row.items()}
+    return {head: corpora.WITHHELD if hidden[head] else str(value) for head, value in row.items()}
 
 
-def _html(rows: Sequence[Mapping[str, str | tuple[np.ndarray, int]]], caption: str) -> str:
+def _table_html(rows: Sequence[Mapping[str, str | tuple[np.ndarray, int]]], caption: str) -> str:
     heads = list(rows[0])
-    body = "".join(f"<tr>{''.join(_cell(row, head) for head in heads)}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(_cell_html(row, head) for head in heads)}</tr>" for row in rows)
     head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in heads)
     above = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     # A wide table scrolls inside its own box on a phone; the page does not.
@@ -93,9 +93,9 @@ def _html(rows: Sequence[Mapping[str, str | tuple[np.ndarray, int]]], caption: s
     )
 
 
-def _cell(row: Mapping[str, str | tuple[np.ndarray, int]], head: str) -> str:
+def _cell_html(row: Mapping[str, str | tuple[np.ndarray, int]], head: str) -> str:
     value = row[head]
     if isinstance(value, tuple):
         name = next((text for text in row.values() if isinstance(text, str)), "")
-        return f"<td>{tag(*value, f'{head}: {name}')}</td>"
+        return f"<td>{audio_element(*value, f'{head}: {name}')}</td>"
     return f"<td>{html.escape(str(value))}</td>"

@@ -1,4 +1,4 @@
-"""Floor 3: results in a page's words: scores with their intervals, tables for people, sentences on what a run means."""
+"""Results in a page's words: scores with their intervals, tables for people, sentences on what a run means."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sernb import audit
+from sernb import corpora
+from sernb import evaluation
 from sernb import results
-from sernb import splits
 
-SAID = {"accuracy": "accuracy", "uar": "UAR", "train": "training", "val": "validation", "test": "test"}
-NOTHING = "\N{EN DASH}"
+DISPLAY_NAMES = {"accuracy": "accuracy", "uar": "UAR", "train": "training", "val": "validation", "test": "test"}
+NO_VALUE = "\N{EN DASH}"
 
 
 # scores and numbers
 
 
-def with_interval(row: Mapping[str, Any], score: str = "accuracy") -> str:
+def format_with_interval(row: Mapping[str, Any], score: str = "accuracy") -> str:
     """A score with its interval, `0.731 [0.700, 0.764]`, or how the run failed; of any row with `_low` and `_high`.
 
     An interval without width, such as that of none right of twenty, is a dash: no resampling tells how sure it is.
@@ -30,26 +30,26 @@ def with_interval(row: Mapping[str, Any], score: str = "accuracy") -> str:
         return str(row["status"])
     value, low, high = row[score], row[f"{score}_low"], row[f"{score}_high"]
     if math.isnan(value) or math.isnan(low):
-        return NOTHING if math.isnan(value) else f"{value:.3f}"
-    return unbroken(f"{value:.3f} [{NOTHING}]" if low == high else f"{value:.3f} [{low:.3f}, {high:.3f}]")
+        return NO_VALUE if math.isnan(value) else f"{value:.3f}"
+    return keep_together(f"{value:.3f} [{NO_VALUE}]" if low == high else f"{value:.3f} [{low:.3f}, {high:.3f}]")
 
 
-def unbroken(said: str) -> str:
+def keep_together(said: str) -> str:
     """A range or an interval in which no narrow column of a page breaks the line."""
     return said.replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def digits(table: pd.DataFrame, places: int = 3, missing: str = NOTHING) -> pd.DataFrame:
+def format_decimals(table: pd.DataFrame, places: int = 3, missing: str = NO_VALUE) -> pd.DataFrame:
     """A table with as many decimals in every fraction: pandas, column by column, drops zeros at the end."""
-    return table.map(lambda value: _number(value, places, missing) if isinstance(value, float) else value)
+    return table.map(lambda value: _format_number(value, places, missing) if isinstance(value, float) else value)
 
 
-def _number(value: float, places: int, missing: str) -> str:
+def _format_number(value: float, places: int, missing: str) -> str:
     return missing if math.isnan(value) else f"{round(value, places) + 0.0:.{places}f}"  # never -0.0
 
 
-def whiskers(cells: pd.DataFrame, score: str = "uar") -> str:
-    """What a caption says of the whiskers of `charts.doubt` or `charts.robustness`: of one speaker there are none."""
+def describe_whiskers(cells: pd.DataFrame, score: str = "uar") -> str:
+    """What a caption says of the whiskers of `display.scores_with_intervals` or `display.robustness_curves`: of one speaker there are none."""
     if cells[f"{score}_low"].notna().any():
         return "whiskers are 95 % intervals over speakers"
     return "no whiskers, for one speaker cannot tell how others would fare"
@@ -58,7 +58,7 @@ def whiskers(cells: pd.DataFrame, score: str = "uar") -> str:
 # a run
 
 
-def outcome(result: Mapping[str, Any]) -> str:
+def describe_outcome(result: Mapping[str, Any]) -> str:
     """One sentence for the page: that all models of a `metrics.json` were trained, or which failed in which epoch."""
     failed = [f"{name}: {entry['failed']}" for name, entry in result["models"].items() if "failed" in entry]
     return f"**Failed:** {'; '.join(failed)}." if failed else "Trained to the last epoch."
@@ -67,27 +67,27 @@ def outcome(result: Mapping[str, Any]) -> str:
 def scores_table(result: Mapping[str, Any]) -> pd.DataFrame:
     """Loss, accuracy and UAR of each model and side of a `metrics.json`, with the intervals of the test side."""
     rows = [
-        {"model": name, "side": SAID[side], **_side_scores(entry, side)}
+        {"model": name, "side": DISPLAY_NAMES[side], **_format_side_scores(entry, side)}
         for name, entry in result["models"].items()
-        for side in splits.SIDES
+        for side in evaluation.SIDES
         if side in entry
     ]
     return pd.DataFrame(rows).set_index(["model", "side"]) if rows else pd.DataFrame()
 
 
-def _side_scores(entry: Mapping[str, Any], side: str) -> dict[str, str]:
+def _format_side_scores(entry: Mapping[str, Any], side: str) -> dict[str, str]:
     loss = entry[side]["loss"]
-    told = {"loss": _number(math.nan if loss is None else loss, 3, NOTHING)}
-    for score in results.INTERVALS:
+    told = {"loss": _format_number(math.nan if loss is None else loss, 3, NO_VALUE)}
+    for score in results.INTERVAL_SCORES:
         low, high = entry["ci95"][score] if side == "test" else (math.nan, math.nan)
         row = {score: entry[side][score], f"{score}_low": math.nan if low is None else low, f"{score}_high": high}
         alone = " (one speaker: no interval)" * (side == "test" and math.isnan(row[f"{score}_low"]))
-        told[f"{SAID[score]} [95 %]"] = with_interval(row, score) + alone
+        told[f"{DISPLAY_NAMES[score]} [95 %]"] = format_with_interval(row, score) + alone
     return told
 
 
-def cells_shown(cells: pd.DataFrame, scores: Sequence[str] = results.INTERVALS) -> pd.DataFrame:
-    """What `metrics.by` returns, for people: each score in one column with its interval, and notes in few words.
+def format_cells(cells: pd.DataFrame, scores: Sequence[str] = results.INTERVAL_SCORES) -> pd.DataFrame:
+    """What `evaluation.score_by` returns, for people: each score in one column with its interval, and notes in few words.
 
     The other columns say why there is a note. One speaker has no interval over speakers, and Wilson's, over the clips,
     would be taken for one.
@@ -96,15 +96,15 @@ def cells_shown(cells: pd.DataFrame, scores: Sequence[str] = results.INTERVALS) 
     told = cells[["rows", "speakers"]].copy()
     for score in scores:
         rows = cells.assign(**{f"{score}_low": cells[f"{score}_low"].mask(alone)}).to_dict("records")
-        told[f"{SAID[score]} [95 %]"] = [with_interval(row, score) for row in rows]
-    notes = cells["note"].str.partition(":")[0].map(unbroken).mask(alone, "one speaker: no interval")
+        told[f"{DISPLAY_NAMES[score]} [95 %]"] = [format_with_interval(row, score) for row in rows]
+    notes = cells["note"].str.partition(":")[0].map(keep_together).mask(alone, "one speaker: no interval")
     return told.assign(note=notes) if (notes != "").any() else told
 
 
-def sides(sizes: pd.DataFrame) -> pd.DataFrame:
-    """What `splits.sizes` returns, for people: a column a side; of several folds, a row a fold."""
+def format_split_sizes(sizes: pd.DataFrame) -> pd.DataFrame:
+    """What `evaluation.split_sizes` returns, for people: a column a side; of several folds, a row a fold."""
     if sizes.index.nlevels == 1:
-        return sizes.rename(index=SAID).T.rename_axis("", axis=1)
+        return sizes.rename(index=DISPLAY_NAMES).T.rename_axis("", axis=1)
     emotions = sizes.drop(columns=["rows", "clips", "speakers"])
     told = [
         f"{row.rows} rows{f' ({row.clips} clips)' * (row.rows != row.clips)}, "
@@ -112,11 +112,13 @@ def sides(sizes: pd.DataFrame) -> pd.DataFrame:
         for row, least, most in zip(sizes.itertuples(), emotions.min(axis=1), emotions.max(axis=1), strict=True)
     ]
     each = pd.Series(told, sizes.index).unstack()
-    return each[[side for side in splits.SIDES if side in each]].rename(columns=SAID).rename_axis("", axis=1)
+    return (
+        each[[side for side in evaluation.SIDES if side in each]].rename(columns=DISPLAY_NAMES).rename_axis("", axis=1)
+    )
 
 
-def spare(table: pd.DataFrame, cuts: Mapping[int, pd.DataFrame], tested: str = "") -> str:
-    """A sentence on the clips that no split of a run has (`splits.cuts`); empty where it has them all.
+def describe_unused(table: pd.DataFrame, cuts: Mapping[int, pd.DataFrame], tested: str = "") -> str:
+    """A sentence on the clips that no split of a run has (`evaluation.make_splits`); empty where it has them all.
 
     Args:
         table: The clips that were split.
@@ -130,11 +132,11 @@ def spare(table: pd.DataFrame, cuts: Mapping[int, pd.DataFrame], tested: str = "
     return f"{said}: {why}." if len(out) else ""
 
 
-def meaning(result: Mapping[str, Any]) -> str:
+def interpret_split(result: Mapping[str, Any]) -> str:
     """A sentence on what a run's score is a score of, and which run to hold against it."""
     split = result["split"]
     leaks = split.get("test_leaks", split["leaks"])
-    if any(leaks[kind] for kind in audit.FAULTS):
+    if any(leaks[kind] for kind in evaluation.LEAK_FAULTS):
         return (
             "This split leaks: it measures how well the network recognises *these voices and these very clips*, and "
             'says little about a patient whom it has never heard. Run it again with `PROTOCOL = "speaker"` and '
@@ -156,22 +158,22 @@ def meaning(result: Mapping[str, Any]) -> str:
 # many runs
 
 
-def shown(steps: pd.DataFrame) -> pd.DataFrame:
-    """What `results.pooled` returns, for people: scores with their intervals, and from which to which seed they go."""
+def format_pooled(steps: pd.DataFrame) -> pd.DataFrame:
+    """What `results.pool_runs` returns, for people: scores with their intervals, and from which to which seed they go."""
     told = steps[["seeds", "speakers", "rows"]].copy()
-    for score in results.INTERVALS if len(steps) else ():
+    for score in results.INTERVAL_SCORES if len(steps) else ():
         rows = steps.to_dict("records")
-        told[f"{score} [95 %]"] = [with_interval(row, score) for row in rows]
+        told[f"{score} [95 %]"] = [format_with_interval(row, score) for row in rows]
         ends = [(row[f"{score}_least"], row[f"{score}_most"]) for row in rows]
-        told[f"{score}, by seed"] = [unbroken(f"{least:.3f} to {most:.3f}") for least, most in ends]
+        told[f"{score}, by seed"] = [keep_together(f"{least:.3f} to {most:.3f}") for least, most in ends]
     return told.join(steps[["train_accuracy", "minutes"]].round(3))
 
 
-def priced(pool: pd.DataFrame, base: str) -> pd.DataFrame:
+def compare_with_base(pool: pd.DataFrame, base: str) -> pd.DataFrame:
     """What each way of working reports, in points against one of them, and how far its validation is above its test.
 
     Args:
-        pool: What `results.pooled` returns, of runs whose `val_accuracy` is the `results.curve_end`.
+        pool: What `results.pool_runs` returns, of runs whose `val_accuracy` is the `results.final_val_accuracy`.
         base: The row that the others are held against.
 
     Returns:
@@ -180,26 +182,91 @@ def priced(pool: pd.DataFrame, base: str) -> pd.DataFrame:
     """
     rows, told = pool.to_dict("records"), {}
     for score in ("uar", "accuracy"):
-        told[f"{score} [95 %]"] = [with_interval(row, score) for row in rows]
+        told[f"{score} [95 %]"] = [format_with_interval(row, score) for row in rows]
         told[f"{score}, points"] = (100 * (pool[score] - pool.loc[base, score])).round(1).to_numpy()
     told["validation"] = pool["val_accuracy"].round(3).to_numpy()
     told["validation above test, points"] = (100 * (pool["val_accuracy"] - pool["accuracy"])).round(1).to_numpy()
     return pd.DataFrame(told, index=pool.index)
 
 
-def side_by_side(tables: Mapping[str, pd.DataFrame], score: str) -> pd.DataFrame:
-    """One score with its interval from several tables of `results.pooled`, a column each."""
+def scores_side_by_side(tables: Mapping[str, pd.DataFrame], score: str) -> pd.DataFrame:
+    """One score with its interval from several tables of `results.pool_runs`, a column each."""
     said = {
-        name: pd.Series([with_interval(row, score) for row in pool.to_dict("records")], pool.index)
+        name: pd.Series([format_with_interval(row, score) for row in pool.to_dict("records")], pool.index)
         for name, pool in tables.items()
     }
     return pd.DataFrame(said)
 
 
-def epochs_said(curves: Sequence[pd.DataFrame], level: float) -> str:
-    """`results.epochs_to` of several seeds in words: their mean, or how many of them reach the level at all."""
-    found = [results.epochs_to(one, level) for one in curves]
+def describe_epochs(curves: Sequence[pd.DataFrame], level: float) -> str:
+    """`results.epochs_to_reach` of several seeds in words: their mean, or how many of them reach the level at all."""
+    found = [results.epochs_to_reach(one, level) for one in curves]
     reached = [epoch for epoch in found if not math.isnan(epoch)]
     if len(reached) < len(found):
         return f"{len(reached)} of {len(found)} reach it" if reached else "not reached"
     return f"epoch {np.mean(reached):.0f}"
+
+
+def redact(frame: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """A table for display, about the clips of a clip table: its columns of names and ids are withheld if they must be.
+
+    An index that is named as one of them becomes row numbers.
+    """
+    if not corpora.must_redact(table):
+        return frame
+    hidden = frame.reset_index(drop=True) if set(frame.index.names) & set(corpora.PRIVATE_COLUMNS) else frame.copy()
+    for column in set(corpora.PRIVATE_COLUMNS) & set(hidden):
+        hidden[column] = corpora.WITHHELD
+    return hidden
+
+
+def format_verdicts(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """What `table` returns, for people: three digits, a dash where nothing was measured, ranges in one line."""
+    said = verdicts.set_index(["corpus", "claim"])
+    said = said.map(lambda value: f"{value:.3f}" if isinstance(value, float) else value).replace("nan", "\N{EN DASH}")
+    return said.replace(r"(\d) to (\d)", "\\1\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}\\2", regex=True)
+
+
+def describe_waterfall(steps: pd.DataFrame) -> str:
+    """The waterfall in words, for a page: where it begins, what each step costs, and what is left.
+
+    Args:
+        steps: What `results.pool_runs` returns for the steps of the waterfall, in order.
+    """
+    if len(steps) < 2:
+        return "The waterfall has not been measured yet."
+    words = [f"**{steps.index[0][0].upper()}{steps.index[0][1:]}**: {_format_step_score(steps.iloc[0])}."]
+    for i in range(1, len(steps)):
+        change = f"{100 * (steps['accuracy'].iloc[i] - steps['accuracy'].iloc[i - 1]):+.1f}"
+        change = change.replace("-", "\N{MINUS SIGN}")
+        words.append(f"**Then {steps.index[i]}**: {_format_step_score(steps.iloc[i])}, {change} points.")
+    return "\n".join(f"- {line}" for line in words)
+
+
+def _format_step_score(step: pd.Series) -> str:
+    seeds = f"{step['seeds']:.0f} seed{'s' * int(step['seeds'] > 1)}"
+    return f"{format_with_interval(step)} ({seeds}, {step['speakers']:.0f} speakers tested)"
+
+
+def describe_provenance(sweeps: Mapping[str, pd.DataFrame]) -> str:
+    """For a page: how many runs of each sweep there are, on which clips, at which revisions, and how long they took."""
+    return "\n".join(f"- `{name}`: {_describe_origin(runs)}" for name, runs in sweeps.items())
+
+
+def _describe_origin(runs: pd.DataFrame) -> str:
+    finished = runs[runs["status"] == "finished"]
+    minutes = f"{finished['seconds'].min() / 60:.0f} to {finished['seconds'].max() / 60:.0f} minutes of training each"
+    failed = f", {len(runs) - len(finished)} of them failed" if len(runs) > len(finished) else ""
+    prints, revisions = (", ".join(sorted(set(finished[what].astype(str)))) for what in ("fingerprint", "revision"))
+    return f"{len(runs)} runs{failed}, {minutes}; fingerprint of the clips {prints}, revision {revisions}"
+
+
+def format_robustness(curves: pd.DataFrame, score: str = "uar") -> pd.DataFrame:
+    """`curves` for people: a row a distortion and level, a column a model, each score with its interval."""
+    told = curves.assign(
+        distortion=[f"{row.distortion} {row.level:g} {row.unit}".replace(" -", " \N{MINUS SIGN}")
+                    if np.isfinite(row.level) else row.distortion for row in curves.itertuples()],
+        said=[format_with_interval(row, score) for row in curves.to_dict("records")],
+    )  # fmt: skip
+    table = told.pivot(index="distortion", columns="model", values="said")
+    return table.loc[told["distortion"].unique(), curves["model"].unique()].rename_axis(None, axis=1)

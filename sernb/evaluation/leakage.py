@@ -1,4 +1,4 @@
-"""Floor 2: what of the held-out rows a model has met before: the speaker, an augmented twin, the audio, the words."""
+"""What of the held-out rows a model has met before: the speaker, an augmented twin, the audio, the words."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from sernb import features
 if TYPE_CHECKING:
     from IPython.display import HTML
 
-KINDS = ("speaker", "twin", "content", "statement")
+LEAK_KINDS = ("speaker", "twin", "content", "statement")
 # A statement that was trained on is worth knowing; most corpora have so few that it is no fault by itself.
-FAULTS = KINDS[:3]
+LEAK_FAULTS = LEAK_KINDS[:3]
 # All that a telephone and the oldest corpora keep, so that copies at any rate are compared by what they have in common.
-SAMPLE_RATE = 8000
-BAND = (150, 3400)  # Hz
-SIZE = 288  # numbers of a fingerprint
+FINGERPRINT_RATE = 8000
+FINGERPRINT_BAND = (150, 3400)  # Hz
+FINGERPRINT_SIZE = 288  # numbers of a fingerprint
 # What is as near as this by fingerprint is listened to. Measured on RAVDESS: copies at other rates, levels and codecs
 # 0.98 and more, two takes of one actor 0.956 and less; but a synthetic voice reaches 0.994 with another reading.
-NEAR = 0.95
+FINGERPRINT_THRESHOLD = 0.95
 # What correlates so as a waveform is one recording. Measured (tests/same.py): copies at other rates, levels and codecs
 # do by 0.84 and more, different clips that are near by 0.31 and less on RAVDESS, by 0.58 among synthetic voices.
-SAME = 0.75
-COLUMNS = (
+CORRELATION_THRESHOLD = 0.75
+AUDIT_COLUMNS = (
     *("kind", "row", "clip", "copy", "split", "corpus", "speaker", "statement"),
     *("trained_clip", "trained_copy", "trained_speaker", "similarity", "rows", "trained_rows"),
 )
-HAVE = {
+LEAK_TEXT = {
     "speaker": "have their **speaker**",
     "twin": "have an augmented **twin**",
     "content": "have the **same recording**",
@@ -43,7 +43,7 @@ HAVE = {
 REMEDIES = {
     "speaker": 'split by speaker: PROTOCOL "speaker", "folds" or "loso" (notebook 02: without the fault speaker-leak)',
     "twin": 'make copies of what is trained on alone: AUGMENT "train-only" or "none"',
-    "content": "take one of the two clips out of the corpus (`audit.pairs(rows)` names them), or, if one person speaks "
+    "content": "take one of the two clips out of the corpus (`evaluation.find_leaks(rows)` names them), or, if one person speaks "
     'both, PROTOCOL "speaker", "folds" or "loso" (notebook 02: without the fault validation-in-train)',
 }
 
@@ -52,8 +52,8 @@ class LeakError(ValueError):
     """A split that gives held-out rows away, with how many and which parameters mend it."""
 
 
-def fingerprints(table: pd.DataFrame) -> np.ndarray:
-    """What is the same in all copies of a recording, for each row: see `features.fingerprint`; kept in the store.
+def fingerprint_clips(table: pd.DataFrame) -> np.ndarray:
+    """What is the same in all copies of a recording, for each row: see `features.audio_fingerprint`; kept in the store.
 
     Args:
         table: `path` and, if there, `sha256` of each clip. Augmented copies have their recording's fingerprint.
@@ -62,18 +62,22 @@ def fingerprints(table: pd.DataFrame) -> np.ndarray:
         Unit vectors, or zeros, which are like nothing, for silence and what else no run can use; float32, shape
         (n, 288). Their products are the similarities.
     """
-    clips = table[["path"]].assign(sha256=table["sha256"] if "sha256" in table else corpora.digests(table["path"]))
-    prints = np.zeros((len(clips), SIZE), dtype=np.float32)
+    clips = table[["path"]].assign(
+        sha256=table["sha256"] if "sha256" in table else corpora.sha256_of_files(table["path"])
+    )
+    prints = np.zeros((len(clips), FINGERPRINT_SIZE), dtype=np.float32)
     try:
-        kept, _ = features.usable(clips.assign(clip=clips["path"]), "fingerprint", sample_rate=SAMPLE_RATE)
+        kept, _ = features.split_usable(clips.assign(clip=clips["path"]), "fingerprint", sample_rate=FINGERPRINT_RATE)
     except audio.AudioError:  # none of them can be used
         return prints
     heard = clips["path"].isin(kept["path"]).to_numpy()
-    prints[heard] = features.extract(clips[heard], "fingerprint", sample_rate=SAMPLE_RATE)
+    prints[heard] = features.extract(clips[heard], "fingerprint", sample_rate=FINGERPRINT_RATE)
     return prints
 
 
-def near(prints: np.ndarray, others: np.ndarray, threshold: float = NEAR) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def similar_pairs(
+    prints: np.ndarray, others: np.ndarray, threshold: float = FINGERPRINT_THRESHOLD
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which of some fingerprints are so near to which of others that one recording may be behind both.
 
     Args:
@@ -92,7 +96,7 @@ def near(prints: np.ndarray, others: np.ndarray, threshold: float = NEAR) -> tup
     return tuple(np.concatenate(column) for column in zip(*found, strict=True)) if found else (np.empty(0, int),) * 3
 
 
-def correlation(path: str, other: str) -> float:
+def waveform_correlation(path: str, other: str) -> float:
     """How far two clips are one waveform, wherever it begins, however loud or turned over: 0 to 1, 1 for a copy.
 
     The largest cross-correlation at any delay, normalised by the energy of both.
@@ -100,42 +104,42 @@ def correlation(path: str, other: str) -> float:
     Raises:
         AudioError: A clip cannot be decoded.
     """
-    return _correlation(path, _stamp(path), other, _stamp(other))
+    return _cached_correlation(path, _file_stamp(path), other, _file_stamp(other))
 
 
 @functools.lru_cache(maxsize=100_000)  # a split is looked at several times: for the banner, for metrics.json
-def _correlation(path: str, stamp: int, other: str, other_stamp: int) -> float:
+def _cached_correlation(path: str, stamp: int, other: str, other_stamp: int) -> float:
     from scipy.signal import correlate
 
-    first, second = _waveform(path, stamp), _waveform(other, other_stamp)
+    first, second = _cached_waveform(path, stamp), _cached_waveform(other, other_stamp)
     energy = np.sqrt((first @ first) * (second @ second))
     return float(np.abs(correlate(first, second, method="fft")).max() / energy) if energy else 0.0
 
 
 @functools.lru_cache(maxsize=256)
-def _waveform(path: str, stamp: int) -> np.ndarray:
+def _cached_waveform(path: str, stamp: int) -> np.ndarray:
     """The band that the fingerprint looks at too: an offset, or the hum of the mains, makes no two clips alike."""
     from scipy.signal import butter
     from scipy.signal import sosfiltfilt
 
-    band = butter(4, BAND, btype="bandpass", fs=SAMPLE_RATE, output="sos")
-    signal = audio.load(path, SAMPLE_RATE)
+    band = butter(4, FINGERPRINT_BAND, btype="bandpass", fs=FINGERPRINT_RATE, output="sos")
+    signal = audio.load(path, FINGERPRINT_RATE)
     return sosfiltfilt(band, np.pad(signal, 64)) if len(signal) else signal.astype(np.float64)
 
 
-def _stamp(path: str) -> int:
+def _file_stamp(path: str) -> int:
     """Tells a file from what lay there before; 0 where none lies there, which decoding says better."""
     return os.stat(path).st_mtime_ns if os.path.exists(path) else 0
 
 
-def pairs(
+def find_leaks(
     rows: pd.DataFrame, fitted: tuple[str, ...] = ("train",), held_out: tuple[str, ...] = ("val", "test")
 ) -> pd.DataFrame:
     """What the rows that are fitted on give away of the held-out rows.
 
     Args:
         rows: One row a clip and copy, with `split` and what there is of `path`, `speaker`, `statement`, `copy`,
-            `sha256`, `clip` and `corpus`: what `splits.prepare` returns, or a table of one's own. Without `path` audio
+            `sha256`, `clip` and `corpus`: what `evaluation.make_split` returns, or a table of one's own. Without `path` audio
             is compared byte by byte alone (`sha256`).
         fitted: The sides that the model is fitted on; `validation-in-train` fits on two.
         held_out: The sides that are looked at.
@@ -150,21 +154,25 @@ def pairs(
         LeakError: No row is fitted on, or none is held out.
         AudioError: A clip cannot be decoded.
     """
-    told = _complete(rows)
-    held, trained = (_side(told, sides) for sides in (held_out, fitted))
-    found = [_shared(held, trained, "speaker"), _same_audio(held, trained), _shared(held, trained, "statement")]
-    table = pd.concat(found, ignore_index=True).reindex(columns=COLUMNS)
+    told = _with_audit_columns(rows)
+    held, trained = (_rows_of_sides(told, sides) for sides in (held_out, fitted))
+    found = [
+        _shared_values(held, trained, "speaker"),
+        _same_audio(held, trained),
+        _shared_values(held, trained, "statement"),
+    ]
+    table = pd.concat(found, ignore_index=True).reindex(columns=AUDIT_COLUMNS)
     return table.astype(dict.fromkeys(("row", "copy", "trained_copy", "rows", "trained_rows"), "Int64"))
 
 
-def counts(
+def count_leaks(
     rows: pd.DataFrame, fitted: tuple[str, ...] = ("train",), held_out: tuple[str, ...] = ("val", "test")
 ) -> dict[str, int]:
     """How many held-out rows have their `speaker`, a `twin`, their `content` or `statement` among those fitted on.
 
     A row whose very recording is there is not counted as a twin too. Arguments as of `pairs`.
     """
-    found = pairs(rows, fitted, held_out)
+    found = find_leaks(rows, fitted, held_out)
     of = dict(list(found.groupby("kind")))
     none = found.iloc[:0]
     content = set(of.get("content", none)["row"])
@@ -176,7 +184,7 @@ def counts(
     }
 
 
-def banner(
+def leak_banner(
     parts: pd.DataFrame | Iterable[pd.DataFrame],
     fitted: tuple[str, ...] = ("train",),
     held_out: tuple[str, ...] = ("val", "test"),
@@ -197,27 +205,27 @@ def banner(
     from IPython.display import HTML
 
     parts = [parts] if isinstance(parts, pd.DataFrame) else list(parts)
-    found = table(parts, fitted, held_out)
+    found = leak_table(parts, fitted, held_out)
     leaks, number = found["rows"].to_dict(), int(found["held_out"].iloc[0])
-    if strict and any(leaks[kind] for kind in FAULTS):
-        raise LeakError(_refusal(leaks, number))
-    return HTML(_html(leaks, number, f" in {len(parts)} folds" * (len(parts) > 1)))
+    if strict and any(leaks[kind] for kind in LEAK_FAULTS):
+        raise LeakError(_leak_error(leaks, number))
+    return HTML(_banner_html(leaks, number, f" in {len(parts)} folds" * (len(parts) > 1)))
 
 
-def table(
+def leak_table(
     parts: Iterable[pd.DataFrame], fitted: tuple[str, ...] = ("train",), held_out: tuple[str, ...] = ("val", "test")
 ) -> pd.DataFrame:
     """The counts of one or more splits (folds) together: `rows` of each kind, of how many that are `held_out`."""
     parts = list(parts)
-    each = [counts(part, fitted, held_out) for part in parts]
+    each = [count_leaks(part, fitted, held_out) for part in parts]
     number = sum(int(part["split"].isin(held_out).sum()) for part in parts)
-    leaks = {kind: sum(one[kind] for one in each) for kind in KINDS}
+    leaks = {kind: sum(one[kind] for one in each) for kind in LEAK_KINDS}
     return pd.DataFrame({"rows": leaks, "held_out": number}).rename_axis("kind")
 
 
-def _refusal(leaks: dict[str, int], number: int) -> str:
-    faults = [kind for kind in FAULTS if leaks[kind]]
-    told = ", ".join(f"{leaks[kind]} {HAVE[kind].replace('*', '')}" for kind in faults)
+def _leak_error(leaks: dict[str, int], number: int) -> str:
+    faults = [kind for kind in LEAK_FAULTS if leaks[kind]]
+    told = ", ".join(f"{leaks[kind]} {LEAK_TEXT[kind].replace('*', '')}" for kind in faults)
     mend = "; ".join(f"{kind}: {REMEDIES[kind]}" for kind in faults)
     return (
         f"STRICT is set, and this split leaks: of {number} held-out rows {told} also in the training data. "
@@ -225,17 +233,17 @@ def _refusal(leaks: dict[str, int], number: int) -> str:
     )
 
 
-def _html(leaks: dict[str, int], number: int, where: str) -> str:
+def _banner_html(leaks: dict[str, int], number: int, where: str) -> str:
     """Colours of its own for text and ground, so that it can be read in a dark JupyterLab and on paper."""
-    bad = any(leaks[kind] for kind in FAULTS)
+    bad = any(leaks[kind] for kind in LEAK_FAULTS)
     word, dark, light = ("LEAKS", "#8b0000", "#fdecea") if bad else ("CLEAN", "#14532d", "#eaf6ec")
-    shown = [kind for kind in FAULTS if leaks[kind]] or FAULTS
-    told = ", ".join(f"<b>{leaks[kind]}</b> {_bold(HAVE[kind])}" for kind in shown)
+    shown = [kind for kind in LEAK_FAULTS if leaks[kind]] or LEAK_FAULTS
+    told = ", ".join(f"<b>{leaks[kind]}</b> {_bold(LEAK_TEXT[kind])}" for kind in shown)
     return (
         f'<div role="note" class="audit" style="border:2px solid {dark};border-left-width:12px;background:{light};'
         f'color:#1a1a1a;padding:.6em .9em;margin:.5em 0"><b style="color:{dark}">{word}</b> &ensp; Of {number} '
         f"held-out rows{where} (validation and test) {told} also in the training data. "
-        f"<small>For information: {leaks['statement']} {HAVE['statement']} there too.</small></div>"
+        f"<small>For information: {leaks['statement']} {LEAK_TEXT['statement']} there too.</small></div>"
     )
 
 
@@ -247,7 +255,7 @@ def _bold(text: str) -> str:
 # one's own tables
 
 
-def _complete(rows: pd.DataFrame) -> pd.DataFrame:
+def _with_audit_columns(rows: pd.DataFrame) -> pd.DataFrame:
     """The columns that the audit reads, where a table lacks some: empty text is what nobody shares."""
     if "split" not in rows:
         raise LeakError(f"the table has no column split; it has {', '.join(map(str, rows))}.")
@@ -257,7 +265,7 @@ def _complete(rows: pd.DataFrame) -> pd.DataFrame:
     table["copy"] = rows["copy"].to_numpy() if "copy" in rows else 0
     table["clip"] = table["clip"].where(table["clip"] != "", table["path"])
     if "sha256" not in rows and "path" in rows:
-        digest = dict(zip(files := table["path"].unique(), corpora.digests(files), strict=True))
+        digest = dict(zip(files := table["path"].unique(), corpora.sha256_of_files(files), strict=True))
         table["sha256"] = table["path"].map(digest)
     # Two clips of unknown bytes are the same only if they are one clip; rows of which nothing is known never are.
     table["audio"] = table["sha256"].where(table["sha256"] != "", table["corpus"] + ":" + table["clip"])
@@ -265,7 +273,7 @@ def _complete(rows: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _side(table: pd.DataFrame, sides: tuple[str, ...]) -> pd.DataFrame:
+def _rows_of_sides(table: pd.DataFrame, sides: tuple[str, ...]) -> pd.DataFrame:
     part = table[table["split"].isin(sides)]
     if part.empty:
         has = ", ".join(map(repr, sorted(set(table["split"]), key=str)))
@@ -273,7 +281,7 @@ def _side(table: pd.DataFrame, sides: tuple[str, ...]) -> pd.DataFrame:
     return part
 
 
-def _shared(held: pd.DataFrame, trained: pd.DataFrame, kind: str) -> pd.DataFrame:
+def _shared_values(held: pd.DataFrame, trained: pd.DataFrame, kind: str) -> pd.DataFrame:
     """One row for each speaker (or statement) of a corpus that is on both sides; two corpora may both have an "01"."""
     by = ["corpus", kind]
     here, there = (part[part[kind] != ""].groupby(by) for part in (held, trained))
@@ -285,12 +293,12 @@ def _shared(held: pd.DataFrame, trained: pd.DataFrame, kind: str) -> pd.DataFram
 def _same_audio(held: pd.DataFrame, trained: pd.DataFrame) -> pd.DataFrame:
     """One row for each held-out row and row fitted on that are the same recording."""
     theirs = trained[["audio", "clip", "copy", "speaker"]].rename(columns="trained_{}".format)
-    found = held.merge(_alike(held, trained), on="audio").merge(theirs, on="trained_audio")
+    found = held.merge(_similar_recordings(held, trained), on="audio").merge(theirs, on="trained_audio")
     kinds = np.where(found["copy"] == found["trained_copy"], "content", "twin")
     return found.assign(kind=kinds, rows=1, trained_rows=1)
 
 
-def _alike(held: pd.DataFrame, trained: pd.DataFrame) -> pd.DataFrame:
+def _similar_recordings(held: pd.DataFrame, trained: pd.DataFrame) -> pd.DataFrame:
     """Which recordings of one side are which of the other: `audio`, `trained_audio`, `similarity`."""
     here, there = (part.drop_duplicates("audio") for part in (held, trained))
     same = here.loc[here["audio"].isin(there["audio"]), ["audio"]]
@@ -298,11 +306,11 @@ def _alike(held: pd.DataFrame, trained: pd.DataFrame) -> pd.DataFrame:
     here, there = (part[part["path"] != ""] for part in (here, there))
     if here.empty or there.empty:
         return same
-    prints = fingerprints(pd.concat([here, there]))
-    i, j, _ = near(prints[: len(here)], prints[len(here) :])
+    prints = fingerprint_clips(pd.concat([here, there]))
+    i, j, _ = similar_pairs(prints[: len(here)], prints[len(here) :])
     theirs = there[["audio", "path"]].iloc[j].add_prefix("trained_").reset_index(drop=True)
     close = here[["audio", "path"]].iloc[i].reset_index(drop=True).join(theirs)
     close = close[close["audio"] != close["trained_audio"]]
     both = zip(close.pop("path"), close.pop("trained_path"), strict=True)
-    close = close.assign(similarity=[correlation(*paths) for paths in both])
-    return pd.concat([same, close[close["similarity"] >= SAME]], ignore_index=True)
+    close = close.assign(similarity=[waveform_correlation(*paths) for paths in both])
+    return pd.concat([same, close[close["similarity"] >= CORRELATION_THRESHOLD]], ignore_index=True)

@@ -1,25 +1,20 @@
-"""Floor 2: scores from predictions, each with the interval that its speakers allow."""
+"""Scores from predictions, each with the interval that its speakers allow."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-# A cell of `by` says too little with fewer rows, fewer speakers, or a wider interval of accuracy. With n voices the
-# interval lies among their own scores, and all n lie on one side of what other voices would give in 2 of 2**n cases:
-# six is the least number for which that is less than 5 %. It is the least, too, for which `compare` can find p < 0.05.
-LEAST_ROWS, LEAST_SPEAKERS, WIDEST = 20, 6, 0.3
-UNSAID = "not said"
+UNKNOWN_SPEAKER = "not said"
 
 
 # counts and scores
 
 
-def confusion(truth: np.ndarray, prediction: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, labels: Sequence[str]) -> np.ndarray:
     """Counts, rows the truth and columns the prediction, both in the order of `labels`; shape (k, k).
 
     Raises:
@@ -31,15 +26,17 @@ def confusion(truth: np.ndarray, prediction: np.ndarray, labels: Sequence[str]) 
                [1, 1]])
     """
     matrix = np.zeros((len(labels), len(labels)), dtype=int)
-    np.add.at(matrix, (_places(truth, labels), _places(prediction, labels)), 1)
+    np.add.at(matrix, (label_indices(truth, labels), label_indices(prediction, labels)), 1)
     return matrix
 
 
-def _places(values: Iterable, labels: Sequence[str]) -> np.ndarray:
+def label_indices(values: Iterable, labels: Sequence[str]) -> np.ndarray:
     places = pd.Index(list(labels), dtype=object).get_indexer(pd.Index(values, dtype=object))
     if (places < 0).any():
         stranger = list(values)[int(np.argmin(places))]
-        raise ValueError(f"{stranger!r} is none of the labels {', '.join(labels)}; `metrics.labels_of` finds them all.")
+        raise ValueError(
+            f"{stranger!r} is none of the labels {', '.join(labels)}; `evaluation.labels_in` finds them all."
+        )
     return places
 
 
@@ -65,15 +62,15 @@ def uar(matrix: np.ndarray) -> np.ndarray:
     return recall.sum(axis=-1) / (occurring > 0).sum(axis=-1)
 
 
-def f1(matrix: np.ndarray) -> np.ndarray:
+def f1_per_class(matrix: np.ndarray) -> np.ndarray:
     """F1 of each class from one confusion matrix, 0 where a class is neither true nor predicted; shape (k,)."""
     hits, either = np.diagonal(matrix), matrix.sum(axis=0) + matrix.sum(axis=1)
     return np.divide(2 * hits, either, out=np.zeros(len(matrix)), where=either > 0)
 
 
-def scores(matrix: np.ndarray) -> dict[str, float]:
+def compute_scores(matrix: np.ndarray) -> dict[str, float]:
     """`accuracy`, `uar`, `macro_f1` (over the classes that occur) and `weighted_f1` of one confusion matrix."""
-    support, each = matrix.sum(axis=1), f1(matrix)
+    support, each = matrix.sum(axis=1), f1_per_class(matrix)
     return {
         "accuracy": float(accuracy(matrix)),
         "uar": float(uar(matrix)),
@@ -82,18 +79,18 @@ def scores(matrix: np.ndarray) -> dict[str, float]:
     }
 
 
-def report(matrix: np.ndarray, labels: list[str]) -> pd.DataFrame:
+def class_report(matrix: np.ndarray, labels: list[str]) -> pd.DataFrame:
     """Recall, precision, F1 and number of rows of each class, in the order of `labels`."""
     hits, predicted, support = np.diagonal(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
     divide = lambda by: np.divide(hits, by, out=np.zeros(len(labels)), where=by > 0)  # noqa: E731
-    columns = {"recall": divide(support), "precision": divide(predicted), "f1": f1(matrix), "rows": support}
+    columns = {"recall": divide(support), "precision": divide(predicted), "f1": f1_per_class(matrix), "rows": support}
     return pd.DataFrame(columns, index=pd.Index(labels, name="emotion"))
 
 
 # tables of predictions
 
 
-def tested(predictions: pd.DataFrame) -> pd.DataFrame:
+def select_test_rows(predictions: pd.DataFrame) -> pd.DataFrame:
     """The test rows of a table of predictions, ready to be scored; one without a column `split` is taken whole.
 
     Args:
@@ -114,308 +111,13 @@ def tested(predictions: pd.DataFrame) -> pd.DataFrame:
     if unknown := int(told["truth"].isna().sum()):
         raise ValueError(f"{unknown} of {len(told)} rows have no truth; leave them out.")
     copies = told["copy"] if "copy" in told else 0
-    return told.assign(copy=copies, speaker=_voices(told["speaker"]), prediction=told["prediction"].fillna(""))
+    return told.assign(copy=copies, speaker=speaker_ids(told["speaker"]), prediction=told["prediction"].fillna(""))
 
 
-def _voices(speakers: pd.Series) -> pd.Series:
-    return speakers.astype(object).where(speakers.notna() & (speakers != ""), UNSAID).astype(str)
+def speaker_ids(speakers: pd.Series) -> pd.Series:
+    return speakers.astype(object).where(speakers.notna() & (speakers != ""), UNKNOWN_SPEAKER).astype(str)
 
 
-def labels_of(*tables: pd.DataFrame) -> list[str]:
+def labels_in(*tables: pd.DataFrame) -> list[str]:
     """Every emotion that is true or predicted in some tables, in alphabetical order."""
     return sorted({emotion for table in tables for name in ("truth", "prediction") for emotion in table[name].unique()})
-
-
-def _by_voice(told: pd.DataFrame, labels: Sequence[str]) -> np.ndarray:
-    """The confusion matrix of each speaker, the speakers in alphabetical order; shape (speakers, k, k)."""
-    voice = told.groupby(_voices(told["speaker"])).ngroup().to_numpy()
-    each = np.zeros((voice.max() + 1, len(labels), len(labels)))
-    np.add.at(each, (voice, _places(told["truth"], labels), _places(told["prediction"], labels)), 1)
-    return each
-
-
-def _drawn(speakers: int, resamples: int, seed: int) -> np.ndarray:
-    """How often each speaker is drawn in each bootstrap sample; shape (resamples, speakers)."""
-    return np.random.default_rng(seed).multinomial(speakers, np.full(speakers, 1 / speakers), size=resamples)
-
-
-def _middle(values: np.ndarray) -> list[float]:
-    """From where to where the middle 95 % of some values go."""
-    return [float(end) for end in np.quantile(values, (0.025, 0.975))]
-
-
-def interval(
-    predictions: pd.DataFrame, labels: Sequence[str] | None = None, *, resamples: int = 2000, seed: int = 0
-) -> dict[str, list]:
-    """95 % bootstrap intervals of accuracy and UAR that resample speakers, not clips.
-
-    Clips of one voice succeed or fail together, so resampling clips would promise too much. With one speaker there is
-    nothing to resample and the interval is [nan, nan]. (The package `confidence-intervals` resamples the clips of each
-    drawn speaker too, which counts their chance twice, takes one score a call, and has no paired test.)
-
-    Args:
-        predictions: Rows of one model and one side with `speaker`, `truth` and `prediction`.
-        labels: The run's label list; all that occur if it is not given.
-        resamples: Bootstrap samples.
-        seed: Of the resampling.
-
-    Returns:
-        `accuracy` and `uar`, each [low, high].
-    """
-    each = _by_voice(predictions, labels or labels_of(predictions))
-    if len(each) < 2:
-        return {"accuracy": [float("nan")] * 2, "uar": [float("nan")] * 2}
-    matrices = np.tensordot(_drawn(len(each), resamples, seed), each, axes=1)
-    return {"accuracy": _middle(accuracy(matrices)), "uar": _middle(uar(matrices))}
-
-
-def wilson(share: float, rows: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of rows: what so few allow one to say, even if each were another voice.
-
-    Example:
-        The paper's local test set had some 40 clips.
-
-        >>> [round(end, 2) for end in wilson(0.61, 40)]
-        [0.45, 0.74]
-    """
-    from scipy.stats import binomtest
-
-    found = binomtest(round(share * rows), rows).proportion_ci(method="wilson")
-    return float(found.low), float(found.high)
-
-
-def pool(seeds: Iterable[pd.DataFrame], labels: Sequence[str] | None = None) -> dict[str, float]:
-    """Scores of several seeds of one model: their mean, how far they lie apart, and what other speakers would change.
-
-    Args:
-        seeds: The predictions of each seed; folds of one seed are concatenated before.
-        labels: All that occur if they are not given.
-
-    Returns:
-        `seeds`, `speakers`, `rows` (tested, a seed) and, for `accuracy` and `uar`, the mean over seeds, `_low` and
-        `_high` (95 %, resampling speakers: all rows of a voice, of every seed, stay together), `_least` and `_most`
-        (over seeds), `_sd` (standard deviation over seeds, NaN for one).
-    """
-    told = [tested(one) for one in seeds]
-    everything = pd.concat(told)
-    labels = labels or labels_of(everything)
-    each = pd.DataFrame([scores(confusion(one["truth"], one["prediction"], labels)) for one in told])
-    ends = interval(everything, labels)
-    row = {"seeds": len(told), "speakers": everything["speaker"].nunique(), "rows": round(len(everything) / len(told))}
-    for score, (low, high) in ends.items():
-        values = each[score]
-        row |= {score: float(values.mean()), f"{score}_low": low, f"{score}_high": high}
-        row |= {
-            f"{score}_least": float(values.min()),
-            f"{score}_most": float(values.max()),
-            f"{score}_sd": float(values.std()),
-        }
-    return row
-
-
-# score by score, cell by cell
-
-
-def by(
-    predictions: pd.DataFrame, column: str, table: pd.DataFrame | None = None, *, resamples: int = 2000, seed: int = 0
-) -> pd.DataFrame:
-    """Scores for each speaker, sex, emotion, channel, statement or model, and a warning where they say too little.
-
-    `metrics.by(predictions, "sex", clips)` is all it takes; `truth`, `prediction` and `speaker` are columns enough.
-
-    Args:
-        predictions: Of one model, or of several with `column="model"`; of `predictions.csv` the test rows are taken.
-        column: Of the predictions or of the clip table. Without a clip table, `emotion` is the truth.
-        table: Clip table, to be joined by `clip`.
-        resamples: Bootstrap samples.
-        seed: Of the resampling.
-
-    Returns:
-        One row a value, an empty one as `not said`, with `rows` (clips and copies, however many seeds), `speakers`,
-        `accuracy` and `uar` with `_low` and `_high`, and `note`, which is empty where there is enough to go by (see
-        `LEAST_ROWS`, `LEAST_SPEAKERS`, `WIDEST`). The interval resamples speakers; of accuracy in a cell of one
-        speaker it is Wilson's over the clips. UAR is NaN where a cell holds one emotion.
-
-    Raises:
-        ValueError: Several models in one table, or the column is nowhere.
-    """
-    told = tested(predictions)
-    if column != "model" and "model" in told and told["model"].nunique() > 1:
-        raise ValueError(
-            f"the predictions are of {told['model'].nunique()} models; choose one, or give column 'model'."
-        )
-    values = _values(told, column, table).map(lambda value: UNSAID if pd.isna(value) or value == "" else value)
-    cells = {
-        value: _cell(part, column, resamples, seed) for value, part in told.groupby(values, sort=column != "model")
-    }
-    return pd.DataFrame(cells.values(), index=pd.Index(cells, name=column))
-
-
-def _values(told: pd.DataFrame, column: str, table: pd.DataFrame | None) -> pd.Series:
-    if column in told:
-        return told[column]
-    if table is not None and column in table:
-        if "clip" not in told:
-            raise ValueError("the predictions have no column clip, by which the clip table could be joined.")
-        of_clip = table.drop_duplicates("clip").set_index("clip")[column]
-        if strangers := int((~told["clip"].isin(of_clip.index)).sum()):
-            raise ValueError(f"{strangers} of {len(told)} predicted clips are not in the clip table; give its own.")
-        return told["clip"].map(of_clip)
-    if column == "emotion":
-        return told["truth"]
-    searched = "the predictions" if table is None else "the predictions and the clip table"
-    raise ValueError(f"{searched} have no column {column!r}; give the clip table of the corpus that has it.")
-
-
-def _cell(part: pd.DataFrame, column: str, resamples: int, seed: int) -> dict[str, float | str]:
-    labels = labels_of(part)
-    found = scores(confusion(part["truth"], part["prediction"], labels))
-    rows, speakers = _clips(part), part["speaker"].nunique()
-    ends = interval(part, labels, resamples=resamples, seed=seed)
-    if speakers == 1:
-        ends["accuracy"] = wilson(found["accuracy"], rows)
-    if part["truth"].nunique() == 1:
-        found["uar"], ends["uar"] = np.nan, (np.nan, np.nan)
-    cell = {"rows": rows, "speakers": speakers}
-    for score, (low, high) in ends.items():
-        cell |= {score: found[score], f"{score}_low": low, f"{score}_high": high}
-    return cell | {"note": _note(cell, column)}
-
-
-def _clips(part: pd.DataFrame) -> int:
-    """Rows, those of several seeds or draws counted once."""
-    return len(part.drop_duplicates(["clip", "copy"])) if "clip" in part else len(part)
-
-
-def _note(cell: dict, column: str) -> str:
-    few = []
-    if cell["rows"] < LEAST_ROWS:
-        few.append(f"{cell['rows']} row{'s' * (cell['rows'] != 1)}")
-    if cell["speakers"] < LEAST_SPEAKERS and column != "speaker":  # there it says how one voice fares, and no more
-        few.append(f"{cell['speakers']} speaker{'s' * (cell['speakers'] != 1)}")
-    if cell["accuracy_high"] - cell["accuracy_low"] > WIDEST:
-        few.append(f"an interval wider than {WIDEST}")
-    return f"too little to go by: {' and '.join(few)}" if few else ""
-
-
-# one model against another
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What `compare` found.
-
-    `table` has the rows `accuracy` and `uar` and the columns `a`, `b`, `difference`, `low`, `high` and `p`; `exact`
-    tells whether p counts every way to swap the answers; `said` is the sentence for a page.
-    """
-
-    table: pd.DataFrame
-    rows: int
-    speakers: int
-    exact: bool
-    said: str
-
-
-def compare(
-    a: pd.DataFrame,
-    b: pd.DataFrame,
-    labels: Sequence[str] | None = None,
-    *,
-    resamples: int = 2000,
-    permutations: int = 10_000,
-    seed: int = 0,
-) -> Comparison:
-    """Two models on the same clips: how much better is `a`, and might that be the choice of speakers?
-
-    The interval resamples speakers, both models' answers together. p is the share of ways to swap the two models'
-    answers, speaker by speaker, that part them at least as far: all 2**speakers of them if they are no more than
-    `permutations`, else so many drawn ones, the given one among them (Good, Permutation Tests, 2000).
-
-    Args:
-        a: Predictions of one model: `clip`, `speaker`, `truth`, `prediction` and, if there, `copy`; of
-            `predictions.csv` the test rows are taken. Each clip may be there several times, all equally often (seeds,
-            draws).
-        b: Predictions of the other for the same clips.
-        labels: All that occur if they are not given.
-        resamples: Bootstrap samples.
-        permutations: At most.
-        seed: Of both.
-
-    Raises:
-        ValueError: They are not of the same clips, or of several models.
-    """
-    a, b = tested(a), tested(b)
-    rows = _same_clips(a, b)
-    labels = labels or labels_of(a, b)
-    first, second = _by_voice(a, labels) * rows / len(a), _by_voice(b, labels) * rows / len(b)
-    drawn, swaps = _drawn(len(first), resamples, seed), _swaps(len(first), permutations, seed)
-    moved = np.tensordot(swaps, second - first, axes=1)
-    told = {}
-    for name, score in (("accuracy", accuracy), ("uar", uar)):
-        ours, theirs = score(first.sum(axis=0)), score(second.sum(axis=0))
-        spread = score(np.tensordot(drawn, first, axes=1)) - score(np.tensordot(drawn, second, axes=1))
-        chance = score(first.sum(axis=0) + moved) - score(second.sum(axis=0) - moved)
-        low, high = _middle(spread) if len(first) > 1 else (np.nan, np.nan)
-        p = np.mean(np.abs(chance) >= abs(ours - theirs) - 1e-9)
-        told[name] = {"a": ours, "b": theirs, "difference": ours - theirs, "low": low, "high": high, "p": p}
-    table = pd.DataFrame.from_dict(told, orient="index")
-    said = _said(table.loc["uar"], (_name(a, "the first"), _name(b, "the second")), rows, len(first))
-    return Comparison(table, rows, len(first), 2 ** len(first) <= permutations, said)
-
-
-def _same_clips(a: pd.DataFrame, b: pd.DataFrame) -> int:
-    """How many rows both tables have, each the same."""
-    if bare := [name for name, told in (("first", a), ("second", b)) if "clip" not in told]:
-        raise ValueError(f"the {bare[0]} table has no column clip: what was predicted twice cannot be told.")
-    ours, theirs = (
-        told.groupby(["clip", "copy"]).agg({"truth": ["first", "size"], "speaker": "first"}) for told in (a, b)
-    )
-    both = ours.index.intersection(theirs.index)
-    if len(both) < max(len(ours), len(theirs)):
-        raise ValueError(
-            f"the two models were not tested on the same clips: {len(both)} match, of {len(ours)} of the first and "
-            f"{len(theirs)} of the second. Compare runs of one corpus, split and seed, or cut both to what they share."
-        )
-    for told in (ours, theirs):
-        if told["truth", "size"].nunique() > 1:
-            raise ValueError("some clips are predicted more often than others: give one table a model.")
-    for name in ("truth", "speaker"):
-        differ = ours[name, "first"] != theirs[name, "first"].reindex(ours.index)
-        if differ.any():
-            raise ValueError(f"the {name} of {differ.sum()} of {len(ours)} clips is not the same in both tables.")
-    return len(ours)
-
-
-def _swaps(speakers: int, permutations: int, seed: int) -> np.ndarray:
-    """For each permutation whose answers are swapped, the first with none; shape (permutations, speakers)."""
-    if 2**speakers <= permutations:
-        return np.arange(2**speakers)[:, None] >> np.arange(speakers) & 1
-    swaps = np.random.default_rng(seed).integers(0, 2, size=(permutations, speakers))
-    swaps[0] = 0
-    return swaps
-
-
-def _name(told: pd.DataFrame, otherwise: str) -> str:
-    names = told["model"].unique() if "model" in told else [otherwise]
-    if len(names) > 1:
-        raise ValueError(f"{otherwise} table has the models {', '.join(names)}; choose one.")
-    return str(names[0])
-
-
-def _signed(value: float) -> str:
-    return f"{round(value, 3) + 0.0:+.3f}".replace("-", "\N{MINUS SIGN}")  # never -0.000
-
-
-def _said(uars: pd.Series, names: tuple[str, str], rows: int, speakers: int) -> str:
-    verdict = (
-        "more than the choice of speakers explains" if uars["p"] < 0.05 else "the choice of speakers may explain it"
-    )
-    if speakers < LEAST_SPEAKERS:
-        verdict = f"too few speakers to tell, for p cannot fall below {2 / 2**speakers:.2g}"
-    more, low, high = (_signed(uars[name]) for name in ("difference", "low", "high"))
-    ends = "no interval" if np.isnan(uars["low"]) else f"95 % interval {low} to {high}"
-    p = "p < 0.001" if uars["p"] < 0.001 else f"p = {uars['p']:.3f}"
-    return (
-        f"On the same {rows} clips of {speakers} speaker{'s' * (speakers != 1)}, UAR is {uars['a']:.3f} for {names[0]} "
-        f"and {uars['b']:.3f} for {names[1]}, a difference of {more} ({ends}, {p}): {verdict}."
-    )

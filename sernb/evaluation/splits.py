@@ -1,4 +1,4 @@
-"""Floor 2: who is trained on and who is tested: protocols and augmented copies. What leaks, `audit` tells."""
+"""Who is trained on and who is tested: protocols and augmented copies. What leaks, `audit` tells."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from importlib.resources import files
 import numpy as np
 import pandas as pd
 
+from sernb import corpora
+
 SIDES = ("train", "val", "test")
 PROTOCOLS = ("random", "speaker", "folds", "loso", "statement", "published")
-FOLDED = ("folds", "loso")
-AUGMENT = ("before-split", "train-only", "none")
+WITH_FOLDS = ("folds", "loso")
+AUGMENT_CHOICES = ("before-split", "train-only", "none")
 
 
 class SplitError(ValueError):
     """A split that cannot be had, with how many clips or speakers there are and how many it takes."""
 
 
-def prepare(
+def make_split(
     table: pd.DataFrame,
     protocol: str,
     *,
@@ -48,19 +50,19 @@ def prepare(
     Raises:
         SplitError: Too few clips or speakers, or an unknown name.
     """
-    if augment not in AUGMENT:
-        raise SplitError(f"AUGMENT is {augment!r}; give one of {', '.join(AUGMENT)}.")
+    if augment not in AUGMENT_CHOICES:
+        raise SplitError(f"AUGMENT is {augment!r}; give one of {', '.join(AUGMENT_CHOICES)}.")
     rows = table.assign(copy=0)
     if augment == "before-split":
-        rows = with_copies(rows)
-    rows = rows.assign(split=assign(rows, protocol, ratio=ratio, fold=fold, seed=seed))
+        rows = add_copies(rows)
+    rows = rows.assign(split=assign_sides(rows, protocol, ratio=ratio, fold=fold, seed=seed))
     rows = rows[rows["split"] != ""].reset_index(drop=True)
     if augment == "train-only":
         rows = pd.concat([rows, rows[rows["split"] == "train"].assign(copy=1)], ignore_index=True)
     return rows
 
 
-def cuts(
+def make_splits(
     table: pd.DataFrame, protocol: str, *, fold: int = 0, other: pd.DataFrame | None = None, **options: str | int
 ) -> dict[int, pd.DataFrame]:
     """The splits of a run: one, or, for fold 0 of a protocol with folds, one for each fold that has clips.
@@ -76,20 +78,20 @@ def cuts(
         What `prepare` returns, by the number of the fold.
     """
     numbers = [fold]
-    if pools(protocol, fold):
+    if covers_all_folds(protocol, fold):
         if other is not None:
             raise SplitError("FOLD 0 tests each fold of one corpus; with TEST_CORPUS name a fold, or use 'speaker'.")
-        numbers = list(_folds_of(table, protocol))
-    found = {number: prepare(table, protocol, fold=number, **options) for number in numbers}
-    return found if other is None else {fold: test_elsewhere(found[fold], other)}
+        numbers = list(_fold_numbers(table, protocol))
+    found = {number: make_split(table, protocol, fold=number, **options) for number in numbers}
+    return found if other is None else {fold: use_test_corpus(found[fold], other)}
 
 
-def pools(protocol: str, fold: int) -> bool:
+def covers_all_folds(protocol: str, fold: int) -> bool:
     """Whether a run is made of all the folds of its protocol."""
-    return protocol in FOLDED and fold == 0
+    return protocol in WITH_FOLDS and fold == 0
 
 
-def test_elsewhere(rows: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+def use_test_corpus(rows: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """The training and validation rows of a split, with the clips of another corpus as the test side.
 
     Args:
@@ -100,29 +102,31 @@ def test_elsewhere(rows: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([kept, other.assign(copy=0, split="test")], ignore_index=True)
 
 
-def with_copies(rows: pd.DataFrame) -> pd.DataFrame:
+def add_copies(rows: pd.DataFrame) -> pd.DataFrame:
     """Every row followed by one augmented copy of it."""
     return pd.concat([rows, rows.assign(copy=1)]).sort_index(kind="stable").reset_index(drop=True)
 
 
-def assign(rows: pd.DataFrame, protocol: str, *, ratio: str = "75:15:10", fold: int = 1, seed: int = 42) -> np.ndarray:
+def assign_sides(
+    rows: pd.DataFrame, protocol: str, *, ratio: str = "75:15:10", fold: int = 1, seed: int = 42
+) -> np.ndarray:
     """The side of each row, `train`, `val` or `test`, shape (n,); arguments as in `prepare`."""
     if protocol == "random":
-        return random(rows["emotion"], parts(ratio), seed)
+        return split_by_clip(rows["emotion"], parse_ratio(ratio), seed)
     if protocol == "published":
-        return published(rows["emotion"], seed)
+        return split_like_study_a(rows["emotion"], seed)
     if protocol == "speaker":
-        return by_speaker(rows, parts(ratio), seed)
+        return split_by_speaker(rows, parse_ratio(ratio), seed)
     if protocol == "folds":
-        return by_fold(rows, fold)
+        return split_by_fold(rows, fold)
     if protocol == "loso":
-        return by_one_speaker(rows, fold, seed)
+        return split_leave_one_speaker_out(rows, fold, seed)
     if protocol == "statement":
-        return by_statement(rows, parts(ratio), seed)
+        return split_by_statement(rows, parse_ratio(ratio), seed)
     raise SplitError(f"PROTOCOL is {protocol!r}; give one of {', '.join(PROTOCOLS)}.")
 
 
-def parts(ratio: str) -> tuple[float, float, float]:
+def parse_ratio(ratio: str) -> tuple[float, float, float]:
     """`"75:15:10"` as fractions of train, validation and test.
 
     Raises:
@@ -142,13 +146,13 @@ def parts(ratio: str) -> tuple[float, float, float]:
     return train / total, val / total, test / total
 
 
-def random(emotions: pd.Series, fractions: tuple[float, float, float], seed: int) -> np.ndarray:
+def split_by_clip(emotions: pd.Series, fractions: tuple[float, float, float], seed: int) -> np.ndarray:
     """A split by clip, stratified by emotion: test is cut off first, then validation."""
     _, val, test = fractions
     return _cut_twice(emotions, test, val / (1 - test), seed)
 
 
-def published(emotions: pd.Series, seed: int = 42) -> np.ndarray:
+def split_like_study_a(emotions: pd.Series, seed: int = 42) -> np.ndarray:
     """Study A's split by clip: 30 % test stratified by emotion, then 5 % of train, unstratified, as validation."""
     return _cut_twice(emotions, 0.3, 0.05, seed, stratify_val=False)
 
@@ -157,7 +161,7 @@ def _cut_twice(emotions: pd.Series, test: float, val: float, seed: int, *, strat
     from sklearn.model_selection import train_test_split
 
     labels = emotions.to_numpy()
-    _enough_clips(emotions, test, val if stratify_val else 0)
+    _check_enough_clips(emotions, test, val if stratify_val else 0)
     try:
         rest, test_at = train_test_split(np.arange(len(labels)), test_size=test, stratify=labels, random_state=seed)
         strata = labels[rest] if stratify_val else None
@@ -173,7 +177,7 @@ def _cut_twice(emotions: pd.Series, test: float, val: float, seed: int, *, strat
     return sides
 
 
-def _enough_clips(emotions: pd.Series, test: float, val: float) -> None:
+def _check_enough_clips(emotions: pd.Series, test: float, val: float) -> None:
     """Each side that is stratified must have room for each class, and each class a clip for each side."""
     sizes = emotions.value_counts()
     least = 3 if val else 2
@@ -190,7 +194,7 @@ def _enough_clips(emotions: pd.Series, test: float, val: float) -> None:
         )
 
 
-def by_speaker(rows: pd.DataFrame, fractions: tuple[float, float, float], seed: int) -> np.ndarray:
+def split_by_speaker(rows: pd.DataFrame, fractions: tuple[float, float, float], seed: int) -> np.ndarray:
     """A split that gives each speaker to one side, sides and their classes as near to the fractions as can be.
 
     Speakers, those with most clips first and otherwise shuffled, go one after another to the side that then
@@ -212,11 +216,11 @@ def by_speaker(rows: pd.DataFrame, fractions: tuple[float, float, float], seed: 
     side_of = _deal(counts.to_numpy()[order], wanted, sizes)
     sides = dict(zip(counts.index[order], (SIDES[side] for side in side_of), strict=True))
     split = rows["speaker"].map(sides).to_numpy(dtype=object)
-    _every_emotion_taught(rows, split)
+    _check_every_emotion_trained(rows, split)
     return split
 
 
-def _every_emotion_taught(rows: pd.DataFrame, split: np.ndarray) -> None:
+def _check_every_emotion_trained(rows: pd.DataFrame, split: np.ndarray) -> None:
     if untaught := sorted(set(rows["emotion"][split != ""]) - set(rows["emotion"][split == "train"])):
         voices = rows.loc[rows["emotion"] == untaught[0], "speaker"].nunique()
         raise SplitError(
@@ -246,7 +250,7 @@ def _deal(counts: np.ndarray, wanted: np.ndarray, sizes: np.ndarray) -> list[int
     return sides
 
 
-def by_statement(rows: pd.DataFrame, fractions: tuple[float, float, float], seed: int) -> np.ndarray:
+def split_by_statement(rows: pd.DataFrame, fractions: tuple[float, float, float], seed: int) -> np.ndarray:
     """A split that gives each speaker and each statement to one side; `""` for clips that then have no side.
 
     Speakers are dealt out as by `by_speaker`. Statements, shuffled, go to test by its fraction (one at least, and one
@@ -265,9 +269,9 @@ def by_statement(rows: pd.DataFrame, fractions: tuple[float, float, float], seed
     number = min(max(1, round(fractions[2] * len(names))), len(names) - 1)
     new = told.isin(np.random.default_rng(seed).permutation(names)[:number]).to_numpy()
     # If speakers were shared, as new statements alone would allow, a known voice would help more than known words do.
-    sides = by_speaker(rows, fractions, seed)
+    sides = split_by_speaker(rows, fractions, seed)
     split = np.where((sides == "test") == new, sides, "")
-    _every_emotion_taught(rows, split)
+    _check_every_emotion_trained(rows, split)
     untested = sorted(set(rows["emotion"]) - set(rows["emotion"][split == "test"]))
     if untested or "val" not in split:
         raise SplitError(
@@ -278,7 +282,7 @@ def by_statement(rows: pd.DataFrame, fractions: tuple[float, float, float], seed
     return split
 
 
-def folds(corpus: str, speakers: Iterable[str] = ()) -> dict[int, dict[str, list[str]]]:
+def published_folds(corpus: str, speakers: Iterable[str] = ()) -> dict[int, dict[str, list[str]]]:
     """The published folds of a corpus by number, from 1: for each the speakers of train, val and test.
 
     RAVDESS: the six EmoBox folds; EmoBox names test speakers only, so the next fold is validation and the other four
@@ -305,36 +309,36 @@ def folds(corpus: str, speakers: Iterable[str] = ()) -> dict[int, dict[str, list
         return {1: published}
     present = set(speakers)
     groups = {i: g for i, g in enumerate(published, start=1) if not present or present & set(g)}
-    return {i: _fold(groups, i) for i in groups}
+    return {i: _make_fold(groups, i) for i in groups}
 
 
-def _fold(groups: dict[int, list[str]], number: int) -> dict[str, list[str]]:
+def _make_fold(groups: dict[int, list[str]], number: int) -> dict[str, list[str]]:
     numbers = list(groups)
     following = numbers[(numbers.index(number) + 1) % len(numbers)]
     rest = [speaker for i, group in groups.items() if i not in (number, following) for speaker in group]
     return {"test": groups[number], "val": groups[following], "train": sorted(rest)}
 
 
-def _folds_of(rows: pd.DataFrame, protocol: str) -> Iterable[int]:
+def _fold_numbers(rows: pd.DataFrame, protocol: str) -> Iterable[int]:
     """The numbers of the folds that have clips."""
     if protocol == "loso":
         return range(1, rows["speaker"].nunique() + 1)
-    return folds(rows["corpus"].iloc[0], set(rows["speaker"]))
+    return published_folds(rows["corpus"].iloc[0], set(rows["speaker"]))
 
 
-def by_fold(rows: pd.DataFrame, fold: int) -> np.ndarray:
+def split_by_fold(rows: pd.DataFrame, fold: int) -> np.ndarray:
     """The side of each row in one published fold of its corpus; folds without clips are passed over.
 
     Raises:
         SplitError: No such fold, or a side without clips.
     """
     corpus, present = rows["corpus"].iloc[0], set(rows["speaker"])
-    everyone = folds(corpus)
+    everyone = published_folds(corpus)
     if fold not in everyone:
         raise SplitError(f"FOLD is {fold}; this corpus has folds 1 to {len(everyone)} (0: all of them).")
     if strangers := sorted(present - {speaker for group in everyone[fold].values() for speaker in group}):
         raise SplitError(f"speaker {strangers[0]!r} is in no published fold.")
-    sides = folds(corpus, present).get(fold, everyone[fold])
+    sides = published_folds(corpus, present).get(fold, everyone[fold])
     if empty := [side for side in ("test", "val", "train") if not present & set(sides[side])]:
         speakers = ", ".join(sides[empty[0]]) or "of a third fold"
         raise SplitError(f"fold {fold} has no clip for {empty[0]}: it takes clips of the speakers {speakers}.")
@@ -342,7 +346,7 @@ def by_fold(rows: pd.DataFrame, fold: int) -> np.ndarray:
     return rows["speaker"].map(side_of).to_numpy(dtype=object)
 
 
-def by_one_speaker(rows: pd.DataFrame, fold: int, seed: int) -> np.ndarray:
+def split_leave_one_speaker_out(rows: pd.DataFrame, fold: int, seed: int) -> np.ndarray:
     """Leave one speaker out: the side of each row when the n-th speaker is tested.
 
     Validation is one other speaker, or two where there are ten speakers or more, drawn by seed and fold.
@@ -359,17 +363,55 @@ def by_one_speaker(rows: pd.DataFrame, fold: int, seed: int) -> np.ndarray:
     drawn = np.random.default_rng([seed, fold]).permutation(rest)[: 1 + (len(speakers) >= 10)]
     split = np.where(rows["speaker"].isin(drawn), "val", "train").astype(object)
     split[(rows["speaker"] == speakers[fold - 1]).to_numpy()] = "test"
-    _every_emotion_taught(rows, split)
+    _check_every_emotion_trained(rows, split)
     return split
 
 
-def sizes(rows: pd.DataFrame | Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+def split_sizes(rows: pd.DataFrame | Mapping[int, pd.DataFrame]) -> pd.DataFrame:
     """Rows, clips, speakers and clips of each emotion, side by side; fold by fold where there are several."""
     if not isinstance(rows, pd.DataFrame):
-        each = {fold: sizes(part) for fold, part in rows.items()}
+        each = {fold: split_sizes(part) for fold, part in rows.items()}
         return pd.concat(each, names=["fold"]) if len(each) > 1 else next(iter(each.values()))
     sides = rows.groupby("split")
     table = sides.agg(rows=("clip", "size"), clips=("clip", "nunique"), speakers=("speaker", "nunique"))
     return table.join(pd.crosstab(rows["split"], rows["emotion"])).reindex(
         [s for s in SIDES if s in set(rows["split"])]
     )
+
+
+def missing_speakers(table: pd.DataFrame) -> pd.DataFrame:
+    """What a speaker split still lacks: each emotion takes three speakers, one for each side.
+
+    Returns:
+        One row an emotion, with `speakers` who have it, `speakers to add`, `clips`, and `not yet by`, those who lack
+        it.
+    """
+    voices = sorted(table["speaker"].unique())
+    rows = []
+    for emotion in corpora.emotion_labels(table):
+        own = table[table["emotion"] == emotion]
+        have = set(own["speaker"])
+        lacking = ", ".join(voice for voice in voices if voice not in have)
+        told = {"speakers": len(have), "speakers to add": max(0, len(SIDES) - len(have)), "clips": len(own)}
+        rows.append({"emotion": emotion, **told, "not yet by": lacking})
+    return pd.DataFrame(rows).set_index("emotion")
+
+
+def split_readiness(table: pd.DataFrame, *, ratio: str = "60:20:20", seed: int = 42) -> str:
+    """Whether the corpus can be split by speaker now, as a sentence, and if not, what is in the way."""
+    known = corpora.drop_unknown(table)
+    if known["emotion"].nunique() < 2:
+        return "**Not yet:** there is nothing to tell apart; record at least two emotions."
+    try:
+        rows = make_split(known, "speaker", ratio=ratio, seed=seed)
+    except SplitError as error:
+        return f"**Not yet:** {error}"
+    sides = rows.groupby("split")["speaker"].nunique()
+    shares = ", ".join(f"{sides[side]} for {name}" for side, name in zip(SIDES, _SIDE_NAMES, strict=True))
+    short = missing_speakers(known).query("`speakers to add` > 0")
+    lacking = ", ".join(f"{row['speakers to add']} of {emotion}" for emotion, row in short.iterrows())
+    more = f" To have each emotion on each side it takes more speakers: {lacking}." if lacking else ""
+    return f"**Yes:** the {known['speaker'].nunique()} speakers can be split: {shares}.{more}"
+
+
+_SIDE_NAMES = ("training", "validation", "test")

@@ -1,4 +1,4 @@
-"""Floor 1: a clip becomes some eight hundred numbers: statistics of its pitch, level, spectrum and cepstrum.
+"""A clip becomes some eight hundred numbers: statistics of its pitch, level, spectrum and cepstrum.
 
 In the manner of openSMILE's sets (ComParE: Schuller et al. 2013; eGeMAPS: Eyben et al. 2016, doi
 10.1109/TAFFC.2015.2457417), written on librosa alone so that no licence keeps anybody from using them.
@@ -17,7 +17,7 @@ from sernb import audio
 SPEEDS = (0.9, 1.0, 1.1)
 WINDOW, HOP = 0.064, 0.016  # seconds: long enough to tell the harmonics of a low voice apart
 PITCH_HOP = 0.01
-LOWEST, HIGHEST = 60.0, 700.0  # Hz, of the voice
+MIN_PITCH, MAX_PITCH = 60.0, 700.0  # Hz, of the voice
 FULL_BAND = 8000.0  # Hz: what a recording at 16 kHz can hold
 BANDS, COEFFICIENTS, WIDE_BANDS = 80, 25, 20
 SILENCE = 35.0  # dB below the loudest frame: what lies before and after is cut off
@@ -28,7 +28,7 @@ STATISTICS = ("mean", "deviation", "5 %", "median", "95 %", "quartile range", "s
 
 
 @dataclass(frozen=True)
-class Spectra:
+class Spectrogram:
     """What the numbers are made of: power, shape (bins, frames), each bin's frequency in Hz, and mel bands in dB."""
 
     power: np.ndarray
@@ -36,7 +36,7 @@ class Spectra:
     bands: np.ndarray
 
 
-def functionals(signal: np.ndarray, sample_rate: int, *, speeds: int = 3) -> np.ndarray:
+def compute_functionals(signal: np.ndarray, sample_rate: int, *, speeds: int = 3) -> np.ndarray:
     """The numbers of `names`, averaged over the clip played at three speeds.
 
     A tenth slower and faster is another voice saying the same: what changes between the three is chance, and averages
@@ -51,26 +51,26 @@ def functionals(signal: np.ndarray, sample_rate: int, *, speeds: int = 3) -> np.
         float32, shape (numbers,); silence gives zeros wherever there is nothing to measure.
     """
     each = [
-        np.concatenate(list(_measured(audio.played(signal, speed), sample_rate).values()))
+        np.concatenate(list(_measure(audio.perturb_speed(signal, speed), sample_rate).values()))
         for speed in (SPEEDS if speeds > 1 else (1.0,))
     ]
     return np.nan_to_num(np.mean(each, axis=0), posinf=0, neginf=0).astype(np.float32)
 
 
 @cache
-def names() -> tuple[str, ...]:
+def feature_names() -> tuple[str, ...]:
     """What each number is, as `group: measure`, in their order."""
     noise = np.random.default_rng(0).normal(size=16000)
-    sizes = {name: len(values) for name, values in _measured(noise, 16000).items()}
+    sizes = {name: len(values) for name, values in _measure(noise, 16000).items()}
     return tuple(f"{name} {i}" if size > 1 else name for name, size in sizes.items() for i in range(size))
 
 
-def groups() -> np.ndarray:
+def feature_groups() -> np.ndarray:
     """The group of each number: pitch, level, rhythm and so on; shape (numbers,)."""
-    return np.array([name.split(":")[0] for name in names()])
+    return np.array([name.split(":")[0] for name in feature_names()])
 
 
-def _measured(signal: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+def _measure(signal: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
     import librosa
 
     frame, hop = int(WINDOW * sample_rate), int(HOP * sample_rate)
@@ -78,22 +78,22 @@ def _measured(signal: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
     voice = np.pad(voice, (0, max(0, 8 * hop - len(voice))))  # eight frames: there must be something to count
     spectra = _spectra(voice, sample_rate, frame, hop)
     return {
-        **_pitch(voice, sample_rate),
-        **_level(spectra),
-        **_spectrum(spectra),
-        **_bands(spectra),
-        **_cepstrum(spectra),
+        **_pitch_statistics(voice, sample_rate),
+        **_level_statistics(spectra),
+        **_spectrum_statistics(spectra),
+        **_band_statistics(spectra),
+        **_cepstrum_statistics(spectra),
     }
 
 
-def _spectra(signal: np.ndarray, sample_rate: int, frame: int, hop: int) -> Spectra:
+def _spectra(signal: np.ndarray, sample_rate: int, frame: int, hop: int) -> Spectrogram:
     import librosa
 
     power = np.abs(librosa.stft(signal, n_fft=frame, hop_length=hop)) ** 2
     top = min(FULL_BAND, sample_rate / 2)
     mel = librosa.filters.mel(sr=sample_rate, n_fft=frame, n_mels=BANDS, fmin=50, fmax=top) @ power
     bands = 10 * np.log10(mel + 1e-9)
-    return Spectra(power, np.fft.rfftfreq(frame, 1 / sample_rate), np.maximum(bands, bands.max() - FLOOR))
+    return Spectrogram(power, np.fft.rfftfreq(frame, 1 / sample_rate), np.maximum(bands, bands.max() - FLOOR))
 
 
 def _statistics(group: str, tracks: np.ndarray) -> dict[str, np.ndarray]:
@@ -109,7 +109,7 @@ def _statistics(group: str, tracks: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @dataclass(frozen=True)
-class Voice:
+class VoiceTrack:
     """Pitch in semitones above 100 Hz, level in dB and periodicity of each frame, and which frames are voiced."""
 
     pitch: np.ndarray
@@ -118,19 +118,19 @@ class Voice:
     voiced: np.ndarray
 
 
-def _voice(signal: np.ndarray, sample_rate: int) -> Voice:
+def _track_voice(signal: np.ndarray, sample_rate: int) -> VoiceTrack:
     """Pitch by YIN, kept where the frame is loud and resembles itself one period later."""
     import librosa
 
     frame, hop = int(WINDOW * sample_rate), int(PITCH_HOP * sample_rate)
-    hertz = librosa.yin(signal, fmin=LOWEST, fmax=HIGHEST, sr=sample_rate, frame_length=frame, hop_length=hop)
+    hertz = librosa.yin(signal, fmin=MIN_PITCH, fmax=MAX_PITCH, sr=sample_rate, frame_length=frame, hop_length=hop)
     frames = librosa.util.frame(np.pad(signal, frame // 2), frame_length=frame, hop_length=hop)[:, : len(hertz)]
     hertz = hertz[: frames.shape[1]]
     periodicity = _periodicity(frames, np.round(sample_rate / hertz).astype(int))
     level = 10 * np.log10(np.square(frames).mean(axis=0) + 1e-9)
     voiced = (level > level.max() - VOICED) & (periodicity > PERIODIC)
-    voiced &= (hertz > LOWEST + 1) & (hertz < HIGHEST - 10)  # at the ends YIN found nothing
-    return Voice(12 * np.log2(hertz / 100), level, periodicity, voiced)
+    voiced &= (hertz > MIN_PITCH + 1) & (hertz < MAX_PITCH - 10)  # at the ends YIN found nothing
+    return VoiceTrack(12 * np.log2(hertz / 100), level, periodicity, voiced)
 
 
 def _periodicity(frames: np.ndarray, period: np.ndarray) -> np.ndarray:
@@ -144,30 +144,30 @@ def _periodicity(frames: np.ndarray, period: np.ndarray) -> np.ndarray:
     return np.clip(own * expected[0] / expected[period], -1, 0.999)
 
 
-def _pitch(signal: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+def _pitch_statistics(signal: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
     from scipy.ndimage import median_filter
 
-    voice = _voice(signal, sample_rate)
+    voice = _track_voice(signal, sample_rate)
     if voice.voiced.sum() < 6:  # a whisper: no pitch, and none of what is measured where there is one
         return _no_pitch(sample_rate)
     at = np.flatnonzero(voice.voiced)
     contour = np.interp(np.arange(len(voice.pitch)), at, median_filter(voice.pitch[at], 5))
     spoken = slice(at[0], at[-1] + 1)
     return {
-        **_contour(contour[spoken], voice.level[spoken] - voice.level.max()),
-        **_range(contour[at], voice.level[at]),
-        **_movement(contour, at),
-        **_voicing(voice, spoken),
+        **_contour_statistics(contour[spoken], voice.level[spoken] - voice.level.max()),
+        **_range_statistics(contour[at], voice.level[at]),
+        **_movement_statistics(contour, at),
+        **_voicing_statistics(voice, spoken),
     }
 
 
 @cache
 def _no_pitch(sample_rate: int) -> dict[str, np.ndarray]:
     hum = np.sin(2 * np.pi * 100 * np.arange(sample_rate) / sample_rate)
-    return {name: np.zeros_like(values) for name, values in _pitch(hum, sample_rate).items()}
+    return {name: np.zeros_like(values) for name, values in _pitch_statistics(hum, sample_rate).items()}
 
 
-def _contour(pitch: np.ndarray, level: np.ndarray) -> dict[str, np.ndarray]:
+def _contour_statistics(pitch: np.ndarray, level: np.ndarray) -> dict[str, np.ndarray]:
     """The shapes of melody and loudness over the clip, whatever its length: ten cosines each; and their landmarks."""
     from scipy.fft import dct
 
@@ -183,7 +183,7 @@ def _contour(pitch: np.ndarray, level: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _range(pitch: np.ndarray, level: np.ndarray) -> dict[str, np.ndarray]:
+def _range_statistics(pitch: np.ndarray, level: np.ndarray) -> dict[str, np.ndarray]:
     from scipy.stats import kurtosis
     from scipy.stats import skew
 
@@ -204,7 +204,7 @@ def _range(pitch: np.ndarray, level: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _movement(contour: np.ndarray, voiced: np.ndarray) -> dict[str, np.ndarray]:
+def _movement_statistics(contour: np.ndarray, voiced: np.ndarray) -> dict[str, np.ndarray]:
     """How fast pitch rises and falls, in semitones a frame, and its jumps from one frame to the next."""
     speed = np.gradient(contour)[voiced]
     up, down, jumps = speed[speed > 0], -speed[speed < 0], np.abs(np.diff(contour[voiced]))
@@ -215,7 +215,7 @@ def _movement(contour: np.ndarray, voiced: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _voicing(voice: Voice, spoken: slice) -> dict[str, np.ndarray]:
+def _voicing_statistics(voice: VoiceTrack, spoken: slice) -> dict[str, np.ndarray]:
     """How much of the clip is voiced, how long the stretches are, and how periodic (a breathy voice is less)."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], voice.voiced, [0]])))
     stretches, periodic = edges[1::2] - edges[::2], voice.periodicity[voice.voiced]
@@ -232,14 +232,14 @@ def _voicing(voice: Voice, spoken: slice) -> dict[str, np.ndarray]:
 # spectrum
 
 
-def _level(spectra: Spectra) -> dict[str, np.ndarray]:
+def _level_statistics(spectra: Spectrogram) -> dict[str, np.ndarray]:
     """How the level rises and falls from frame to frame."""
     step = np.diff(10 * np.log10(spectra.power.sum(axis=0) + 1e-9))
     sides = [part.mean() if len(part) else 0 for part in (step[step > 0], -step[step < 0])]
     return {"level: steps": np.array([*sides, step.std(), *np.percentile(step, [5, 95])])}
 
 
-def _spectrum(spectra: Spectra) -> dict[str, np.ndarray]:
+def _spectrum_statistics(spectra: Spectrogram) -> dict[str, np.ndarray]:
     """Where in the spectrum the power lies: a pressed voice has more of it above 1 kHz, a soft one less."""
     power, hertz = spectra.power, spectra.hertz
     share = power / (power.sum(axis=0) + 1e-12)
@@ -249,14 +249,14 @@ def _spectrum(spectra: Spectra) -> dict[str, np.ndarray]:
     flatness = np.log(power + 1e-12).mean(axis=0) - np.log(power.mean(axis=0) + 1e-12)
     level = 10 * np.log10(power.sum(axis=0) + 1e-9)
     tracks = np.stack(
-        [centre / 1000, width / 1000, hertz[below] / 1000, flatness, *_balances(spectra), level - level.max()]
+        [centre / 1000, width / 1000, hertz[below] / 1000, flatness, *_spectral_balances(spectra), level - level.max()]
     )
     change = np.abs(np.diff(tracks, axis=1))
     moved = {"spectrum: change": change.mean(axis=1), "spectrum: change, deviation": change.std(axis=1)}
     return {**_statistics("spectrum", tracks), **moved}
 
 
-def _balances(spectra: Spectra) -> Iterable[np.ndarray]:
+def _spectral_balances(spectra: Spectrogram) -> Iterable[np.ndarray]:
     """Levels of parts of the spectrum against each other in dB: alpha ratio, Hammarberg index, and two more."""
 
     def level(low: float, high: float, of=np.sum) -> np.ndarray:
@@ -269,13 +269,13 @@ def _balances(spectra: Spectra) -> Iterable[np.ndarray]:
     yield level(5000, 8000) - level(1000, 5000)
 
 
-def _bands(spectra: Spectra) -> dict[str, np.ndarray]:
+def _band_statistics(spectra: Spectrogram) -> dict[str, np.ndarray]:
     """Twenty wide mel bands in dB, and how much they change from frame to frame."""
     wide = spectra.bands.reshape(WIDE_BANDS, -1, spectra.bands.shape[1]).mean(axis=1)
     return {**_statistics("bands", wide), **_statistics("flux", np.abs(np.diff(wide, axis=1)))}
 
 
-def _cepstrum(spectra: Spectra) -> dict[str, np.ndarray]:
+def _cepstrum_statistics(spectra: Spectrogram) -> dict[str, np.ndarray]:
     """Cepstral coefficients, their slopes, and how the spectrum's shape differs where it is soft and where loud."""
     import librosa
     from scipy.fft import dct

@@ -1,4 +1,4 @@
-"""Floor 0: from the rows of a feature store to one array; a large set is kept as it was assembled, to be mapped again.
+"""From the rows of a feature store to one array; a large set is kept as it was assembled, to be mapped again.
 
 A mapped file costs a check of its bytes, where rows must be found, checked and put into their places one by one.
 """
@@ -26,16 +26,19 @@ from pathlib import Path
 
 import numpy as np
 
-from sernb import large
-from sernb import store
+from sernb import utils
+from sernb.features.store import FEATURE_TABLE
+from sernb.features.store import allocate_features
+from sernb.features.store import decode_row
+from sernb.features.store import fetch
 
-CHUNK = 64  # arrays
-MANY = 512  # arrays: a smaller set is assembled in a moment
-BLOCK = 2**24  # bytes whose checksum a thread takes at once
-STALE = 3600  # seconds: who assembles for as long was killed
+KEYS_PER_SELECT = 64  # arrays
+MIN_ARRAYS_KEPT = 512  # arrays: a smaller set is assembled in a moment
+CHECKSUM_BLOCK = 2**24  # bytes whose checksum a thread takes at once
+STALE_SECONDS = 3600  # seconds: who assembles for as long was killed
 
 
-def load(place: Path, keys: Sequence[str]) -> np.ndarray | None:
+def load_stacked(place: Path, keys: Sequence[str]) -> np.ndarray | None:
     """A set of arrays that has been assembled before; None if it has not, or its file is not what was written.
 
     Args:
@@ -45,104 +48,104 @@ def load(place: Path, keys: Sequence[str]) -> np.ndarray | None:
     Returns:
         The array that `make` returned; what is changed in it is not changed in the file.
     """
-    for file in place.parent.glob(f"{_stem(place, keys)}-*.npy"):
+    for file in place.parent.glob(f"{_file_stem(place, keys)}-*.npy"):
         with contextlib.suppress(OSError, ValueError):  # gone by now, or empty
-            if file.stem.endswith(f"-{_checksum(file):08x}"):
+            if file.stem.endswith(f"-{_file_checksum(file):08x}"):
                 with contextlib.suppress(PermissionError):  # somebody else's
                     os.utime(file)  # the one that was not asked for the longest goes first: see `_make_way`
-                return _mapped(file)
+                return _open_map(file)
             file.unlink()
     return None
 
 
-def make(place: Path, keys: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+def stack(place: Path, keys: Sequence[str]) -> tuple[np.ndarray, list[str]]:
     """Assemble the arrays of all keys, pictures padded to the longest clip's frames; and the keys found damaged.
 
     Raises:
         StoreError: The store cannot be read, or there is no room for the array.
     """
-    return store.working(place, partial(_made, place=place, keys=keys))
+    return utils.run_transaction(place, partial(_stack, place=place, keys=keys), FEATURE_TABLE)
 
 
-def _made(there: sqlite3.Connection, place: Path, keys: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    known = _sizes(there, set(keys))
+def _stack(there: sqlite3.Connection, place: Path, keys: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    known = _array_sizes(there, set(keys))
     if damaged := [key for key in keys if key not in known]:
         return np.empty(0), damaged
     frames, shape = max(known[key][0] for key in keys), known[keys[0]][1]
     shape = (len(keys), *shape[:-1], frames or shape[-1])
-    if len(keys) >= MANY:
+    if len(keys) >= MIN_ARRAYS_KEPT:
         with contextlib.suppress(OSError):  # no room, or not writable: no reason to stop
-            return _kept(there, place, keys, shape, frames)
-    out = store.room(shape)
-    return out, _fill(out, there, keys, frames)
+            return _stack_to_file(there, place, keys, shape, frames)
+    out = allocate_features(shape)
+    return out, _stack_rows(out, there, keys, frames)
 
 
-def _kept(
+def _stack_to_file(
     there: sqlite3.Connection, place: Path, keys: Sequence[str], shape: tuple[int, ...], frames: int
 ) -> tuple[np.ndarray, list[str]]:
     """The arrays of all keys, in a file that has its checksum in its name."""
-    stem = _stem(place, keys)
+    stem = _file_stem(place, keys)
     with tempfile.TemporaryDirectory(prefix=f"{stem}-", dir=place.parent, ignore_cleanup_errors=True) as folder:
         file = Path(folder, "set.npy")
         out = np.lib.format.open_memmap(file, mode="w+", dtype="<f4", shape=shape)
         with open(file, "r+b") as opened:
-            large.take(opened, file.stat().st_size, place.parent)
-        if damaged := _fill(out, there, keys, frames):
+            utils.reserve_disk(opened, file.stat().st_size, place.parent)
+        if damaged := _stack_rows(out, there, keys, frames):
             return np.empty(0), damaged
         del out  # what is mapped cannot be renamed everywhere
-        kept = file.replace(place.with_name(f"{stem}-{_checksum(file):08x}.npy"))
-    _make_way(place, kept)
-    return _mapped(kept), []
+        kept = file.replace(place.with_name(f"{stem}-{_file_checksum(file):08x}.npy"))
+    _evict(place, kept)
+    return _open_map(kept), []
 
 
-def _stem(place: Path, keys: Sequence[str]) -> str:
+def _file_stem(place: Path, keys: Sequence[str]) -> str:
     digest = hashlib.blake2b("\n".join(keys).encode("utf-8", "surrogateescape"), digest_size=8)
     return f"{place.stem}-{digest.hexdigest()}"
 
 
-def _mapped(file: Path) -> np.ndarray:
+def _open_map(file: Path) -> np.ndarray:
     """The array of a file, as a private copy of which only what is changed takes memory."""
     with open(file, "rb") as opened:
         np.lib.format.read_magic(opened)
         shape, _, dtype = np.lib.format.read_array_header_1_0(opened)
         offset = opened.tell()
-        if 4 * math.prod(shape) > large.limit():
+        if 4 * math.prod(shape) > utils.memory_limit():
             return np.memmap(file, dtype, mode="c", offset=offset, shape=shape)
         # One that memory is meant for is not a `numpy.memmap`: see `large`.
         content = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
     return np.frombuffer(content, dtype, offset=offset).reshape(shape)
 
 
-def _checksum(file: Path) -> int:
+def _file_checksum(file: Path) -> int:
     with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        starts = range(0, len(content), BLOCK)
+        starts = range(0, len(content), CHECKSUM_BLOCK)
         with memoryview(content) as view, ThreadPoolExecutor() as pool:
-            found = list(pool.map(lambda start: zlib.crc32(view[start : start + BLOCK]), starts))
+            found = list(pool.map(lambda start: zlib.crc32(view[start : start + CHECKSUM_BLOCK]), starts))
     return zlib.crc32(repr(found).encode())
 
 
-def _make_way(place: Path, newest: Path) -> None:
+def _evict(place: Path, newest: Path) -> None:
     """Sets of one store take at most as much of the disk as the store itself; the newest stays in any case."""
     left = place.stat().st_size
     with contextlib.suppress(FileNotFoundError):  # another process makes way too
         others = sorted(place.parent.glob(f"{place.stem}-*"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
         for file in [newest, *(file for file in others if file != newest)]:
             left -= file.stat().st_size
-            if file.is_dir() and time.time() - file.stat().st_mtime > STALE:
+            if file.is_dir() and time.time() - file.stat().st_mtime > STALE_SECONDS:
                 shutil.rmtree(file, ignore_errors=True)
             elif file.is_file() and file != newest and left < 0:
                 file.unlink()
 
 
-def _fill(out: np.ndarray, there: sqlite3.Connection, keys: Sequence[str], frames: int) -> list[str]:
+def _stack_rows(out: np.ndarray, there: sqlite3.Connection, keys: Sequence[str], frames: int) -> list[str]:
     """Lay the arrays of all keys into their places; returns the keys of those that are damaged."""
     damaged: list[str] = []
-    chunks = [range(start, min(start + CHUNK, len(keys))) for start in range(0, len(keys), CHUNK)]
+    chunks = [range(start, min(start + KEYS_PER_SELECT, len(keys))) for start in range(0, len(keys), KEYS_PER_SELECT)]
     pending: deque[Future] = deque()
     with ThreadPoolExecutor() as pool:
         for chunk in chunks:
-            rows = {i: store.get(there, keys[i]) for i in chunk}
-            pending.append(pool.submit(_lay, out, keys, rows, frames))
+            rows = {i: fetch(there, keys[i]) for i in chunk}
+            pending.append(pool.submit(_copy_rows, out, keys, rows, frames))
             if len(pending) > 4:  # what is read and not yet laid is in memory twice
                 damaged += pending.popleft().result()
         for future in pending:
@@ -150,10 +153,10 @@ def _fill(out: np.ndarray, there: sqlite3.Connection, keys: Sequence[str], frame
     return damaged
 
 
-def _lay(out: np.ndarray, keys: Sequence[str], rows: dict[int, tuple | None], frames: int) -> list[str]:
+def _copy_rows(out: np.ndarray, keys: Sequence[str], rows: dict[int, tuple | None], frames: int) -> list[str]:
     damaged = []
     for i, row in rows.items():
-        if (array := store.whole(keys[i], row)) is None:
+        if (array := decode_row(keys[i], row)) is None:
             damaged.append(keys[i])
             continue
         array = array[..., :frames] if frames else array
@@ -162,7 +165,7 @@ def _lay(out: np.ndarray, keys: Sequence[str], rows: dict[int, tuple | None], fr
     return damaged
 
 
-def _sizes(there: sqlite3.Connection, keys: set[str]) -> dict[str, tuple[int, list[int]]]:
+def _array_sizes(there: sqlite3.Connection, keys: set[str]) -> dict[str, tuple[int, list[int]]]:
     """Frames and shape of the arrays of some keys, without those that contradict themselves or the others."""
     found = {}
     for key, frames, text, size in there.execute("SELECT key, frames, shape, length(data) FROM features"):

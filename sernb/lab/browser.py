@@ -1,4 +1,4 @@
-"""Floor 4: browse a corpus in JupyterLab: filter, listen, look, alter, compare."""
+"""Browse a corpus in JupyterLab: filter, listen, look, alter, compare."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ import pandas as pd
 
 from sernb import audio
 from sernb import corpora
-from sernb import demo
-from sernb import local
-from sernb import widgets
-from sernb.widgets import AUTO
+from sernb.lab.widgets import AUTO_LAYOUT
+from sernb.lab.widgets import ClipView
+from sernb.lab.widgets import clip_title
+from sernb.lab.widgets import load_cached
+from sernb.lab.widgets import message_html
+from sernb.lab.widgets import overview_item
+from sernb.lab.widgets import report_errors
 
-FILTERS = ("emotion", "speaker", "sex", "channel")
-ALL = "all"
+FILTER_COLUMNS = ("emotion", "speaker", "sex", "channel")
+ALL_VALUES = "all"
 
 
-def browse(
+def browse_clips(
     corpus: str,
     data_dir: str = "",
     *,
@@ -44,22 +47,22 @@ def browse(
     Returns:
         The panel; its `state` is what `predict` follows to know the clip that is shown.
     """
-    ui = _controls(corpus, _findable(corpus, recorded))
+    ui = _controls(corpus, _find_corpora(corpus, recorded))
     ui.places = {"local": recorded, corpus: data_dir}
     ui.given = {"max_clips": max_clips, "seed": seed}
     ui.rate, ui.row, ui.pinned, ui.filtering = sample_rate, None, None, False
-    ui.table = pd.DataFrame(columns=FILTERS)
-    ui.corpus.observe(widgets.guarded(ui, _load_corpus), "value")
-    for name in FILTERS:
-        ui.filters[name].observe(widgets.guarded(ui, _filter), "value")
+    ui.table = pd.DataFrame(columns=FILTER_COLUMNS)
+    ui.corpus.observe(report_errors(ui, _load_corpus), "value")
+    for name in FILTER_COLUMNS:
+        ui.filters[name].observe(report_errors(ui, _apply_filter), "value")
     for control in (ui.place, ui.beside, *ui.sliders.values()):
-        control.observe(widgets.guarded(ui, _draw), "value")
-    ui.pin.on_click(widgets.guarded(ui, _pin))
-    ui.reset.on_click(widgets.guarded(ui, _reset))
-    ui.again.on_click(widgets.guarded(ui, _load_corpus))
+        control.observe(report_errors(ui, _show_clips), "value")
+    ui.pin.on_click(report_errors(ui, _pin_clip))
+    ui.reset.on_click(report_errors(ui, _reset_sliders))
+    ui.again.on_click(report_errors(ui, _load_corpus))
     ui.view.on_msg(lambda _, message, __: _step(ui, message["step"]))
-    widgets.guarded(ui, _load_corpus)()
-    return _arranged(ui)
+    report_errors(ui, _load_corpus)()
+    return _layout(ui)
 
 
 def _controls(corpus: str, offered: list[str]) -> SimpleNamespace:
@@ -75,19 +78,19 @@ def _controls(corpus: str, offered: list[str]) -> SimpleNamespace:
         slider.rest = slider.value  # where it alters nothing
     return SimpleNamespace(
         corpus=w.Dropdown(options=offered, value=corpus, description="corpus", **slim),
-        filters={name: w.Dropdown(options=[ALL], description=name, **slim) for name in FILTERS},
+        filters={name: w.Dropdown(options=[ALL_VALUES], description=name, **slim) for name in FILTER_COLUMNS},
         place=w.BoundedIntText(1, min=1, max=1, description="clip", **slim),
         beside=w.ToggleButtons(options=["alone", "altered", "pinned"], style={"button_width": "6em"}),
-        pin=w.Button(description="Pin this clip", icon="thumb-tack", layout=AUTO),
-        reset=w.Button(description="Reset sliders", icon="undo", layout=AUTO),
-        again=w.Button(description="Read again", icon="refresh", tooltip="new clips of the corpus", layout=AUTO),
+        pin=w.Button(description="Pin this clip", icon="thumb-tack", layout=AUTO_LAYOUT),
+        reset=w.Button(description="Reset sliders", icon="undo", layout=AUTO_LAYOUT),
+        again=w.Button(description="Read again", icon="refresh", tooltip="new clips of the corpus", layout=AUTO_LAYOUT),
         sliders=sliders,
-        view=widgets.ClipView(),
+        view=ClipView(),
         said=w.HTML(),
     )
 
 
-def _arranged(ui: SimpleNamespace) -> w.Widget:
+def _layout(ui: SimpleNamespace) -> w.Widget:
     row = functools.partial(w.HBox, layout=w.Layout(flex_flow="row wrap"))
     panel = w.VBox(
         [
@@ -102,13 +105,13 @@ def _arranged(ui: SimpleNamespace) -> w.Widget:
     return panel
 
 
-def _findable(corpus: str, recorded: str | Path) -> list[str]:
+def _find_corpora(corpus: str, recorded: str | Path) -> list[str]:
     always = {corpus, "local"} if recorded else {corpus}
 
     def there(name: str) -> bool:
         try:
             return bool(corpora.locate(name))
-        except (corpora.CorpusError, demo.DemoError):
+        except (corpora.CorpusError, corpora.DemoError):
             return False
 
     return [name for name in corpora.CORPORA if name in always or there(name)]
@@ -117,97 +120,97 @@ def _findable(corpus: str, recorded: str | Path) -> list[str]:
 def _load_corpus(ui: SimpleNamespace) -> None:
     name = ui.corpus.value
     try:
-        ui.table = _table(name, ui.places.get(name, ""), ui.given)
+        ui.table = _clip_table(name, ui.places.get(name, ""), ui.given)
     except Exception:
         ui.table = ui.table.iloc[:0]  # or the clips of the corpus before would stand below this one's name
-        _offer(ui)
+        _set_options(ui)
         raise
-    _offer(ui)
+    _set_options(ui)
 
 
-def _table(name: str, folder: str | Path, given: dict[str, int]) -> pd.DataFrame:
-    if name == "local" and folder and not len(local.manifest(folder)):
+def _clip_table(name: str, folder: str | Path, given: dict[str, int]) -> pd.DataFrame:
+    if name == "local" and folder and not len(corpora.read_manifest(folder)):
         raise corpora.CorpusError(f"No clip is in {folder} yet: record or import some, then read it again.")
     return corpora.load(name, folder, **given)
 
 
-def _offer(ui: SimpleNamespace) -> None:
+def _set_options(ui: SimpleNamespace) -> None:
     """What the filters may be set to, and the first clip."""
     ui.filtering = True
-    for column in FILTERS:
-        ui.filters[column].options = [ALL, *sorted(set(ui.table[column]) - {""})]
-        ui.filters[column].value = ALL
+    for column in FILTER_COLUMNS:
+        ui.filters[column].options = [ALL_VALUES, *sorted(set(ui.table[column]) - {""})]
+        ui.filters[column].value = ALL_VALUES
     ui.filtering = False
-    _filter(ui)
+    _apply_filter(ui)
 
 
-def _filter(ui: SimpleNamespace) -> None:
+def _apply_filter(ui: SimpleNamespace) -> None:
     if ui.filtering:
         return
     chosen = ui.table
     for name, choice in ui.filters.items():
-        chosen = chosen if choice.value == ALL else chosen[chosen[name] == choice.value]
+        chosen = chosen if choice.value == ALL_VALUES else chosen[chosen[name] == choice.value]
     ui.chosen = chosen.reset_index(drop=True)
     ui.filtering = True
     ui.place.max = max(1, len(ui.chosen))
     ui.place.value = 1
     ui.filtering = False
-    _draw(ui)
+    _show_clips(ui)
 
 
 def _step(ui: SimpleNamespace, step: int) -> None:
     ui.place.value = (ui.place.value - 1 + step) % max(1, len(ui.chosen)) + 1
 
 
-def _draw(ui: SimpleNamespace) -> None:
+def _show_clips(ui: SimpleNamespace) -> None:
     if ui.filtering:
         return
     start = time.perf_counter()
     if ui.chosen.empty:
         ui.row = None
         ui.view.show()
-        ui.said.value = widgets.said("No clip has all of this; set a filter back to “all”.")
+        ui.said.value = message_html("No clip has all of this; set a filter back to “all”.")
         return
     ui.row = ui.chosen.iloc[ui.place.value - 1]
-    shown = [_shown(ui, ui.row)]
+    shown = [_clip_item(ui, ui.row)]
     if ui.beside.value == "altered":
-        shown.append(_altered(ui))
+        shown.append(_apply_effects(ui))
     elif ui.beside.value == "pinned" and ui.pinned is not None:
-        shown.append(_shown(ui, ui.pinned))
+        shown.append(_clip_item(ui, ui.pinned))
     ui.view.show(*shown)
     place = f"Clip {ui.place.value} of {len(ui.chosen)}; drawn in {time.perf_counter() - start:.2f} s."
-    ui.said.value = widgets.said(
+    ui.said.value = message_html(
         f"{place} Click on the picture, then: arrow keys for next and previous, space to play."
     )
 
 
-def _shown(ui: SimpleNamespace, row: pd.Series) -> dict[str, Any]:
-    return widgets.voice(widgets.sound(row["path"], ui.rate), ui.rate, widgets.title(row), row["emotion"])
+def _clip_item(ui: SimpleNamespace, row: pd.Series) -> dict[str, Any]:
+    return overview_item(load_cached(row["path"], ui.rate), ui.rate, clip_title(row), row["emotion"])
 
 
-def alterations(ui: SimpleNamespace) -> dict[str, float]:
-    """What the sliders ask for, as arguments of `audio.alter`."""
+def effect_settings(ui: SimpleNamespace) -> dict[str, float]:
+    """What the sliders ask for, as arguments of `audio.apply_effects`."""
     return {name: slider.value for name, slider in ui.sliders.items() if slider.value != slider.rest}
 
 
-def _altered(ui: SimpleNamespace) -> dict[str, Any]:
-    asked = alterations(ui)
-    changed = audio.alter(widgets.sound(ui.row["path"], ui.rate), ui.rate, **asked)
+def _apply_effects(ui: SimpleNamespace) -> dict[str, Any]:
+    asked = effect_settings(ui)
+    changed = audio.apply_effects(load_cached(ui.row["path"], ui.rate), ui.rate, **asked)
     moved = [slider for slider in ui.sliders.values() if slider.value != slider.rest]
     told = ", ".join(f"{slider.description} {slider.value:g}" for slider in moved)
-    return widgets.voice(changed, ui.rate, f"altered: {told or 'nothing yet, move a slider'}", ui.row["emotion"])
+    return overview_item(changed, ui.rate, f"altered: {told or 'nothing yet, move a slider'}", ui.row["emotion"])
 
 
-def _pin(ui: SimpleNamespace) -> None:
+def _pin_clip(ui: SimpleNamespace) -> None:
     if ui.row is None:
         return
     ui.pinned = ui.row
     if ui.beside.value == "pinned":
-        _draw(ui)
+        _show_clips(ui)
     else:
         ui.beside.value = "pinned"
 
 
-def _reset(ui: SimpleNamespace) -> None:
+def _reset_sliders(ui: SimpleNamespace) -> None:
     for slider in ui.sliders.values():
         slider.value = slider.rest

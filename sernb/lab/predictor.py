@@ -1,11 +1,8 @@
-"""Floor 4: train on a local corpus in JupyterLab, and let a finished run's network judge a clip."""
+"""Train on a local corpus in JupyterLab, and let a finished run's network judge a clip."""
 
 from __future__ import annotations
 
 import io
-import threading
-import time
-from collections.abc import Callable
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,46 +13,21 @@ import numpy as np
 import pandas as pd
 
 from sernb import audio
-from sernb import local
-from sernb import plots
-from sernb import prediction
-from sernb import widgets
+from sernb import corpora
+from sernb import display
+from sernb import results
+from sernb.lab.widgets import LABEL_STYLE
+from sernb.lab.widgets import ClipView
+from sernb.lab.widgets import clip_title
+from sernb.lab.widgets import load_cached
+from sernb.lab.widgets import message_html
+from sernb.lab.widgets import report_errors
+from sernb.lab.widgets import windows_item
 
 SOURCES = ("the browsed clip", "a file", "a clip of my corpus")
 
 
-def train(run: Callable[..., Path], root: str | Path, *, epochs: int = 20) -> w.Widget:
-    """Train the network of notebook 03 on a local corpus, split by speaker, while the other panels stay usable.
-
-    Args:
-        run: Makes the run, given `corpus`, `data_dir` and `epochs`, and returns its folder.
-        root: The corpus's folder.
-        epochs: To begin with.
-    """
-    style = widgets.LABELS
-    ui = SimpleNamespace(
-        run=run,
-        root=widgets.folder(root),
-        epochs=w.BoundedIntText(epochs, min=1, max=1000, description="Epochs", style=style),
-        start=w.Button(description="Train", icon="play"),
-        said=w.HTML(),
-    )
-    ui.start.on_click(lambda _: threading.Thread(target=widgets.guarded(ui, _train), daemon=True).start())
-    return w.VBox([ui.root, w.HBox([ui.epochs, ui.start]), ui.said])
-
-
-def _train(ui: SimpleNamespace) -> None:
-    ui.start.disabled = True
-    ui.said.value = widgets.said("Training: from half a minute to some minutes ...")
-    try:
-        start = time.perf_counter()
-        folder = ui.run(corpus="local", data_dir=ui.root.value.strip(), epochs=ui.epochs.value)
-        ui.said.value = widgets.said(f"Trained in {time.perf_counter() - start:.0f} s; the run lies in {folder}.")
-    finally:
-        ui.start.disabled = False
-
-
-def predict(
+def predict_clip(
     run: str | Path,
     *,
     folders: tuple[str | Path, ...] = (),
@@ -72,16 +44,16 @@ def predict(
     """
     ui = _controls(run, folders, browser)
     ui.finished = None
-    ui.run.observe(widgets.guarded(ui, _load_run), "value")
-    ui.source.observe(widgets.guarded(ui, _predict), "value")
-    ui.upload.observe(lambda _: _from(ui, SOURCES[1]), "value")
-    ui.clip.observe(lambda _: _from(ui, SOURCES[2]), "value")
-    ui.now.on_click(widgets.guarded(ui, _predict))
-    ui.other.observe(widgets.guarded(ui, _another), "value")
-    ui.again.on_click(widgets.guarded(ui, _again))
+    ui.run.observe(report_errors(ui, _load_run), "value")
+    ui.source.observe(report_errors(ui, _show_prediction), "value")
+    ui.upload.observe(lambda _: _choose_source(ui, SOURCES[1]), "value")
+    ui.clip.observe(lambda _: _choose_source(ui, SOURCES[2]), "value")
+    ui.now.on_click(report_errors(ui, _show_prediction))
+    ui.other.observe(report_errors(ui, _choose_typed_run), "value")
+    ui.again.on_click(report_errors(ui, _refresh))
     if (state := getattr(recorder, "state", None)) is not None:
-        state.microphone.observe(widgets.guarded(ui, _find_clips), "kept")
-    widgets.guarded(ui, _load_run)()
+        state.microphone.observe(report_errors(ui, _find_clips), "kept")
+    report_errors(ui, _load_run)()
     return w.VBox(
         [
             w.HBox([ui.run, ui.other, ui.again], layout=w.Layout(flex_flow="row wrap")),
@@ -94,7 +66,7 @@ def predict(
 
 
 def _controls(run: str | Path, folders: tuple[str | Path, ...], browser: w.Widget | None) -> SimpleNamespace:
-    style = widgets.LABELS
+    style = LABEL_STYLE
     ui = SimpleNamespace(
         finding=False,
         folders=folders,
@@ -108,24 +80,24 @@ def _controls(run: str | Path, folders: tuple[str | Path, ...], browser: w.Widge
         clip=w.Dropdown(options=[], layout=w.Layout(width="22em")),
         now=w.Button(description="Predict", icon="play"),
         bars=w.Image(format="png", layout=w.Layout(width="430px", object_fit="contain")),
-        view=widgets.ClipView(layout=w.Layout(min_width="420px", flex="1 1 420px")),
+        view=ClipView(layout=w.Layout(min_width="420px", flex="1 1 420px")),
         card=w.Output(),
         said=w.HTML(),
     )  # fmt: skip
-    _find(ui)
+    _refresh_runs(ui)
     return ui
 
 
-def _find(ui: SimpleNamespace) -> None:
+def _refresh_runs(ui: SimpleNamespace) -> None:
     """Runs that can predict, and the clips of local corpora, the newest first."""
-    _offer_runs(ui, map(str, prediction.find(*ui.folders)))
+    _offer_runs(ui, map(str, results.find_runs(*ui.folders)))
     _find_clips(ui)
 
 
 def _find_clips(ui: SimpleNamespace) -> None:
     """The clips of local corpora; the newest is chosen, unless one is looked at."""
-    corpora_there = [Path(folder) for folder in ui.folders if Path(folder, local.MANIFEST).is_file()]
-    clips = [(file, str(root / file)) for root in corpora_there for file in local.manifest(root)["file"][::-1]]
+    corpora_there = [Path(folder) for folder in ui.folders if Path(folder, corpora.MANIFEST).is_file()]
+    clips = [(file, str(root / file)) for root in corpora_there for file in corpora.read_manifest(root)["file"][::-1]]
     if clips and list(ui.clip.options) != clips:
         looked_at = ui.clip.value if ui.source.value == SOURCES[2] else None
         places = [place for _, place in clips]
@@ -141,15 +113,15 @@ def _offer_runs(ui: SimpleNamespace, found: Iterable[str]) -> None:
     ui.finding = False
 
 
-def _another(ui: SimpleNamespace) -> None:
+def _choose_typed_run(ui: SimpleNamespace) -> None:
     """A run whose folder was typed."""
     if folder := ui.other.value.strip():
         _offer_runs(ui, [folder])
         ui.run.value = folder
 
 
-def _again(ui: SimpleNamespace) -> None:
-    _find(ui)
+def _refresh(ui: SimpleNamespace) -> None:
+    _refresh_runs(ui)
     _load_run(ui)
 
 
@@ -159,15 +131,15 @@ def _load_run(ui: SimpleNamespace) -> None:
     ui.finished = None  # or the old network's answers would stand below the new one's name
     _clear(ui)
     ui.card.outputs = ()
-    ui.finished = prediction.load(ui.run.value.strip())
-    shown = {"text/markdown": prediction.card(ui.finished), "text/plain": ""}
+    ui.finished = results.load_run(ui.run.value.strip())
+    shown = {"text/markdown": results.model_card(ui.finished), "text/plain": ""}
     ui.card.outputs = ({"output_type": "display_data", "data": shown, "metadata": {}},)
-    _predict(ui)
+    _show_prediction(ui)
 
 
-def _predict(ui: SimpleNamespace) -> None:
+def _show_prediction(ui: SimpleNamespace) -> None:
     try:
-        _judge(ui)
+        _predict_selected(ui)
     except Exception:
         _clear(ui)
         raise
@@ -179,50 +151,50 @@ def _clear(ui: SimpleNamespace) -> None:
     ui.view.show()
 
 
-def _judge(ui: SimpleNamespace) -> None:
-    if ui.finished is None or (found := _heard(ui)) is None:
+def _predict_selected(ui: SimpleNamespace) -> None:
+    if ui.finished is None or (found := _selected_clip(ui)) is None:
         _clear(ui)
-        ui.said.value = widgets.said("Choose a clip." if ui.finished else "Choose a run.")
+        ui.said.value = message_html("Choose a clip." if ui.finished else "Choose a run.")
         return
     (name, signal), rate = found, ui.finished.inputs.sample_rate
-    whole, moments = prediction.probabilities(ui.finished, signal), prediction.course(ui.finished, signal)
-    ui.bars.value = _bars(whole)
-    ui.view.show(widgets.course(signal, rate, name, moments))
-    answer = prediction.answer(whole) or "no answer: the network gives all zero"
-    ui.said.value = widgets.said(f"{name}: {answer} ({whole.max():.2f}), the largest of {len(whole)} probabilities.")
+    whole, moments = results.predict_proba(ui.finished, signal), results.predict_windows(ui.finished, signal)
+    ui.bars.value = _probability_picture(whole)
+    ui.view.show(windows_item(signal, rate, name, moments))
+    answer = results.predicted_label(whole) or "no answer: the network gives all zero"
+    ui.said.value = message_html(f"{name}: {answer} ({whole.max():.2f}), the largest of {len(whole)} probabilities.")
 
 
-def _from(ui: SimpleNamespace, source: str) -> None:
+def _choose_source(ui: SimpleNamespace, source: str) -> None:
     """Whoever chooses a clip wants it judged, wherever the clip before came from."""
     if ui.finding:
         return
     if ui.source.value == source:
-        widgets.guarded(ui, _predict)()
+        report_errors(ui, _show_prediction)()
     else:
         ui.source.value = source
 
 
-def _bars(whole: pd.Series) -> bytes:
+def _probability_picture(whole: pd.Series) -> bytes:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.4, 0.9 + 0.3 * len(whole)), layout="constrained")
-    plots.probabilities(whole, ax=figure.subplots())
-    return plots.png(figure)
+    display.probability_bars(whole, ax=figure.subplots())
+    return display.encode_png(figure)
 
 
-def _heard(ui: SimpleNamespace) -> tuple[str, np.ndarray] | None:
+def _selected_clip(ui: SimpleNamespace) -> tuple[str, np.ndarray] | None:
     """Name and samples, at the run's sample rate, of the clip to be judged."""
     rate = ui.finished.inputs.sample_rate
     if ui.source.value == SOURCES[0] and ui.browser is not None and ui.browser.row is not None:
-        return widgets.title(ui.browser.row), widgets.sound(ui.browser.row["path"], rate)
+        return clip_title(ui.browser.row), load_cached(ui.browser.row["path"], rate)
     if ui.source.value == SOURCES[1] and ui.upload.value:
-        return _uploaded(ui.upload.value[-1], rate)
+        return _decode_upload(ui.upload.value[-1], rate)
     if ui.source.value == SOURCES[2] and ui.clip.value:
-        return ui.clip.label, widgets.sound(ui.clip.value, rate)
+        return ui.clip.label, load_cached(ui.clip.value, rate)
     return None
 
 
-def _uploaded(upload: Any, sample_rate: int) -> tuple[str, np.ndarray]:
+def _decode_upload(upload: Any, sample_rate: int) -> tuple[str, np.ndarray]:
     try:
         return upload["name"], audio.load(io.BytesIO(bytes(upload["content"])), sample_rate)
     except audio.AudioError as error:

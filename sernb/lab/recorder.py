@@ -1,4 +1,4 @@
-"""Floor 4: record a local corpus in JupyterLab: the browser's microphone, one prompt after another."""
+"""Record a local corpus in JupyterLab: the browser's microphone, one prompt after another."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ import ipywidgets as w
 import numpy as np
 import traitlets
 
+from sernb import audio
 from sernb import corpora
-from sernb import local
-from sernb import quality
-from sernb import widgets
-from sernb.widgets import AUTO
-from sernb.widgets import JS
+from sernb.lab.widgets import AUTO_LAYOUT
+from sernb.lab.widgets import JS_DIR
+from sernb.lab.widgets import LABEL_STYLE
+from sernb.lab.widgets import folder_field
+from sernb.lab.widgets import message_html
+from sernb.lab.widgets import report_errors
 
 SEXES = ("", "female", "male", "other")
-TAKES_BEGUN = 8  # of which parts wait in memory; older ones were broken off
+PARTIAL_TAKES = 8  # of which parts wait in memory; older ones were broken off
 
 
 class Microphone(anywidget.AnyWidget):
@@ -33,8 +35,8 @@ class Microphone(anywidget.AnyWidget):
     sends the same take again.
     """
 
-    _esm = JS / "microphone.js"
-    _css = JS / "panels.css"
+    _esm = JS_DIR / "microphone.js"
+    _css = JS_DIR / "panels.css"
     ready = traitlets.Bool(False).tag(sync=True)
     why = traitlets.Unicode("").tag(sync=True)
     folder = traitlets.Unicode("").tag(sync=True)
@@ -67,7 +69,7 @@ class Microphone(anywidget.AnyWidget):
         parts = self._parts.setdefault(message["take"], {})
         parts[message["part"]] = bytes(buffers[0])
         if len(parts) < message["parts"]:
-            while len(self._parts) > TAKES_BEGUN:
+            while len(self._parts) > PARTIAL_TAKES:
                 del self._parts[next(iter(self._parts))]
             return None
         del self._parts[message["take"]]
@@ -83,11 +85,11 @@ class Microphone(anywidget.AnyWidget):
         self.kept += 1
 
 
-def record(
+def record_clips(
     root: str | Path,
     *,
     emotions: Sequence[str] = corpora.EMOTIONS[:-1],
-    statements: Sequence[str] = local.STATEMENTS,
+    statements: Sequence[str] = corpora.STATEMENTS,
     seed: int = 42,
 ) -> w.Widget:
     """Record clips into a local corpus: who speaks, consent, what to say and how, then the microphone.
@@ -103,40 +105,45 @@ def record(
     """
     ui = _controls(root, emotions, statements)
     ui.plan = {"emotions": emotions, "statements": statements, "seed": seed}
-    ui.microphone = Microphone(lambda *take: _keep(ui, *take))
-    for name, react in (("folder", _folder), ("speaker", _speaker), ("agreed", _agree), ("publish", _agree)):
-        getattr(ui, name).observe(widgets.guarded(ui, react), "value")
+    ui.microphone = Microphone(lambda *take: _save_take(ui, *take))
+    for name, react in (
+        ("folder", _change_folder),
+        ("speaker", _change_speaker),
+        ("agreed", _store_consent),
+        ("publish", _store_consent),
+    ):
+        getattr(ui, name).observe(report_errors(ui, react), "value")
     for name in ("emotion", "statement", "sex", "condition"):
-        getattr(ui, name).observe(widgets.guarded(ui, _refresh), "value")
+        getattr(ui, name).observe(report_errors(ui, _refresh), "value")
     ui.skip.on_click(lambda _: _next_prompt(ui, skip=True))
-    widgets.guarded(ui, _folder)()
-    panel = _arranged(ui)
+    report_errors(ui, _change_folder)()
+    panel = _layout(ui)
     panel.state = ui
     return panel
 
 
 def _controls(root: str | Path, emotions: Sequence[str], statements: Sequence[str]) -> SimpleNamespace:
-    wide = {"style": widgets.LABELS, "layout": w.Layout(width="21em")}
+    wide = {"style": LABEL_STYLE, "layout": w.Layout(width="21em")}
     return SimpleNamespace(
         busy=False,
         new=False,
         skipped=0,
-        folder=widgets.folder(root),
+        folder=folder_field(root),
         speaker=w.Combobox(description="Speaker", continuous_update=False, ensure_option=False, **wide),
         sex=w.Dropdown(options=[(sex or "not given", sex) for sex in SEXES], description="Sex", **wide),
         condition=w.Text(description="Condition", placeholder="only if the study needs it", **wide),
-        agreed=w.Checkbox(description="The speaker has read this and agrees", indent=False, layout=AUTO),
-        publish=w.Checkbox(description="... and may be heard on published pages", indent=False, layout=AUTO),
+        agreed=w.Checkbox(description="The speaker has read this and agrees", indent=False, layout=AUTO_LAYOUT),
+        publish=w.Checkbox(description="... and may be heard on published pages", indent=False, layout=AUTO_LAYOUT),
         emotion=w.Dropdown(options=list(emotions), description="Emotion", **wide),
         statement=w.Combobox(options=list(statements), description="Sentence", ensure_option=False,
                              style=wide["style"], layout=w.Layout(width="32em")),
-        skip=w.Button(description="Another prompt", icon="forward", layout=AUTO),
+        skip=w.Button(description="Another prompt", icon="forward", layout=AUTO_LAYOUT),
         said=w.HTML(),
     )  # fmt: skip
 
 
-def _arranged(ui: SimpleNamespace) -> w.Widget:
-    consent = w.HTML(f"<i>“{local.CONSENT}”</i>")
+def _layout(ui: SimpleNamespace) -> w.Widget:
+    consent = w.HTML(f"<i>“{corpora.CONSENT_TEXT}”</i>")
     return w.VBox(
         [
             ui.folder,
@@ -150,29 +157,29 @@ def _arranged(ui: SimpleNamespace) -> w.Widget:
     )
 
 
-def _folder(ui: SimpleNamespace) -> None:
+def _change_folder(ui: SimpleNamespace) -> None:
     """Another corpus: its speakers, and a new pseudonym to begin with."""
     fresh = _offer_speakers(ui)
     if ui.speaker.value == fresh:
-        _speaker(ui)
+        _change_speaker(ui)
     else:
         ui.speaker.value = fresh
 
 
 def _offer_speakers(ui: SimpleNamespace) -> str:
     """Offer the next free pseudonym, which is returned, and those who have agreed."""
-    fresh = local.next_pseudonym(ui.folder.value)
-    ui.speaker.options = (fresh, *sorted(set(local.consents(ui.folder.value)["speaker"])))
+    fresh = corpora.next_pseudonym(ui.folder.value)
+    ui.speaker.options = (fresh, *sorted(set(corpora.active_consents(ui.folder.value)["speaker"])))
     return fresh
 
 
-def _speaker(ui: SimpleNamespace) -> None:
+def _change_speaker(ui: SimpleNamespace) -> None:
     """Another speaker: what he or she has agreed to, and what is left to say."""
-    told = local.consents(ui.folder.value).set_index("speaker")
+    told = corpora.active_consents(ui.folder.value).set_index("speaker")
     known = ui.speaker.value in told.index
-    own = local.manifest(ui.folder.value).query("speaker == @ui.speaker.value")
+    own = corpora.read_manifest(ui.folder.value).query("speaker == @ui.speaker.value")
     ui.busy = True
-    ui.new = ui.speaker.value not in local.taken(ui.folder.value)
+    ui.new = ui.speaker.value not in corpora.used_speaker_ids(ui.folder.value)
     ui.agreed.value, ui.agreed.disabled = known, known
     ui.publish.value = known and told.loc[ui.speaker.value, "publish"] == "yes"
     last = own.iloc[-1] if len(own) else {"sex": "", "condition": ""}  # never those of the speaker before
@@ -182,32 +189,32 @@ def _speaker(ui: SimpleNamespace) -> None:
     _next_prompt(ui)
 
 
-def _agree(ui: SimpleNamespace) -> None:
+def _store_consent(ui: SimpleNamespace) -> None:
     """Store what was ticked; a tick for publication alone counts for nothing."""
     if not ui.busy and ui.agreed.value:
         try:
             # Another window or an import may have given a new speaker's pseudonym to somebody else by now.
-            local.consent(ui.folder.value, ui.speaker.value, publish=ui.publish.value, new=ui.new)
-        except (local.LocalError, OSError) as error:
-            _not_agreed(ui, error)
+            corpora.store_consent(ui.folder.value, ui.speaker.value, publish=ui.publish.value, new=ui.new)
+        except (corpora.LocalError, OSError) as error:
+            _consent_failed(ui, error)
             return
         ui.new, ui.agreed.disabled = False, True
         _offer_speakers(ui)
     _refresh(ui)
 
 
-def _not_agreed(ui: SimpleNamespace, error: Exception) -> None:
+def _consent_failed(ui: SimpleNamespace, error: Exception) -> None:
     """Untick, say why, and offer the next pseudonym if this one is somebody else's by now."""
     ui.busy, ui.agreed.value, ui.busy = True, False, False
     _refresh(ui)
-    if ui.new and ui.speaker.value in local.taken(ui.folder.value):
+    if ui.new and ui.speaker.value in corpora.used_speaker_ids(ui.folder.value):
         ui.speaker.value = _offer_speakers(ui)
     ui.microphone.why = str(error)
-    ui.said.value = widgets.said(str(error), bad=True)
+    ui.said.value = message_html(str(error), bad=True)
 
 
 def _next_prompt(ui: SimpleNamespace, *, skip: bool = False) -> None:
-    left = local.prompts(ui.folder.value, ui.speaker.value, **ui.plan)
+    left = corpora.remaining_prompts(ui.folder.value, ui.speaker.value, **ui.plan)
     ui.skipped += skip
     if len(left):
         emotion, statement = left.iloc[ui.skipped % len(left)]
@@ -221,9 +228,9 @@ def _refresh(ui: SimpleNamespace) -> None:
     """What the microphone shows, and why it may not record."""
     speaker = ui.speaker.value
     try:
-        local.check_pseudonym(speaker)
+        corpora.check_pseudonym(speaker)
         why = "" if ui.agreed.value else "First the speaker reads the consent line above, and it is ticked."
-    except local.LocalError as error:
+    except corpora.LocalError as error:
         why = str(error)
     with ui.microphone.hold_sync():
         ui.microphone.speaker, ui.microphone.emotion = speaker, ui.emotion.value
@@ -232,12 +239,12 @@ def _refresh(ui: SimpleNamespace) -> None:
         ui.microphone.folder = ui.folder.value
 
 
-def _keep(ui: SimpleNamespace, signal: np.ndarray, sample_rate: int, said: dict[str, str]) -> str:
+def _save_take(ui: SimpleNamespace, signal: np.ndarray, sample_rate: int, said: dict[str, str]) -> str:
     labels = dict(said)
     # Its own folder: S01 of the one that has been typed since may be somebody else.
-    row = local.keep(labels.pop("folder"), signal, int(sample_rate), **labels)
-    found = quality.levels(signal / np.float32(32768), int(sample_rate))
-    advice = quality.advice(found)
-    widgets.guarded(ui, _next_prompt)()  # if it failed, the take would be kept and yet be sent again
+    row = corpora.save_take(labels.pop("folder"), signal, int(sample_rate), **labels)
+    found = audio.measure_levels(signal / np.float32(32768), int(sample_rate))
+    advice = audio.level_advice(found)
+    report_errors(ui, _next_prompt)()  # if it failed, the take would be kept and yet be sent again
     kept = f"Kept as {row['file']}: {found['seconds']:.1f} s, {sample_rate:.0f} Hz, level {found['level']:.0f} dB"
     return f"{kept}; {advice}." if advice else f"{kept}."

@@ -1,4 +1,4 @@
-"""Floor 3: what to hold a network against: a guess, and a support vector machine on a few statistics of each clip."""
+"""What to hold a network against: a guess, and a support vector machine on a few statistics of each clip."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ import pandas as pd
 
 from sernb import audio
 from sernb import features
-from sernb import store
-from sernb.progress import progress
+from sernb import utils
 
-GUESS = "guess"
-MODELS = {"mfcc": "mfcc-svm", "egemaps": "egemaps-svm"}
+RANDOM_MODEL = "guess"
+BASELINES = {"mfcc": "mfcc-svm", "egemaps": "egemaps-svm"}
 N_MFCC = 40
 NO_OPENSMILE = (
     "eGeMAPS takes the package opensmile, which is not installed: `pip install opensmile`, or `sernb[egemaps]`. "
@@ -25,10 +24,10 @@ NO_OPENSMILE = (
 )
 
 
-def beside(
+def baseline_predictions(
     parts: pd.DataFrame | Iterable[pd.DataFrame], labels: Sequence[str], *, seed: int = 0, **options: Any
 ) -> pd.DataFrame:
-    """What a network is held against, on the very rows that it is tested on: `metrics.by(told, "model")` scores it.
+    """What a network is held against, on the very rows that it is tested on: `evaluation.score_by(told, "model")` scores it.
 
     Args:
         parts: The rows of a split, or those of several (folds), whose test rows are put together.
@@ -40,20 +39,20 @@ def beside(
         The test rows of `simple` by each feature (eGeMAPS where opensmile is installed) and of `guess`.
     """
     parts = [parts] if isinstance(parts, pd.DataFrame) else list(parts)
-    kinds = [kind for kind in MODELS if kind != "egemaps" or find_spec("opensmile")]
-    told = [simple(part, labels, kind, seed=seed, **options) for kind in kinds for part in parts]
-    told = pd.concat([*told, *(guess(part, labels, seed) for part in parts)], ignore_index=True)
+    kinds = [kind for kind in BASELINES if kind != "egemaps" or find_spec("opensmile")]
+    told = [svm_predictions(part, labels, kind, seed=seed, **options) for kind in kinds for part in parts]
+    told = pd.concat([*told, *(random_predictions(part, labels, seed) for part in parts)], ignore_index=True)
     return told[told["split"] == "test"]
 
 
-def guess(rows: pd.DataFrame, labels: Sequence[str], seed: int = 0, *, draws: int = 100) -> pd.DataFrame:
+def random_predictions(rows: pd.DataFrame, labels: Sequence[str], seed: int = 0, *, draws: int = 100) -> pd.DataFrame:
     """A model that guesses: each emotion as often as another, whatever the clip.
 
     That is the random categorical model of audeering's ser-tests. Each test row is guessed many times, so that the
     score is stable; every function of `metrics` counts a clip once, however often it is guessed.
 
     Args:
-        rows: What `splits.prepare` returns; the test rows are guessed.
+        rows: What `evaluation.make_split` returns; the test rows are guessed.
         labels: The run's label list.
         seed: Of the guesses.
         draws: Guesses a row.
@@ -64,10 +63,10 @@ def guess(rows: pd.DataFrame, labels: Sequence[str], seed: int = 0, *, draws: in
     test = rows[rows["split"] == "test"]
     test = test.loc[test.index.repeat(draws)]
     answer = np.random.default_rng(seed).choice(np.array(labels, dtype=object), size=len(test))
-    return _table(GUESS, test, answer, np.full((len(test), len(labels)), 1 / len(labels)), labels)
+    return _prediction_table(RANDOM_MODEL, test, answer, np.full((len(test), len(labels)), 1 / len(labels)), labels)
 
 
-def simple(
+def svm_predictions(
     rows: pd.DataFrame,
     labels: Sequence[str],
     feature: str = "mfcc",
@@ -83,7 +82,7 @@ def simple(
     scikit-learn's default: chosen on the validation rows (0.1 to 100) it did no better on RAVDESS's folds.
 
     Args:
-        rows: What `splits.prepare` returns.
+        rows: What `evaluation.make_split` returns.
         labels: The run's label list.
         feature: `mfcc`: mean and standard deviation over the clip's frames of 40 MFCC, shape (n, 80). `egemaps`: the
             88 functionals of eGeMAPSv02 (Eyben et al. 2016, doi 10.1109/TAFFC.2015.2457417), which take the optional
@@ -102,14 +101,14 @@ def simple(
         ImportError: `egemaps` without opensmile.
         AudioError: A clip cannot be decoded.
     """
-    if feature not in MODELS:
-        raise ValueError(f"feature is {feature!r}; give one of {', '.join(MODELS)}.")
-    statistics = mfcc_statistics if feature == "mfcc" else egemaps
+    if feature not in BASELINES:
+        raise ValueError(f"feature is {feature!r}; give one of {', '.join(BASELINES)}.")
+    statistics = mfcc_statistics if feature == "mfcc" else egemaps_functionals
     x = statistics(rows, sample_rate=sample_rate, augmentation=augmentation, seed=seed)
-    return fitted(x, rows, labels, MODELS[feature], sides)
+    return fit_svm(x, rows, labels, BASELINES[feature], sides)
 
 
-def fitted(
+def fit_svm(
     x: np.ndarray, rows: pd.DataFrame, labels: Sequence[str], name: str, sides: Sequence[str] = ("train",)
 ) -> pd.DataFrame:
     """The support vector machine of `simple` on any numbers of each row, shape (n, numbers); returns as `simple`."""
@@ -127,10 +126,10 @@ def fitted(
         values = np.stack([-values, values], axis=1)
     known = pd.DataFrame(softmax(values, axis=1), columns=machine.classes_)
     probabilities = known.reindex(columns=list(labels), fill_value=0.0).to_numpy()
-    return _table(name, rows, machine.predict(x), probabilities, labels)
+    return _prediction_table(name, rows, machine.predict(x), probabilities, labels)
 
 
-def _table(
+def _prediction_table(
     name: str, rows: pd.DataFrame, answer: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]
 ) -> pd.DataFrame:
     told = rows[["clip", "copy", "speaker", "split"]].assign(truth=rows["emotion"], prediction=answer)
@@ -150,7 +149,7 @@ def mfcc_statistics(
     The first `n_mfcc` of the 100 that notebook 03 keeps in the feature store, so that a clip is decoded once for both.
     """
     pictures = features.extract(rows, "mfcc", sample_rate=sample_rate, augmentation=augmentation, seed=seed)
-    frames = 1 + audio.lengths(rows["path"], sample_rate) // features.HOP_LENGTH
+    frames = 1 + audio.n_samples(rows["path"], sample_rate) // features.HOP_LENGTH
     out = np.empty((len(rows), 2 * n_mfcc), dtype=np.float32)
     for i, (picture, own) in enumerate(zip(pictures, frames, strict=True)):
         part = picture[:n_mfcc, :own]
@@ -158,7 +157,7 @@ def mfcc_statistics(
     return out
 
 
-def egemaps(
+def egemaps_functionals(
     rows: pd.DataFrame, *, sample_rate: int = 16000, augmentation: str = "noise", seed: int = 0, n_jobs: int = -1
 ) -> np.ndarray:
     """The 88 eGeMAPSv02 functionals of each row by openSMILE, kept beside the feature store; shape (n, 88).
@@ -170,8 +169,8 @@ def egemaps(
         from opensmile import __version__ as version
     except ImportError as error:
         raise ImportError(NO_OPENSMILE) from error
-    file = store.folder() / f"egemaps-{version}-{sample_rate}.csv"
-    keys = [_key(row, augmentation, seed) for row in rows.to_dict("records")]
+    file = utils.cache_dir() / f"egemaps-{version}-{sample_rate}.csv"
+    keys = [_row_key(row, augmentation, seed) for row in rows.to_dict("records")]
     jobs = dict(zip(keys, rows.to_dict("records"), strict=True))
     kept = pd.read_csv(file, index_col=0, float_precision="round_trip") if file.is_file() else pd.DataFrame()
     todo = {key: (row, sample_rate, augmentation, seed) for key, row in jobs.items() if key not in kept.index}
@@ -184,7 +183,7 @@ def egemaps(
     return kept.loc[keys].to_numpy(dtype=np.float32)
 
 
-def _key(row: dict, augmentation: str, seed: int) -> str:
+def _row_key(row: dict, augmentation: str, seed: int) -> str:
     return f"{row['sha256']}:{augmentation}:{row['copy']}:{seed}" if row["copy"] else row["sha256"]
 
 
@@ -192,15 +191,15 @@ def _functionals(jobs: dict[str, tuple], n_jobs: int) -> pd.DataFrame:
     from joblib import Parallel
     from joblib import delayed
 
-    audio.warm()
+    audio.compile_librosa()
     values = Parallel(n_jobs=n_jobs, return_as="generator", batch_size=16)(
-        delayed(_of_row)(*job) for job in jobs.values()
+        delayed(_row_functionals)(*job) for job in jobs.values()
     )
-    bar = progress(values, total=len(jobs), desc=f"eGeMAPS of {len(jobs)} clips")
+    bar = utils.progress_bar(values, total=len(jobs), desc=f"eGeMAPS of {len(jobs)} clips")
     return pd.DataFrame(list(bar), index=list(jobs)).rename(columns=str)
 
 
-def _of_row(row: dict, sample_rate: int, augmentation: str, seed: int) -> np.ndarray:
+def _row_functionals(row: dict, sample_rate: int, augmentation: str, seed: int) -> np.ndarray:
     import opensmile
 
     signal = audio.load(row["path"], sample_rate)

@@ -1,4 +1,4 @@
-"""Floor 5: what is done to a run's notebook before it is a page: its values, its figures, its links, its title."""
+"""What is done to a run's notebook before it is a page: its values, its figures, its links, its title."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from sernb import display
 from sernb import runs
-from sernb.plots import CAPTIONED
 
 # What is no running text: code, roles, links, headings, tables.
-NO_PROSE = re.compile(
+NOT_PROSE = re.compile(
     r"(```.*?```|\{[\w:-]+\}`[^`]*`|`[^`]*`|\[[^\]]*\]\([^)]*\)|^#[^\n]*|^\|[^\n]*)", flags=re.MULTILINE | re.DOTALL
 )
 HEADING = re.compile(r"^# .*$", flags=re.MULTILINE)
-WIDE = {"wide": 720, "middling": 560}  # pixels of the page
-WORDS = re.compile(r"<td>([^<\xa0]{29,})</td>")  # of a table, against numbers and unbroken intervals
+WIDE_IMAGE = {"wide": 720, "middling": 560}  # pixels of the page
+WORDY_CELL = re.compile(r"<td>([^<\xa0]{29,})</td>")  # of a table, against numbers and unbroken intervals
 # pandas names the columns in one row and the index in another.
-HEADS = re.compile(r"(<thead>\s*<tr[^>]*>)((?:(?!</tr>).)*)</tr>\s*<tr>((?:(?!</tr>).)*)(</tr>\s*</thead>)", re.DOTALL)
+TABLE_HEADS = re.compile(
+    r"(<thead>\s*<tr[^>]*>)((?:(?!</tr>).)*)</tr>\s*<tr>((?:(?!</tr>).)*)(</tr>\s*</thead>)", re.DOTALL
+)
 
 
-def make(notebook: Any, *, title: str = "", terms: Sequence[str] = ()) -> None:
+def make_page(notebook: Any, *, title: str = "", terms: Sequence[str] = ()) -> None:
     """Make an executed notebook a page, in place.
 
     Args:
@@ -34,7 +36,7 @@ def make(notebook: Any, *, title: str = "", terms: Sequence[str] = ()) -> None:
     """
     show_parameters(notebook)
     _strip_papermill(notebook)
-    notebook.cells = [part for cell in notebook.cells for part in figures_apart(cell)]
+    notebook.cells = [part for cell in notebook.cells for part in split_figures(cell)]
     _mark_wide(notebook)
     _tidy_tables(notebook)
     link_terms(notebook, terms)
@@ -47,14 +49,14 @@ def make(notebook: Any, *, title: str = "", terms: Sequence[str] = ()) -> None:
 
 def show_parameters(notebook: Any) -> None:
     """Let the parameters' cell show the values that ran; the cell that papermill injected then says nothing new."""
-    injected = [cell for cell in notebook.cells if "injected-parameters" in runs.tags(cell)]
+    injected = [cell for cell in notebook.cells if "injected-parameters" in runs.cell_tags(cell)]
     for cell in notebook.cells:
-        if "parameters" in runs.tags(cell) and injected:
-            cell.source = _with_values(cell.source, runs.assignments(injected[0].source))
+        if "parameters" in runs.cell_tags(cell) and injected:
+            cell.source = _insert_values(cell.source, runs.assignments(injected[0].source))
     notebook.cells = [cell for cell in notebook.cells if cell not in injected]
 
 
-def _with_values(source: str, values: dict[str, ast.expr]) -> str:
+def _insert_values(source: str, values: dict[str, ast.expr]) -> str:
     """Replace the values that a cell's source assigns, comments untouched; folders keep their default."""
     text = source.encode()
     starts = [0]
@@ -78,36 +80,36 @@ def _strip_papermill(notebook: Any) -> None:
 # figures and tables
 
 
-def figures_apart(cell: Any) -> list[Any]:
+def split_figures(cell: Any) -> list[Any]:
     """A cell whose figures have captions, as one cell a figure: MyST-NB reads a caption from a cell's metadata."""
     every = cell.get("outputs", [])
-    if not any(map(_told, every)) and (cell.cell_type != "code" or "plots.caption" not in cell.source):
+    if not any(map(_caption_of, every)) and (cell.cell_type != "code" or "plots.caption" not in cell.source):
         return [cell]
-    # What `plots.caption` tells JupyterLab below a figure has nothing to tell here.
-    outputs = [output for output in every if _told(output) != {}]
-    first = next((i for i, output in enumerate(outputs) if _told(output)), len(outputs))
+    # What `display.caption` tells JupyterLab below a figure has nothing to tell here.
+    outputs = [output for output in every if _caption_of(output) != {}]
+    first = next((i for i, output in enumerate(outputs) if _caption_of(output)), len(outputs))
     alt = cell.metadata.pop("mystnb", {}).get("image", {}).get("alt", "")
     cell.source, cell.outputs = _without_captions(cell.source), outputs[:first]
-    return [cell, *(_output_alone(output, alt) for output in outputs[first:])]
+    return [cell, *(_figure_output(output, alt) for output in outputs[first:])]
 
 
-def _told(output: Any) -> dict[str, str] | None:
-    """What `plots.caption` says of an output: of a figure its caption, of the caption nothing, of others None."""
-    return output.get("metadata", {}).get(CAPTIONED)
+def _caption_of(output: Any) -> dict[str, str] | None:
+    """What `display.caption` says of an output: of a figure its caption, of the caption nothing, of others None."""
+    return output.get("metadata", {}).get(display.CAPTIONED)
 
 
-def _output_alone(output: Any, alt: str) -> Any:
+def _figure_output(output: Any, alt: str) -> Any:
     import nbformat
 
     metadata: dict[str, Any] = {"tags": ["remove-input"]}
-    if told := _told(output):
+    if told := _caption_of(output):
         metadata["mystnb"] = {"figure": {"caption": told["caption"]}, "image": {"alt": told["alt"] or alt}}
     # MyST-NB leaves out a cell without source, with all its outputs.
     return nbformat.v4.new_code_cell("# output", metadata=metadata, outputs=[output])
 
 
 def _without_captions(source: str) -> str:
-    """A cell's source without the calls of `plots.caption`: their text stands under the picture."""
+    """A cell's source without the calls of `display.caption`: their text stands under the picture."""
     lines = source.split("\n")
     for body in [node.body for node in ast.walk(ast.parse(source)) if isinstance(getattr(node, "body", None), list)]:
         for line in body if len(body) > 1 else []:
@@ -122,7 +124,7 @@ def _mark_wide(notebook: Any) -> None:
     for cell in notebook.cells:
         sizes = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
         widest = max((size.get("width", 0) for size in sizes), default=0)
-        if kind := next((kind for kind, least in WIDE.items() if widest > least), ""):
+        if kind := next((kind for kind, least in WIDE_IMAGE.items() if widest > least), ""):
             cell.metadata.setdefault("mystnb", {}).setdefault("image", {})["classes"] = kind
 
 
@@ -130,11 +132,11 @@ def _tidy_tables(notebook: Any) -> None:
     """Give tables one row of names, and tell the style sheet which cells hold words: beside numbers they need room."""
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
         if "text/html" in output.get("data", {}):
-            one_head = HEADS.sub(_one_head, output.data["text/html"])
-            output.data["text/html"] = WORDS.sub(r'<td class="words">\1</td>', one_head)
+            one_head = TABLE_HEADS.sub(_merge_header_rows, output.data["text/html"])
+            output.data["text/html"] = WORDY_CELL.sub(r'<td class="words">\1</td>', one_head)
 
 
-def _one_head(rows: re.Match[str]) -> str:
+def _merge_header_rows(rows: re.Match[str]) -> str:
     """The two rows as one, unless a column has a name in both."""
     above, below = (re.findall(r"<th[^>]*>.*?</th>", row, re.DOTALL) for row in (rows[2], rows[3]))
     empty = "<th></th>"
@@ -159,7 +161,7 @@ def link_terms(notebook: Any, terms: Sequence[str]) -> None:
 def _link_first(cell: Any, term: str) -> bool:
     spelt = r"\s".join(map(re.escape, term.split()))
     word = re.compile(rf"(?<![\w-]){spelt}s?(?![\w-])", re.IGNORECASE)
-    parts = NO_PROSE.split(cell.source)  # every second one is to be left alone
+    parts = NOT_PROSE.split(cell.source)  # every second one is to be left alone
     for i, part in enumerate(parts[::2]):
         if match := word.search(part):
             link = f"{{term}}`{' '.join(match[0].split())} <{term}>`"
@@ -169,7 +171,7 @@ def _link_first(cell: Any, term: str) -> bool:
     return False
 
 
-def headed(notebook: Any) -> bool:
+def has_title(notebook: Any) -> bool:
     """Whether a notebook has a first-level heading."""
     return any(cell.cell_type == "markdown" and HEADING.search(cell.source) for cell in notebook.cells)
 

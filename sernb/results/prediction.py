@@ -1,4 +1,4 @@
-"""Floor 3: a finished run predicts clips that it has never seen.
+"""A finished run predicts clips that it has never seen.
 
 A clip is prepared as the run's own were (`inputs.json`). One that is no longer than the longest of those is predicted
 whole, a longer one by the mean over windows of that length.
@@ -19,16 +19,17 @@ import pandas as pd
 
 from sernb import audio
 from sernb import corpora
+from sernb import evaluation
 from sernb import features
 from sernb import models
-from sernb import results
-from sernb import splits
+from sernb.results.files import read_metrics
+from sernb.results.files import read_predictions
 
 if TYPE_CHECKING:
     import keras
 
-WINDOW = 2.0  # seconds: about the length of an acted sentence
-HOP = 0.25
+WINDOW_SECONDS = 2.0  # seconds: about the length of an acted sentence
+HOP_SECONDS = 0.25
 
 
 class PredictionError(ValueError):
@@ -36,13 +37,13 @@ class PredictionError(ValueError):
 
 
 @dataclass(frozen=True)
-class Finished:
+class TrainedRun:
     """One model of a finished run: all that a prediction takes."""
 
     folder: Path
     result: dict[str, Any]
     model: keras.Model
-    inputs: features.Inputs
+    inputs: features.InputSpec
 
     @property
     def labels(self) -> list[str]:
@@ -58,14 +59,14 @@ class Finished:
 # a run
 
 
-def find(*folders: str | Path) -> list[Path]:
+def find_runs(*folders: str | Path) -> list[Path]:
     """Finished runs that can predict, in some folders and below them, the newest first."""
     files = {file for folder in folders for file in Path(folder).expanduser().glob("**/inputs.json")}
     whole = [file for file in files if file.with_name("metrics.json").is_file()]
     return [file.parent for file in sorted(whole, key=lambda file: -file.stat().st_mtime)]
 
 
-def load(run: str | Path, model: str = "") -> Finished:
+def load_run(run: str | Path, model: str = "") -> TrainedRun:
     """Load a model of a finished run.
 
     Args:
@@ -78,7 +79,7 @@ def load(run: str | Path, model: str = "") -> Finished:
     folder = Path(run).expanduser()
     if not (folder / "metrics.json").is_file():
         raise PredictionError(f"{folder} holds no finished run: there is no metrics.json. Name a run's folder.")
-    result = results.read(folder)
+    result = read_metrics(folder)
     if parts := result["split"].get("folds"):
         raise PredictionError(
             f"{folder} pooled {len(parts)} folds; name one of them: {folder}/fold-{parts[0]['fold']}."
@@ -88,24 +89,24 @@ def load(run: str | Path, model: str = "") -> Finished:
         raise PredictionError(f"{folder} has no model {name!r}; it has {', '.join(result['models'])}.")
     if failure := result["models"][name].get("failed"):
         raise PredictionError(f"{name} of {folder} cannot predict: {failure}.")
-    return Finished(folder, result, _network(folder, name), _inputs(folder, name))
+    return TrainedRun(folder, result, _load_network(folder, name), _read_input_spec(folder, name))
 
 
-def folds(run: str | Path, model: str = "") -> list[Finished]:
+def load_folds(run: str | Path, model: str = "") -> list[TrainedRun]:
     """A finished run, or each fold of one that pooled them; arguments and errors as of `load`."""
     folder = Path(run).expanduser()
     there = (folder / "metrics.json").is_file()
-    told = results.read(folder)["split"].get("folds", []) if there else []
-    return [load(folder / f"fold-{one['fold']}", model) for one in told] or [load(folder, model)]
+    told = read_metrics(folder)["split"].get("folds", []) if there else []
+    return [load_run(folder / f"fold-{one['fold']}", model) for one in told] or [load_run(folder, model)]
 
 
-def data_dir(run: Finished, given: str | Path = "") -> str | Path:
+def run_data_dir(run: TrainedRun, given: str | Path = "") -> str | Path:
     """The folder of the corpus that a run was tested on: the one given, else the one that the run was given."""
     name = "TEST_DATA_DIR" if "tested" in run.result["split"] else "DATA_DIR"
     return given or run.result["parameters"].get(name, "")
 
 
-def _inputs(folder: Path, name: str) -> features.Inputs:
+def _read_input_spec(folder: Path, name: str) -> features.InputSpec:
     try:
         told = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))[name]
     except (OSError, KeyError) as error:
@@ -113,11 +114,11 @@ def _inputs(folder: Path, name: str) -> features.Inputs:
             f"{folder} does not say how the inputs of {name} were made (inputs.json): make the run again."
         ) from error
     learnt = {key: np.array(told[key], dtype=np.float32) for key in ("mean", "deviation") if told[key] is not None}
-    return features.Inputs(**{**told, **learnt})
+    return features.InputSpec(**{**told, **learnt})
 
 
-def _network(folder: Path, name: str) -> keras.Model:
-    models.wake_backend()
+def _load_network(folder: Path, name: str) -> keras.Model:
+    models.init_backend()
     import keras
 
     try:
@@ -126,19 +127,19 @@ def _network(folder: Path, name: str) -> keras.Model:
         raise PredictionError(f"{folder / name}.keras cannot be loaded ({error}): make the run again.") from error
 
 
-def card(run: Finished) -> str:
+def model_card(run: TrainedRun) -> str:
     """A model's card as Markdown: what it was trained on, how well it does on unseen speakers, what it is for."""
     name, corpus, split = run.model.name, run.result["corpus"], run.result["split"]
     synthetic = " It was trained on **synthetic speech** and says nothing about people." * bool(
-        corpora.notice(corpus["name"])
+        corpora.synthetic_notice(corpus["name"])
     )
     return f"""\
-**{name}**, trained by `{Path(run.result["notebook"]).stem}` on {corpora.known(corpus["name"]).title}:
-{split["train"]} rows of {_speakers(run, "train")} (protocol `{split["protocol"]}`, fingerprint
+**{name}**, trained by `{Path(run.result["notebook"]).stem}` on {corpora.get_corpus(corpus["name"]).title}:
+{split["train"]} rows of {_count_speakers(run, "train")} (protocol `{split["protocol"]}`, fingerprint
 `{corpus["fingerprint"]}`).{synthetic}
 
-- {_scored(run)}
-- **Licence of the data:** {corpora.known(corpus["name"]).licence}. It binds whoever passes this model on.
+- {_describe_score(run)}
+- **Licence of the data:** {corpora.get_corpus(corpus["name"]).licence}. It binds whoever passes this model on.
 - **It knows** {", ".join(run.labels)}. Whatever it hears, it answers with these, and a probability is no certainty.
 - **For** learning and research: to hear and see what such a network makes of a voice.
 - **Limits.** One network, one seed, one split. Another microphone, room, language, age or illness is another task.
@@ -146,30 +147,35 @@ def card(run: Finished) -> str:
 """
 
 
-def _scored(run: Finished) -> str:
+def _describe_score(run: TrainedRun) -> str:
     entry, split = run.result["models"][run.model.name], run.result["split"]
     uar, (low, high) = entry["test"]["uar"], entry["ci95"]["uar"]
     interval = "one speaker: no interval" if low is None else f"95 % interval {low:.2f} to {high:.2f}"
     told = f"**{uar:.2f}** ({interval}; chance {1 / len(run.labels):.2f}), {split['test']} rows"
     if "tested" in split:
-        told += f" of {corpora.known(split['tested']['name']).title}"
+        told += f" of {corpora.get_corpus(split['tested']['name']).title}"
     if split.get("test_leaks", split["leaks"])["speaker"]:  # validation may share speakers where the test does not
         return f"**UAR on unseen speakers: not measured.** On clips of the speakers that it was trained on: {told}."
-    return f"**UAR on unseen speakers:** {told} of {_speakers(run, 'test')}."
+    return f"**UAR on unseen speakers:** {told} of {_count_speakers(run, 'test')}."
 
 
-def _speakers(run: Finished, side: str) -> str:
+def _count_speakers(run: TrainedRun, side: str) -> str:
     number = run.result["split"]["speakers"][side]
     return f"{number} speaker{'s' * (number != 1)}"
 
 
-def tested(run: Finished, data_dir: str | Path = "") -> pd.DataFrame:
+def test_clips(run: TrainedRun, data_dir: str | Path = "") -> pd.DataFrame:
     """The rows of `rows` that a run was tested on: recordings only, no augmented copies."""
-    return _found(run, ("test",), data_dir).query("copy == 0").drop(columns=["copy", "split"]).reset_index(drop=True)
+    return (
+        _clips_of_sides(run, ("test",), data_dir)
+        .query("copy == 0")
+        .drop(columns=["copy", "split"])
+        .reset_index(drop=True)
+    )
 
 
-def rows(run: Finished, data_dir: str | Path = "") -> pd.DataFrame:
-    """Every row of a run as `splits.prepare` gave it, with what the run's model answered.
+def predicted_clips(run: TrainedRun, data_dir: str | Path = "") -> pd.DataFrame:
+    """Every row of a run as `evaluation.make_split` gave it, with what the run's model answered.
 
     Args:
         run: What `load` returned.
@@ -184,13 +190,15 @@ def rows(run: Finished, data_dir: str | Path = "") -> pd.DataFrame:
         PredictionError: The corpus there lacks a clip of the run.
     """
     if "tested" not in run.result["split"]:
-        return _found(run, splits.SIDES, data_dir)
-    return pd.concat([_found(run, splits.SIDES[:2]), _found(run, ("test",), data_dir)], ignore_index=True)
+        return _clips_of_sides(run, evaluation.SIDES, data_dir)
+    return pd.concat(
+        [_clips_of_sides(run, evaluation.SIDES[:2]), _clips_of_sides(run, ("test",), data_dir)], ignore_index=True
+    )
 
 
-def _found(run: Finished, sides: tuple[str, ...], data_dir: str | Path = "") -> pd.DataFrame:
+def _clips_of_sides(run: TrainedRun, sides: tuple[str, ...], data_dir: str | Path = "") -> pd.DataFrame:
     """The rows of some sides, all of one corpus."""
-    told = results.predictions(run.folder)
+    told = read_predictions(run.folder)
     told = told[(told["model"] == run.model.name) & told["split"].isin(sides)]
     elsewhere = run.result["split"].get("tested") if sides == ("test",) else None
     name = (elsewhere or run.result["corpus"])["name"]
@@ -208,7 +216,7 @@ def _found(run: Finished, sides: tuple[str, ...], data_dir: str | Path = "") -> 
 # a clip
 
 
-def probabilities(run: Finished, signal: np.ndarray) -> pd.Series:
+def predict_proba(run: TrainedRun, signal: np.ndarray) -> pd.Series:
     """The probability of each emotion for a whole clip.
 
     Args:
@@ -218,19 +226,21 @@ def probabilities(run: Finished, signal: np.ndarray) -> pd.Series:
     Returns:
         One value a label; a clip longer than those of the run gives the mean over windows half overlapping.
     """
-    return batch(run, [signal]).iloc[0]
+    return predict_batch(run, [signal]).iloc[0]
 
 
-def batch(run: Finished, signals: Sequence[np.ndarray]) -> pd.DataFrame:
+def predict_batch(run: TrainedRun, signals: Sequence[np.ndarray]) -> pd.DataFrame:
     """The `probabilities` of each of several clips: one row a clip, one column a label."""
     longest = run.inputs.frames * features.HOP_LENGTH - 1
     whole = lambda signal: not run.inputs.frames or len(signal) <= longest  # noqa: E731
     parts = [[s] if whole(s) else [part for _, part in _windows(s, longest, longest // 2)] for s in signals]
     clip = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    return _outputs(run, [part for each in parts for part in each]).groupby(clip).mean()
+    return _network_outputs(run, [part for each in parts for part in each]).groupby(clip).mean()
 
 
-def course(run: Finished, signal: np.ndarray, *, window: float = WINDOW, hop: float = HOP) -> pd.DataFrame:
+def predict_windows(
+    run: TrainedRun, signal: np.ndarray, *, window: float = WINDOW_SECONDS, hop: float = HOP_SECONDS
+) -> pd.DataFrame:
     """The probabilities from moment to moment: what the network would say of each window as if it were a clip.
 
     Args:
@@ -247,7 +257,7 @@ def course(run: Finished, signal: np.ndarray, *, window: float = WINDOW, hop: fl
     length = max(1, min(int(window * rate), longest, len(signal)))
     parts = list(_windows(signal, length, max(1, int(hop * rate))))
     middles = pd.Index([(start + length / 2) / rate for start, _ in parts], name="seconds")
-    return _outputs(run, [part for _, part in parts]).set_index(middles)
+    return _network_outputs(run, [part for _, part in parts]).set_index(middles)
 
 
 def _windows(signal: np.ndarray, length: int, hop: int) -> Iterable[tuple[int, np.ndarray]]:
@@ -257,57 +267,57 @@ def _windows(signal: np.ndarray, length: int, hop: int) -> Iterable[tuple[int, n
         yield start, signal[start : start + length]
 
 
-def _outputs(run: Finished, signals: list[np.ndarray]) -> pd.DataFrame:
+def _network_outputs(run: TrainedRun, signals: list[np.ndarray]) -> pd.DataFrame:
     import keras
 
     batches = [signals[i : i + 64] for i in range(0, len(signals), 64)]
-    outputs = [run.model(features.prepare(batch, run.inputs)[..., None], training=False) for batch in batches]
+    outputs = [run.model(features.make_inputs(batch, run.inputs)[..., None], training=False) for batch in batches]
     found = np.concatenate([keras.ops.convert_to_numpy(output) for output in outputs]).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):  # as in predictions.csv: NaN where all outputs are zero
         return pd.DataFrame(found / found.sum(axis=1, keepdims=True), columns=run.labels)
 
 
-def files(run: Finished, paths: Iterable[str | Path]) -> pd.DataFrame:
+def predict_files(run: TrainedRun, paths: Iterable[str | Path]) -> pd.DataFrame:
     """Predict files.
 
     Returns:
         One row a file, with `file`, `seconds`, `prediction`, one probability a label, and `problem`, which is empty for
         a file that could be decoded.
     """
-    return pd.DataFrame([_row(run, path) for path in paths])
+    return pd.DataFrame([_file_row(run, path) for path in paths])
 
 
-def courses(run: Finished, paths: Iterable[str | Path]) -> pd.DataFrame:
+def predict_windows_of_files(run: TrainedRun, paths: Iterable[str | Path]) -> pd.DataFrame:
     """The `course` of each file.
 
     Returns:
         One row a window, or one for a file that cannot be decoded; the columns are those of `files`, `seconds` being
         the window's middle.
     """
-    return pd.concat([_course_rows(run, path) for path in paths], ignore_index=True)
+    return pd.concat([_window_rows(run, path) for path in paths], ignore_index=True)
 
 
-def _course_rows(run: Finished, path: str | Path) -> pd.DataFrame:
+def _window_rows(run: TrainedRun, path: str | Path) -> pd.DataFrame:
     try:
-        found = course(run, audio.load(path, run.inputs.sample_rate))
+        found = predict_windows(run, audio.load(path, run.inputs.sample_rate))
     except audio.AudioError:
-        return files(run, [path])
-    answers = [answer(row) for _, row in found.iterrows()]
+        return predict_files(run, [path])
+    answers = [predicted_label(row) for _, row in found.iterrows()]
     head = pd.DataFrame({"file": str(path), "seconds": found.index.round(3), "prediction": answers})
     return head.join(found.reset_index(drop=True)).assign(problem="")
 
 
-def answer(found: pd.Series) -> str:
+def predicted_label(found: pd.Series) -> str:
     """The largest probability's emotion; none where the network answers all zero."""
     return str(found.idxmax()) if found.notna().all() else ""
 
 
-def _row(run: Finished, path: str | Path) -> dict[str, Any]:
+def _file_row(run: TrainedRun, path: str | Path) -> dict[str, Any]:
     unknown = dict.fromkeys(run.labels, float("nan"))
     try:
         signal = audio.load(path, run.inputs.sample_rate)
     except audio.AudioError as error:
         return {"file": str(path), "seconds": 0.0, "prediction": "", **unknown, "problem": str(error)}
-    found = probabilities(run, signal)
+    found = predict_proba(run, signal)
     seconds = round(len(signal) / run.inputs.sample_rate, 2)
-    return {"file": str(path), "seconds": seconds, "prediction": answer(found), **found, "problem": ""}
+    return {"file": str(path), "seconds": seconds, "prediction": predicted_label(found), **found, "problem": ""}

@@ -1,4 +1,4 @@
-"""Floor 3: what is left of a finished run's score when its test clips are distorted by a known amount.
+"""What is left of a finished run's score when its test clips are distorted by a known amount.
 
 What a chapter does with a finished run::
 
@@ -14,34 +14,38 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from sernb import audio
 from sernb import corpora
-from sernb import metrics
-from sernb import prediction
-from sernb import results
-from sernb import wording
-from sernb.progress import progress
+from sernb import evaluation
+from sernb import utils
+from sernb.results.files import INTERVAL_SCORES
+from sernb.results.files import read_metrics
+from sernb.results.files import read_predictions
+from sernb.results.prediction import TrainedRun
+from sernb.results.prediction import load_folds
+from sernb.results.prediction import predict_batch
+from sernb.results.prediction import predicted_label
+from sernb.results.prediction import test_clips
 
 UNDISTORTED = "none"
-ONCE = (float("nan"),)  # for what has no level
-LEVELS: dict[str, Sequence[float]] = {
+NO_LEVEL = (float("nan"),)  # for what has no level
+DISTORTION_LEVELS: dict[str, Sequence[float]] = {
     "white noise": (20, 15, 10, 5, 0),
     "babble": (20, 15, 10, 5, 0),
     "gain": (-12, -6, 0, 6, 12),
     "start cut": (0, 0.1, 0.2, 0.4),
     "end cut": (0, 0.1, 0.2, 0.4),
-    **dict.fromkeys(("telephone", "mp3", "vorbis", "opus", "gsm", "u-law"), ONCE),
+    **dict.fromkeys(("telephone", "mp3", "vorbis", "opus", "gsm", "u-law"), NO_LEVEL),
 }
 
 
-def curves(
-    run: str | Path | prediction.Finished,
+def measure_robustness(
+    run: str | Path | TrainedRun,
     rows: pd.DataFrame | None = None,
     *,
-    distortions: Mapping[str, Sequence[float]] = LEVELS,
+    distortions: Mapping[str, Sequence[float]] = DISTORTION_LEVELS,
     max_clips: int = 0,
     seed: int = 0,
     data_dir: str | Path = "",
@@ -49,8 +53,8 @@ def curves(
     """The scores of a run's models on distorted clips; `none` is the undistorted ones.
 
     Args:
-        run: A run's folder, for all its models, or one model of it (`prediction.load`).
-        rows: A clip table; by default the recordings that the run was tested on (`prediction.tested`).
+        run: A run's folder, for all its models, or one model of it (`results.load_run`).
+        rows: A clip table; by default the recordings that the run was tested on (`results.test_clips`).
         distortions: The levels of each of `audio.DISTORTIONS`.
         max_clips: At most so many clips, balanced over the emotions; 0 for all.
         seed: Of the noise and of the choice of clips.
@@ -59,15 +63,15 @@ def curves(
     Returns:
         What `scored` makes of `predictions`.
     """
-    told = predictions(run, rows, distortions=distortions, max_clips=max_clips, seed=seed, data_dir=data_dir)
-    return scored(told)
+    told = distorted_predictions(run, rows, distortions=distortions, max_clips=max_clips, seed=seed, data_dir=data_dir)
+    return score_distortions(told)
 
 
-def predictions(
-    run: str | Path | prediction.Finished,
+def distorted_predictions(
+    run: str | Path | TrainedRun,
     rows: pd.DataFrame | None = None,
     *,
-    distortions: Mapping[str, Sequence[float]] = LEVELS,
+    distortions: Mapping[str, Sequence[float]] = DISTORTION_LEVELS,
     max_clips: int = 0,
     seed: int = 0,
     data_dir: str | Path = "",
@@ -80,52 +84,54 @@ def predictions(
     Returns:
         The columns of `predictions.csv` without `copy` and `split`, after `distortion` and `level` (NaN for none).
     """
-    loaded = [run] if isinstance(run, prediction.Finished) else _models(run)
-    return pd.concat([_answers(one, rows, distortions, max_clips, seed, data_dir) for one in loaded], ignore_index=True)
+    loaded = [run] if isinstance(run, TrainedRun) else _run_models(run)
+    return pd.concat(
+        [_predict_model(one, rows, distortions, max_clips, seed, data_dir) for one in loaded], ignore_index=True
+    )
 
 
-def _models(folder: str | Path) -> list[prediction.Finished]:
+def _run_models(folder: str | Path) -> list[TrainedRun]:
     """The models of a run that did not fail; of each fold, where it pooled several."""
-    names = [name for name, entry in results.read(folder)["models"].items() if "failed" not in entry]
-    return [one for name in names for one in prediction.folds(folder, name)]
+    names = [name for name, entry in read_metrics(folder)["models"].items() if "failed" not in entry]
+    return [one for name in names for one in load_folds(folder, name)]
 
 
-def _answers(
-    run: prediction.Finished,
+def _predict_model(
+    run: TrainedRun,
     rows: pd.DataFrame | None,
     distortions: Mapping[str, Sequence[float]],
     max_clips: int,
     seed: int,
     data_dir: str | Path,
 ) -> pd.DataFrame:
-    own = prediction.tested(run, data_dir) if rows is None else rows
-    own = corpora.select(own, emotions=run.labels, max_clips=max_clips, seed=seed)
+    own = test_clips(run, data_dir) if rows is None else rows
+    own = corpora.select_clips(own, emotions=run.labels, max_clips=max_clips, seed=seed)
     steps = [(UNDISTORTED, float("nan")), *((kind, level) for kind, many in distortions.items() for level in many)]
-    bar = progress(_heard(run, own, steps, seed), total=len(own), desc=f"{run.model.name}: {len(steps)} distortions")
+    bar = utils.progress_bar(
+        _predict_all(run, own, steps, seed), total=len(own), desc=f"{run.model.name}: {len(steps)} distortions"
+    )
     told = pd.concat(bar, ignore_index=True)
     told = told.sort_values("step", kind="stable", ignore_index=True).drop(columns="step")
     if rows is None:
-        _compare(run, told)
+        _warn_if_different(run, told)
     return told
 
 
-def _heard(
-    run: prediction.Finished, rows: pd.DataFrame, steps: Sequence[tuple[str, float]], seed: int
+def _predict_all(
+    run: TrainedRun, rows: pd.DataFrame, steps: Sequence[tuple[str, float]], seed: int
 ) -> Iterator[pd.DataFrame]:
     """One clip after another: its answers to all steps."""
     from joblib import Parallel
     from joblib import delayed
     from threadpoolctl import threadpool_limits
 
-    audio.warm()
-    jobs = (delayed(_heard_once)(run, row, steps, seed) for row in rows.to_dict("records"))
+    audio.compile_librosa()
+    jobs = (delayed(_predict_clip)(run, row, steps, seed) for row in rows.to_dict("records"))
     with threadpool_limits(1, user_api="blas"):  # each thread has a clip of its own
         yield from Parallel(n_jobs=-1, prefer="threads", return_as="generator")(jobs)
 
 
-def _heard_once(
-    run: prediction.Finished, row: dict[str, str], steps: Sequence[tuple[str, float]], seed: int
-) -> pd.DataFrame:
+def _predict_clip(run: TrainedRun, row: dict[str, str], steps: Sequence[tuple[str, float]], seed: int) -> pd.DataFrame:
     """One clip's answers, one row a step."""
     rate, own_seed = run.inputs.sample_rate, audio.clip_seed(row["sha256"], 0, seed)
     clean = audio.load(row["path"], rate)
@@ -133,17 +139,17 @@ def _heard_once(
         clean if kind == UNDISTORTED else audio.distort(clean, rate, kind, level, seed=own_seed)
         for kind, level in steps
     ]
-    found = prediction.batch(run, signals)
+    found = predict_batch(run, signals)
     head = pd.DataFrame(steps, columns=["distortion", "level"]).assign(
         step=range(len(steps)), model=run.model.name, clip=row["clip"], speaker=row["speaker"],
-        truth=row["emotion"], prediction=[prediction.answer(one) for _, one in found.iterrows()],
+        truth=row["emotion"], prediction=[predicted_label(one) for _, one in found.iterrows()],
     )  # fmt: skip
     return head.join(found)
 
 
-def _compare(run: prediction.Finished, told: pd.DataFrame) -> None:
+def _warn_if_different(run: TrainedRun, told: pd.DataFrame) -> None:
     """Warn if the undistorted clips are not answered as they were when the run was made."""
-    then = results.predictions(run.folder).query("model == @run.model.name and split == 'test' and copy == 0")
+    then = read_predictions(run.folder).query("model == @run.model.name and split == 'test' and copy == 0")
     now = told.loc[told["distortion"] == UNDISTORTED].set_index("clip")["prediction"]
     other = now.ne(then.set_index("clip")["prediction"].fillna("").reindex(now.index))
     if other.any():
@@ -154,7 +160,7 @@ def _compare(run: prediction.Finished, told: pd.DataFrame) -> None:
         )
 
 
-def scored(answers: pd.DataFrame) -> pd.DataFrame:
+def score_distortions(answers: pd.DataFrame) -> pd.DataFrame:
     """The scores of each model at each distortion.
 
     Args:
@@ -166,29 +172,21 @@ def scored(answers: pd.DataFrame) -> pd.DataFrame:
     """
     by = ["model", "distortion", "level"]
     return pd.DataFrame(
-        [_score(dict(zip(by, key, strict=True)), part) for key, part in answers.groupby(by, sort=False, dropna=False)]
+        [
+            _score_level(dict(zip(by, key, strict=True)), part)
+            for key, part in answers.groupby(by, sort=False, dropna=False)
+        ]
     )
 
 
-def _score(head: dict, answers: pd.DataFrame) -> dict:
+def _score_level(head: dict, answers: pd.DataFrame) -> dict:
     # No answer, which a network of ReLU outputs may give, is an answer that is never right.
     labels = sorted({*answers["truth"], *answers["prediction"].fillna("")})
     told = answers.assign(prediction=answers["prediction"].fillna(""))
-    matrix = metrics.confusion(told["truth"].to_numpy(), told["prediction"].to_numpy(), labels)
-    ends, found = metrics.interval(told, labels), metrics.scores(matrix)
+    matrix = evaluation.confusion_matrix(told["truth"].to_numpy(), told["prediction"].to_numpy(), labels)
+    ends, found = evaluation.speaker_interval(told, labels), evaluation.compute_scores(matrix)
     row = {**head, "unit": audio.DISTORTIONS.get(head["distortion"], "")}
-    for score in results.INTERVALS:
+    for score in INTERVAL_SCORES:
         row |= {score: found[score], f"{score}_low": ends[score][0], f"{score}_high": ends[score][1]}
     counts = {"speakers": told["speaker"].nunique(), "rows": len(told)}
     return {**row, "chance": 1 / told["truth"].nunique(), **counts}
-
-
-def shown(curves: pd.DataFrame, score: str = "uar") -> pd.DataFrame:
-    """`curves` for people: a row a distortion and level, a column a model, each score with its interval."""
-    told = curves.assign(
-        distortion=[f"{row.distortion} {row.level:g} {row.unit}".replace(" -", " \N{MINUS SIGN}")
-                    if np.isfinite(row.level) else row.distortion for row in curves.itertuples()],
-        said=[wording.with_interval(row, score) for row in curves.to_dict("records")],
-    )  # fmt: skip
-    table = told.pivot(index="distortion", columns="model", values="said")
-    return table.loc[told["distortion"].unique(), curves["model"].unique()].rename_axis(None, axis=1)

@@ -1,4 +1,4 @@
-"""Floor 5: many runs: a sweep file becomes jobs, one Dask cluster makes them, and their results become one table.
+"""Many runs: a sweep file becomes jobs, one Dask cluster makes them, and their results become one table.
 
 `sernb sweep` and `sernb report` share `run_all`: whatever runs many notebooks runs them here.
 """
@@ -25,20 +25,30 @@ from typing import Any
 
 from sernb import audio
 from sernb import results
-from sernb import runs
-from sernb.runs import Job
-from sernb.runs import Outcome
+from sernb import utils
+from sernb.runs.execution import Outcome
+from sernb.runs.execution import check_job
+from sernb.runs.execution import run_notebook
+from sernb.runs.execution import slug
+from sernb.runs.execution import write_record
+from sernb.runs.freshness import Job
+from sernb.runs.freshness import is_up_to_date
+from sernb.runs.freshness import package_digest
+from sernb.runs.freshness import package_versions
+from sernb.runs.notebooks import ParameterError
+from sernb.runs.notebooks import RunError
+from sernb.runs.parameters import validate_parameters
 
 if TYPE_CHECKING:
     from distributed import Client
     from distributed import Future
 
-KEYS = {"notebook", "parameters", "grid"}
-LABEL = "label"
-TABLE = "results.csv"
-MOST = 10_000  # runs: a slip of the pen multiplies lists to more than fits in memory
-FOLDERS = ("SERNB_DATA", "SERNB_CACHE")
-SWEEP = "SERNB_SWEEP"  # in the environment of a sweep's kernels
+SWEEP_KEYS = {"notebook", "parameters", "grid"}
+LABEL_RE = "label"
+RESULTS_TABLE = "results.csv"
+MAX_RUNS = 10_000  # runs: a slip of the pen multiplies lists to more than fits in memory
+WORKER_FOLDERS = ("SERNB_DATA", "SERNB_CACHE")
+CURRENT_SWEEP = "SERNB_SWEEP"  # in the environment of a sweep's kernels
 
 
 class SweepError(RuntimeError):
@@ -46,7 +56,7 @@ class SweepError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Point:
+class SweepPoint:
     """One run of a sweep: what varies of it, and what the sweep file calls it (which may be nothing)."""
 
     varied: dict[str, Any]
@@ -59,13 +69,13 @@ class Sweep:
 
     notebook: Path
     fixed: dict[str, Any]
-    points: list[Point]
+    points: list[SweepPoint]
 
     def jobs(self, output_dir: Path) -> list[Job]:
         """A job for each point; its folder is named by what varies."""
         folder = Path(output_dir).absolute()
         return [
-            Job(self.notebook, folder / runs.slug(point.varied), self.fixed | point.varied, Path.cwd(), point.label)
+            Job(self.notebook, folder / slug(point.varied), self.fixed | point.varied, Path.cwd(), point.label)
             for point in self.points
         ]
 
@@ -73,7 +83,7 @@ class Sweep:
 # the sweep file
 
 
-def read(sweep_file: Path) -> Sweep:
+def read_sweep_file(sweep_file: Path) -> Sweep:
     """Read a sweep file and check it whole: keys, notebook, parameters, and that no run stands twice.
 
     `grid` maps names to lists of values and means every combination; several such grids may stand in a list, each
@@ -85,46 +95,46 @@ def read(sweep_file: Path) -> Sweep:
     """
     sweep_file = Path(sweep_file).absolute()
     try:
-        told = runs.read_yaml(sweep_file)
+        told = utils.read_yaml(sweep_file)
         _check_keys(told)
         grids = told["grid"] if isinstance(told["grid"], list) and told["grid"] else [told["grid"]]
-        points = [point for grid in grids for point in _points(grid, told.get("parameters") or {})]
-        sweep = Sweep(_notebook(sweep_file, told["notebook"]), told.get("parameters") or {}, points)
+        points = [point for grid in grids for point in _sweep_points(grid, told.get("parameters") or {})]
+        sweep = Sweep(_find_notebook(sweep_file, told["notebook"]), told.get("parameters") or {}, points)
         for point in points:
-            runs.validate(sweep.notebook, sweep.fixed | point.varied)
-    except runs.ParameterError:
+            validate_parameters(sweep.notebook, sweep.fixed | point.varied)
+    except ParameterError:
         raise
-    except (ValueError, OSError, runs.RunError) as error:
+    except (ValueError, OSError, RunError) as error:
         raise SweepError(f"{sweep_file}: {error}") from error
-    if twice := [name for name, count in Counter(runs.slug(point.varied) for point in points).items() if count > 1]:
+    if twice := [name for name, count in Counter(slug(point.varied) for point in points).items() if count > 1]:
         raise SweepError(f"{sweep_file}: the run {twice[0]} stands twice in the grid")
     return sweep
 
 
 def _check_keys(told: Any) -> None:
-    if not isinstance(told, dict) or not {"notebook", "grid"} <= set(told) <= KEYS:
+    if not isinstance(told, dict) or not {"notebook", "grid"} <= set(told) <= SWEEP_KEYS:
         has = ", ".join(map(str, told)) if isinstance(told, dict) else repr(told)[:60]
         raise ValueError(f"a sweep file has `notebook`, `grid` and, if need be, `parameters`; this one has {has}")
     if not isinstance(told.get("parameters") or {}, dict):
         raise ValueError("`parameters` maps each name to one value, as in `parameters: {CORPUS: ravdess}`")
 
 
-def _points(grid: Any, fixed: dict[str, Any]) -> Iterator[Point]:
-    if not isinstance(grid, dict) or not set(grid) - {LABEL}:
+def _sweep_points(grid: Any, fixed: dict[str, Any]) -> Iterator[SweepPoint]:
+    if not isinstance(grid, dict) or not set(grid) - {LABEL_RE}:
         raise ValueError("`grid` maps each name to a list of values, as in `grid: {SEED: [42, 43]}`")
-    values = {name: value for name, value in grid.items() if name != LABEL}
+    values = {name: value for name, value in grid.items() if name != LABEL_RE}
     for name, several in values.items():
         if not isinstance(several, list) or not several:
             raise ValueError(f"grid: {name} takes a list of values, as in `{name}: [{str(several or '...')[:60]}]`")
         if name in fixed:
             raise ValueError(f"{name} stands in `parameters` and in `grid`; leave it in one of them")
-    if (count := math.prod(map(len, values.values()))) > MOST:
-        raise ValueError(f"the grid has {count} runs; {MOST} are the most in one sweep: leave some values out")
+    if (count := math.prod(map(len, values.values()))) > MAX_RUNS:
+        raise ValueError(f"the grid has {count} runs; {MAX_RUNS} are the most in one sweep: leave some values out")
     for combination in itertools.product(*values.values()):
-        yield Point(dict(zip(values, combination, strict=True)), str(grid.get(LABEL, "")))
+        yield SweepPoint(dict(zip(values, combination, strict=True)), str(grid.get(LABEL_RE, "")))
 
 
-def _notebook(sweep_file: Path, name: Any) -> Path:
+def _find_notebook(sweep_file: Path, name: Any) -> Path:
     for folder in sweep_file.parents:
         if (folder / str(name)).is_file():
             return folder / str(name)
@@ -134,12 +144,12 @@ def _notebook(sweep_file: Path, name: Any) -> Path:
 # a sweep
 
 
-def run(sweep_file: Path, output_dir: Path, *, workers: int = 0, scheduler: str = "") -> list[Outcome]:
+def run_sweep(sweep_file: Path, output_dir: Path, *, workers: int = 0, scheduler: str = "") -> list[Outcome]:
     """Make the runs of a sweep file that are not fresh, and keep `results.csv` up to date as they end.
 
     Args:
         sweep_file: What to run.
-        output_dir: Gets a folder for each run, and `results.csv`: a row a run and model, see `results.table`.
+        output_dir: Gets a folder for each run, and `results.csv`: a row a run and model, see `results.results_table`.
         workers: Runs at a time on a local cluster; 0 for one a core, at most four.
         scheduler: Address of a running Dask scheduler to use instead.
 
@@ -149,23 +159,23 @@ def run(sweep_file: Path, output_dir: Path, *, workers: int = 0, scheduler: str 
     Raises:
         SweepError, ParameterError: Before anything is run.
     """
-    jobs = read(sweep_file).jobs(output_dir)
+    jobs = read_sweep_file(sweep_file).jobs(output_dir)
     ended: set[Path] = set()
 
     def note(outcome: Outcome) -> None:
         ended.add(outcome.job.output_dir)
         if outcome.status != "kept" or len(ended) == len(jobs):
-            tabulate([job for job in jobs if job.output_dir in ended], Path(output_dir) / TABLE)
+            write_results_table([job for job in jobs if job.output_dir in ended], Path(output_dir) / RESULTS_TABLE)
 
-    return run_all(jobs, workers=workers, scheduler=scheduler, ended=note)
+    return run_jobs(jobs, workers=workers, scheduler=scheduler, ended=note)
 
 
-def tabulate(jobs: list[Job], path: Path) -> None:
+def write_results_table(jobs: list[Job], path: Path) -> None:
     """Write the table of the runs of some jobs; replaced as a whole, so that it is never half a table."""
-    found = results.table([job.output_dir for job in jobs])
+    found = results.results_table([job.output_dir for job in jobs])
     if any(job.label for job in jobs):
         labels = {job.output_dir.name: job.label for job in jobs}
-        found.insert(1, LABEL, found["run"].map(labels))
+        found.insert(1, LABEL_RE, found["run"].map(labels))
     part = path.with_name(f".{path.name}.part")
     found.to_csv(part, index=False)
     os.replace(part, path)
@@ -174,7 +184,7 @@ def tabulate(jobs: list[Job], path: Path) -> None:
 # the engine
 
 
-def run_all(
+def run_jobs(
     jobs: list[Job],
     *,
     workers: int = 0,
@@ -200,44 +210,44 @@ def run_all(
         ValueError: Two jobs share a folder.
     """
     for job in jobs:
-        runs.check(job)
+        check_job(job)
     if shared := [str(name) for name, count in Counter(job.output_dir for job in jobs).items() if count > 1]:
         raise ValueError(f"two runs would share the folder {shared[0]}")
-    outcomes = {job.output_dir: Outcome(job, "kept") for job in jobs if runs.fresh(job)}
+    outcomes = {job.output_dir: Outcome(job, "kept") for job in jobs if is_up_to_date(job)}
     for outcome in list(outcomes.values()):
         ended(outcome)
     todo = [job for job in jobs if job.output_dir not in outcomes]
     if todo:
-        audio.warm()
-    for outcome in _make(todo, workers, scheduler, kept=len(outcomes)) if todo else ():
+        audio.compile_librosa()
+    for outcome in _execute_all(todo, workers, scheduler, kept=len(outcomes)) if todo else ():
         outcomes[outcome.job.output_dir] = outcome
         ended(outcome)
     return [outcomes[job.output_dir] for job in jobs]
 
 
-def _make(jobs: list[Job], workers: int, scheduler: str, kept: int) -> Iterator[Outcome]:
-    with _cluster(len(jobs), workers, scheduler) as client, _board(len(jobs), kept) as (tally, show):
+def _execute_all(jobs: list[Job], workers: int, scheduler: str, kept: int) -> Iterator[Outcome]:
+    with _cluster(len(jobs), workers, scheduler) as client, _progress_board(len(jobs), kept) as (tally, show):
         _check_workers(client, jobs)
         # Where data and features lie is told to the workers, who may have been started elsewhere, and which kernels are
         # this sweep's: theirs may be others'.
-        ours = {name: str(Path(value).absolute()) for name, value in os.environ.items() if name in FOLDERS and value}
-        ours[SWEEP] = uuid.uuid4().hex
-        sharers = _sharers(client, 0 if scheduler else _at_once(workers))
-        futures = {client.submit(_attempt, job, sharers, ours, pure=False): job for job in jobs}
+        ours = {name: str(Path(value).absolute()) for name, value in os.environ.items() if name in WORKER_FOLDERS and value}
+        ours[CURRENT_SWEEP] = uuid.uuid4().hex
+        sharers = _runs_per_host(client, 0 if scheduler else _worker_count(workers))
+        futures = {client.submit(_run_one, job, sharers, ours, pure=False): job for job in jobs}
         try:
-            for over in _as_they_end(futures):
+            for over in _completed(futures):
                 # Of those given to a worker, each of its threads runs one; the rest wait there.
                 threads = client.nthreads()
                 tally.running = sum(min(len(given), threads.get(at, 0)) for at, given in client.processing().items())
                 show()
                 for future in over:
-                    outcome = _outcome(futures[future], future)
+                    outcome = _job_outcome(futures[future], future)
                     show(outcome)
                     yield outcome
         except BaseException as error:  # an interrupt, or the caller's own error: nobody waits for these runs any more
             with contextlib.suppress(Exception):  # the cluster may be what failed
                 client.cancel(list(futures), force=True)
-                client.run(_stop_kernels, ours[SWEEP])
+                client.run(_stop_kernels, ours[CURRENT_SWEEP])
             # An error of the file system, which names a file, is no loss of the scheduler.
             if isinstance(error, CancelledError) or (isinstance(error, OSError) and not error.filename):
                 lost = f"the scheduler was lost ({error or type(error).__name__})"
@@ -245,7 +255,7 @@ def _make(jobs: list[Job], workers: int, scheduler: str, kept: int) -> Iterator[
             raise
 
 
-def _as_they_end(futures: Iterable[Future]) -> Iterator[set[Future]]:
+def _completed(futures: Iterable[Future]) -> Iterator[set[Future]]:
     """Those that ended since the last time; at least every second, so that the board stays alive."""
     from distributed import wait
 
@@ -258,14 +268,14 @@ def _as_they_end(futures: Iterable[Future]) -> Iterator[set[Future]]:
         yield over
 
 
-def _outcome(job: Job, future: Future) -> Outcome:
+def _job_outcome(job: Job, future: Future) -> Outcome:
     try:
         return future.result(timeout=30)
     except CancelledError:
         raise  # not this run's failure: the scheduler forgot it
     except Exception as error:  # what `_attempt` does not turn into an outcome, such as the death of several workers
         said = f"{type(error).__name__}: {error}"
-        runs.record(job, status="failed", error=said)
+        write_record(job, status="failed", error=said)
         return Outcome(job, "failed", error=said)
 
 
@@ -275,25 +285,25 @@ def _cluster(count: int, workers: int, scheduler: str) -> Iterator[Client]:
     from distributed import LocalCluster
 
     if scheduler:
-        with _reached(scheduler) as client:
+        with _connect(scheduler) as client:
             yield client
         return
-    workers = min(_at_once(workers), count)
+    workers = min(_worker_count(workers), count)
     # The work and its memory are in the kernels, which Dask does not see: a limit on the workers would mean nothing.
-    with _interrupts_ignored():
+    with _ignored_interrupts():
         # Any free port: Dask warns of its usual one where a second sweep has it.
         cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0)
     with cluster, Client(cluster) as client:
         yield client
 
 
-def _at_once(workers: int) -> int:
+def _worker_count(workers: int) -> int:
     """How many runs a local cluster makes at a time; one takes a gigabyte or two, and most of its time one core."""
     return workers or min(os.cpu_count() or 1, 4)
 
 
 @contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
+def _ignored_interrupts() -> Iterator[None]:
     """For processes started meanwhile, and for their life: Ctrl-C reaches all of a terminal, but one ends the sweep."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread is interrupted
         yield
@@ -305,7 +315,7 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _reached(scheduler: str) -> Client:
+def _connect(scheduler: str) -> Client:
     from distributed import Client
 
     try:
@@ -327,9 +337,9 @@ def _check_workers(client: Client, jobs: list[Job]) -> None:
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     notebooks = {job.notebook for job in jobs}
-    here = _sight(folders, notebooks)
+    here = _environment_fingerprint(folders, notebooks)
     try:
-        seen = client.run(_sight, folders, notebooks)
+        seen = client.run(_environment_fingerprint, folders, notebooks)
     except ImportError as error:
         raise SweepError(
             f"a worker lacks what the runs need ({error}); install there what is installed here"
@@ -342,14 +352,14 @@ def _check_workers(client: Client, jobs: list[Job]) -> None:
             raise SweepError(f"the worker {address} would not make the same runs; it differs in {', '.join(strange)}")
 
 
-def _sight(folders: set[Path], notebooks: set[Path]) -> dict[str, str]:
+def _environment_fingerprint(folders: set[Path], notebooks: set[Path]) -> dict[str, str]:
     """What decides whether two machines make the same runs: versions, `sernb`, notebooks, the folder of results."""
-    files = {f"the notebook {path}": runs.file_digest(path) for path in sorted(notebooks)}
+    files = {f"the notebook {path}": utils.file_digest(path) for path in sorted(notebooks)}
     seen = {f"the folder {path}": "is there" if path.is_dir() else "is missing" for path in sorted(folders)}
-    return {**runs.versions(), "sernb": runs.package_digest()[:10], **files, **seen}
+    return {**package_versions(), "sernb": package_digest()[:10], **files, **seen}
 
 
-def _sharers(client: Client, asked: int) -> Counter:
+def _runs_per_host(client: Client, asked: int) -> Counter:
     """How many runs each host makes at once: they share out its cores.
 
     On a local cluster as many as were `asked` for, be there fewer left: the last run of a stopped sweep would otherwise
@@ -357,23 +367,23 @@ def _sharers(client: Client, asked: int) -> Counter:
     """
     together: Counter = Counter()
     for address, threads in client.nthreads().items():
-        together[_host(address)] += threads
+        together[_host_of(address)] += threads
     return Counter(dict.fromkeys(together, asked)) if asked else together
 
 
-def _host(address: str) -> str:
+def _host_of(address: str) -> str:
     return address.split("://")[-1].rsplit(":", 1)[0]
 
 
-def _attempt(job: Job, sharers: Counter, environment: dict[str, str]) -> Outcome:
+def _run_one(job: Job, sharers: Counter, environment: dict[str, str]) -> Outcome:
     """One run, in a worker; what it raises is its outcome."""
     from distributed import get_worker
 
     os.environ.update(environment)
     start = time.monotonic()
-    threads = max(1, (os.cpu_count() or 1) // (sharers[_host(get_worker().address)] or 1))
+    threads = max(1, (os.cpu_count() or 1) // (sharers[_host_of(get_worker().address)] or 1))
     try:
-        runs.run(job.notebook, job.parameters, job.output_dir, cwd=job.cwd, threads=threads, again=True)
+        run_notebook(job.notebook, job.parameters, job.output_dir, cwd=job.cwd, threads=threads, again=True)
     except Exception as error:
         return Outcome(job, "failed", time.monotonic() - start, str(error))
     return Outcome(job, "finished", time.monotonic() - start)
@@ -385,7 +395,7 @@ def _stop_kernels(sweep: str) -> None:
 
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if child.environ().get(SWEEP) == sweep:
+            if child.environ().get(CURRENT_SWEEP) == sweep:
                 child.kill()
 
 
@@ -393,7 +403,7 @@ def _stop_kernels(sweep: str) -> None:
 
 
 @dataclass
-class _Tally:
+class _SweepProgress:
     """How far a sweep is, for people."""
 
     total: int
@@ -417,7 +427,7 @@ class _Tally:
 
 
 @contextlib.contextmanager
-def _board(total: int, kept: int) -> Iterator[tuple[_Tally, Callable[..., None]]]:
+def _progress_board(total: int, kept: int) -> Iterator[tuple[_SweepProgress, Callable[..., None]]]:
     """A bar where there is a terminal, and a line for each run that ends: how it went, how long the rest may take."""
     from rich.console import Console
     from rich.progress import BarColumn
@@ -425,7 +435,7 @@ def _board(total: int, kept: int) -> Iterator[tuple[_Tally, Callable[..., None]]
     from rich.progress import TextColumn
     from rich.progress import TimeElapsedColumn
 
-    console, tally = Console(stderr=True, highlight=False), _Tally(total)
+    console, tally = Console(stderr=True, highlight=False), _SweepProgress(total)
     if kept:
         console.print(f"{kept} runs are there already, finished and fresh")
     columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())

@@ -1,12 +1,19 @@
-"""Floor 2: study A's faults as switches, each named as on the errata page."""
+"""Study A's faults as switches, each named as on the errata page."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+
+from sernb import models
+
+if TYPE_CHECKING:
+    import keras
 
 FAULTS = {
     "constant-validation": "the 1-D validation features are all one vector, that of the last test clip",
@@ -20,7 +27,7 @@ FAULTS = {
 AS_PUBLISHED = "as-published"
 
 
-def chosen(names: Sequence[str]) -> list[str]:
+def resolve_faults(names: Sequence[str]) -> list[str]:
     """The faults in force, in the order of `FAULTS`: `["as-published"]` is all of them, `[]` is none.
 
     Raises:
@@ -34,7 +41,7 @@ def chosen(names: Sequence[str]) -> list[str]:
     return [name for name in FAULTS if name in names or AS_PUBLISHED in names]
 
 
-def table(names: Sequence[str], protocol: str) -> pd.DataFrame:
+def fault_table(names: Sequence[str], protocol: str) -> pd.DataFrame:
     """Every fault with what happened and whether the run has it; a protocol by clip leaks speakers by itself."""
     present = {*names, "speaker-leak"} if protocol in ("random", "published") else set(names)
     rows = [
@@ -53,3 +60,59 @@ def constant_validation(x: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
 def listing_order(emotions: pd.Series) -> list[str]:
     """Emotions in the order in which they first appear: how study A labelled its axes."""
     return list(dict.fromkeys(emotions))
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """One of study A's networks: its feature, filters, kernel width, units of the dense layer, and epochs."""
+
+    feature: str
+    filters: tuple[int, ...]
+    kernel: int
+    dense: int
+    epochs: int
+
+
+NETWORKS = {
+    "conv1d-a": NetworkConfig("zcr_rms", (32, 64, 128), 7, 256, 40),
+    "conv1d-b": NetworkConfig("zcr_rms", (64, 128), 3, 128, 50),
+    "conv2d-a": NetworkConfig("mel", (32, 64), 3, 128, 20),
+    "conv1d-as-2d": NetworkConfig("zcr_rms", (32, 64), 3, 128, 20),
+    "conv2d-as-1d": NetworkConfig("mel", (64, 128), 3, 128, 20),
+}
+
+
+def check_network_names(names: Sequence[str]) -> None:
+    """Refuse names that are none of study A's networks.
+
+    Raises:
+        ValueError: Naming the first of them and those that there are.
+    """
+    if strangers := [name for name in names if name not in NETWORKS]:
+        raise ValueError(f"MODELS: no network is called {strangers[0]!r}; there are {', '.join(NETWORKS)}.")
+
+
+def build_network(name: str, input_shape: tuple[int, ...], classes: int) -> keras.Model:
+    """A network of study A: convolutions each followed by max-pooling, one dense layer, softmax; Adam.
+
+    Args:
+        name: One of `STUDY_A`.
+        input_shape: (2, 1) for the 1-D networks, (128, frames, 1) for the 2-D ones.
+        classes: Number of emotions.
+
+    Returns:
+        A compiled model.
+    """
+    import keras
+    from keras import layers
+
+    spec = NETWORKS[name]
+    flat = len(input_shape) == 2
+    convolution, pooling = (layers.Conv1D, layers.MaxPooling1D) if flat else (layers.Conv2D, layers.MaxPooling2D)
+    stack = [keras.Input(input_shape)]  # a model that gets its layers one by one is built anew for each
+    for filters in spec.filters:
+        stack.append(convolution(filters, spec.kernel, padding="same", activation="relu"))
+        stack.append(pooling(2, strides=2, padding="same"))
+    stack += [layers.Flatten(), layers.Dense(spec.dense, activation="relu")]
+    stack.append(layers.Dense(classes, activation="softmax", dtype="float32"))
+    return models.compile_model(keras.Sequential(stack, name=name))

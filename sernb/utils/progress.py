@@ -1,4 +1,4 @@
-"""Floor 0: progress bars that are alive in JupyterLab and a terminal, and quiet in a headless run."""
+"""Progress bars that are alive in JupyterLab and a terminal, and quiet in a headless run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 
-def headless() -> bool:
+def is_headless() -> bool:
     """Whether nobody watches: no terminal, or a kernel that may not ask its user anything, as under papermill."""
     if "ipykernel" not in sys.modules:
         return not sys.stderr.isatty()
@@ -17,8 +17,8 @@ def headless() -> bool:
     return kernel is None or not getattr(kernel, "_allow_stdin", False)
 
 
-def progress(steps: Iterable | None = None, **options: Any) -> Any:
+def progress_bar(steps: Iterable | None = None, **options: Any) -> Any:
     """A tqdm bar over some steps, switched off when the run is headless; the options are tqdm's."""
     from tqdm.auto import tqdm
 
-    return tqdm(steps, disable=headless(), leave=False, **options)
+    return tqdm(steps, disable=is_headless(), leave=False, **options)

@@ -27,10 +27,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import small_notebooks
 import yaml
+from support import small_notebooks
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SERNB = [sys.executable, "-c", "from sernb.cli import app; app()"]
 # What may differ between two equal runs: how long they took, where they lie, and what the code is called.
 DIFFERS = ("seconds", "OUTPUT_DIR", "revision")

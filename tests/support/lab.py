@@ -25,7 +25,7 @@ from playwright.sync_api import TimeoutError
 
 from sernb import runs
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Announcements would be asked for on the network, and would lie over the notebook.
 SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 PATIENCE = 240_000  # ms; a loaded machine is slow
@@ -74,9 +74,9 @@ def served(folder: Path) -> Iterator[str]:
 def notebook_for_test(folder: Path, **parameters) -> Path:
     """A copy of 06 with other parameters, as a user would type them."""
     notebook = nbformat.read(ROOT / "notebooks" / "06_listen.ipynb", as_version=4)
-    (cell,) = (cell for cell in notebook.cells if "parameters" in runs.tags(cell))
+    (cell,) = (cell for cell in notebook.cells if "parameters" in runs.cell_tags(cell))
     lines = [line.split(" = ")[0] for line in cell.source.splitlines()]
-    values = runs.defaults(ROOT / "notebooks" / "06_listen.ipynb") | parameters
+    values = runs.notebook_parameters(ROOT / "notebooks" / "06_listen.ipynb") | parameters
     cell.source = "\n".join(f"{name} = {values[name]!r}" for name in lines)
     nbformat.write(notebook, folder / "06_listen.ipynb")
     return folder / "06_listen.ipynb"

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from conftest import CHROMIUM
-from conftest import FLAGS
 from playwright.sync_api import Browser
 from playwright.sync_api import sync_playwright
+from support.browser import CHROMIUM
+from support.browser import FLAGS
 from test_book import AXE
 from test_book import violations
 

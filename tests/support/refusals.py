@@ -12,18 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
-import small_notebooks
 import test_bad_audio
 import test_corpora
 import test_parameters
 import test_sweeps
+from support import small_notebooks
 
 from sernb import corpora
-from sernb import limits
 from sernb import runs
-from sernb import sweeps
 
-TABLE = Path(__file__).parents[1] / "book" / "results" / "engine" / "refusals.csv"
+TABLE = Path(__file__).parents[2] / "book" / "results" / "engine" / "refusals.csv"
 
 
 def table() -> pd.DataFrame:
@@ -45,7 +43,7 @@ def clips(root: Path) -> Iterator[tuple[str, str]]:
     every = {**test_bad_audio.UNUSABLE, **test_bad_audio.ODD}
     for name, (make, _) in every.items():
         make(root / name)
-    found = corpora.check(corpora.load("local", test_bad_audio.manifest(root, list(every)))).set_index("clip")
+    found = corpora.check_files(corpora.load("local", test_bad_audio.manifest(root, list(every)))).set_index("clip")
     for name in every:
         problem, odd = found.loc[name, ["problem", "odd"]]
         yield name, problem or f"used; {odd or 'nothing to say'}"
@@ -70,22 +68,22 @@ def parameters(root: Path) -> Iterator[tuple[str, str]]:
     os.chdir(root)
     try:
         for name, several in test_parameters.WRONG.items():
-            path = next(path for path in test_parameters.NOTEBOOKS if name in runs.defaults(path))
-            known = runs.defaults(path)
+            path = next(path for path in test_parameters.NOTEBOOKS if name in runs.notebook_parameters(path))
+            known = runs.notebook_parameters(path)
             partners = {key: of for key, of in test_parameters.PARTNERS.get(name, {}).items() if key in known}
             for value, _ in several:
                 given = {**known, **partners, name: value}
-                yield _here(f"{name}: {value!r}"), _plainly(lambda given=given: limits.check_here(given))
-        known = runs.defaults(test_parameters.ROOT / "notebooks" / "03_paper_replication.ipynb")
+                yield _here(f"{name}: {value!r}"), _plainly(lambda given=given: runs.check_notebook(given))
+        known = runs.notebook_parameters(test_parameters.ROOT / "notebooks" / "03_paper_replication.ipynb")
         for _, values, _ in test_parameters.TOGETHER:
             told = ", ".join(f"{name}: {value!r}" for name, value in values.items())
-            yield _here(told), _plainly(lambda values=values: limits.check_here({**known, **values}))
+            yield _here(told), _plainly(lambda values=values: runs.check_notebook({**known, **values}))
     finally:
         os.chdir(before)
 
 
 def _plainly(work: Callable[[], object]) -> str:
-    return _here(refused(work, limits.ParameterError))
+    return _here(refused(work, runs.ParameterError))
 
 
 def _here(text: str) -> str:
@@ -100,7 +98,7 @@ def sweep_files(root: Path) -> Iterator[tuple[str, str]]:
     path = root / "grid.yml"
     for text, _ in test_sweeps.WRONG_FILES:
         path.write_text(text)
-        said = refused(lambda: sweeps.read(path), (sweeps.SweepError, runs.ParameterError))
+        said = refused(lambda: runs.read_sweep_file(path), (runs.SweepError, runs.ParameterError))
         yield text.replace("\n", " / "), said.replace(f"{root}/", "")
 
 

@@ -1,0 +1,82 @@
+"""File names of CREMA-D and RAVDESS as fields."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+CREMA_NAME_RE = re.compile(
+    r"(?P<speaker>\d{4})_(?P<statement>[A-Z]{3})_(?P<emotion>[A-Z]{3})_(?P<level>[A-Z]{1,2})", re.ASCII
+)
+CREMA_EMOTIONS = {
+    "ANG": "angry",
+    "DIS": "disgust",
+    "FEA": "fear",
+    "HAP": "happy",
+    "NEU": "neutral",
+    "SAD": "sad",
+}
+CREMA_LEVELS = {"LO": "low", "MD": "medium", "HI": "high"}
+
+RAVDESS_FIELDS = ("modality", "channel", "emotion", "intensity", "statement", "repetition", "actor")
+RAVDESS_NAME_RE = re.compile("-".join(rf"(?P<{field}>\d\d)" for field in RAVDESS_FIELDS), re.ASCII)
+RAVDESS_CODES = {
+    "modality": {"01": "audio-video", "02": "video", "03": "audio"},
+    "channel": {"01": "speech", "02": "song"},
+    "emotion": dict(
+        zip(
+            ("01", "02", "03", "04", "05", "06", "07", "08"),
+            ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise"),
+            strict=True,
+        )
+    ),
+    "intensity": {"01": "normal", "02": "strong"},
+    "statement": {"01": "kids", "02": "dogs"},
+}
+
+
+# from a file's name to its labels
+
+
+def parse_crema_name(name: str) -> dict | None:
+    """Decode a CREMA-D name such as `1001_IEO_ANG_HI.wav`; None if it is not one.
+
+    An emotion code outside the six of the corpus becomes `unknown`.
+
+    Example:
+        >>> fields = crema_fields("1001_IEO_ANG_HI.wav")
+        >>> fields["speaker"], fields["emotion"], fields["intensity"]
+        ('1001', 'angry', 'high')
+    """
+    match = CREMA_NAME_RE.fullmatch(Path(name).stem)
+    return match and {
+        "speaker": match["speaker"],
+        "emotion": CREMA_EMOTIONS.get(match["emotion"], "unknown"),
+        "intensity": CREMA_LEVELS.get(match["level"], ""),
+        "statement": match["statement"],
+        "channel": "speech",
+    }
+
+
+def parse_ravdess_name(name: str) -> dict | None:
+    """Decode the seven fields of a RAVDESS name such as `03-01-05-02-01-02-16.wav`; None if it is not one.
+
+    Besides the columns of the clip table this gives `modality`, `repetition` and `actor`. An emotion code outside
+    the published ones becomes `unknown`, other codes stay as they are. Odd actors are male, even ones female.
+
+    Example:
+        >>> fields = ravdess_fields("03-01-05-02-01-02-16.wav")
+        >>> fields["emotion"], fields["channel"], fields["speaker"], fields["sex"]
+        ('angry', 'speech', '16', 'female')
+        >>> ravdess_fields("holiday.wav")
+    """
+    match = RAVDESS_NAME_RE.fullmatch(Path(name).stem)
+    if not match:
+        return None
+    fields = {field: RAVDESS_CODES.get(field, {}).get(code, code) for field, code in match.groupdict().items()}
+    fields["emotion"] = RAVDESS_CODES["emotion"].get(match["emotion"], "unknown")
+    fields["speaker"] = match["actor"]
+    fields["sex"] = "male" if int(match["actor"]) % 2 else "female"
+    # Neutral was recorded at one intensity only; its names say "normal" all the same.
+    fields["intensity"] = "" if fields["emotion"] == "neutral" else fields["intensity"]
+    return fields

@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help report reference test setup lab lint bench clean
+.PHONY: help report reference test test-all setup lab lint bench clean
 
 help:
 	@echo "make report   run every chapter on the built-in demo corpora and build the HTML book"
-	@echo "make test     run the tests"
+	@echo "make test     run the quick tests (3 minutes on two cores)"
+	@echo "make test-all run every test: all notebooks, the book, JupyterLab in a browser (15 minutes)"
 	@echo "make setup    make .venv alone"
 	@echo "make lab      open the notebooks in JupyterLab"
 	@echo "make lint     check the style of code and notebooks"
@@ -28,7 +29,7 @@ reference: $(READY)
 	@test -n "$$SERNB_DATA" || { echo "Set SERNB_DATA to the folder that holds ravdess/ and crema/."; exit 1; }
 	for name in $(SWEEPS); do \
 	  $(BIN)/sernb sweep sweeps/$$name.yml -o $(MADE)/$$name && \
-	  $(BIN)/python -c "from sernb import results; print(results.publish('$(MADE)/$$name', 'book/results'))" \
+	  $(BIN)/python -c "from sernb import results; print(results.publish_sweep('$(MADE)/$$name', 'book/results'))" \
 	  || exit 1; \
 	done
 	for pair in $(TRUSTED); do \
@@ -44,7 +45,10 @@ reference: $(READY)
 	done
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadscope -m "not slow and not notebook and not report and not lab"
+
+test-all: $(READY)
+	$(BIN)/python -m pytest -n auto --dist loadscope
 
 setup: $(READY)
 
@@ -54,9 +58,11 @@ lab: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/check_names.py
 
 bench: $(READY)
-	$(BIN)/python tests/bench.py
+	$(BIN)/python benchmarks/bench.py
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache
@@ -67,9 +73,15 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
 	  echo "sernb needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
 	  echo "Name one that you have, for example: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv .venv
-	@echo "Installing the locked packages; the first time this takes some minutes."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@$(BIN)/python -c "from sernb import audio; audio.warm()"
+	@echo "Installing the locked packages; the first time this takes some minutes (half a minute with uv)."
+	if command -v uv >/dev/null; then \
+	  uv venv --quiet --allow-existing --python $(PYTHON) .venv && \
+	  uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock && \
+	  uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .; \
+	else \
+	  $(PYTHON) -m venv .venv && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	fi
+	@$(BIN)/python -c "from sernb import audio; audio.compile_librosa()"
 	@touch $@

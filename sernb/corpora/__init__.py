@@ -103,6 +103,7 @@ from sernb.corpora.table import corpus_fingerprint
 from sernb.corpora.table import count_by_emotion
 from sernb.corpora.table import drop_unknown
 from sernb.corpora.table import emotion_labels
+from sernb.corpora.table import example_clips
 from sernb.corpora.table import find_audio_files
 from sernb.corpora.table import get_corpus
 from sernb.corpora.table import keep_common_emotions

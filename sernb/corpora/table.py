@@ -432,6 +432,11 @@ def count_by_emotion(table: pd.DataFrame) -> pd.DataFrame:
     return grouped
 
 
+def example_clips(clips: pd.DataFrame) -> pd.DataFrame:
+    """Return one clip per emotion, in alphabetical order: the second of each (as in study A), or the only one."""
+    return clips.groupby("emotion").head(2).groupby("emotion").tail(1).sort_values("emotion")
+
+
 def speaker_table(table: pd.DataFrame, root: Path) -> pd.DataFrame:
     """One row a speaker: `speaker`, `sex`, `clips`, and `age` (years) where the corpus comes with ages."""
     found = table.groupby("speaker", as_index=False).agg(sex=("sex", "first"), clips=("clip", "size"))

@@ -27,6 +27,8 @@ from sernb.display.charts import time_breakdown
 from sernb.display.charts import training_history
 from sernb.display.charts import waterfall
 from sernb.display.charts import zcr_rms_scatter
+from sernb.display.notices import notices
+from sernb.display.notices import usable_clips
 from sernb.display.players import MP3_RATES
 from sernb.display.players import PLAYER_SECONDS
 from sernb.display.players import audio_element

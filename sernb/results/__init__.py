@@ -58,4 +58,5 @@ from sernb.results.saving import describe_environment
 from sernb.results.saving import evaluate_model
 from sernb.results.saving import git_revision
 from sernb.results.saving import pool_folds
+from sernb.results.saving import run_folds
 from sernb.results.saving import save_run

@@ -6,8 +6,10 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -105,6 +107,32 @@ def save_run(
     # Last, because its presence says that the run is whole. NaN is no JSON: a missing interval is null.
     (folder / "metrics.json").write_text(json.dumps(_nan_to_none(result), indent=1) + "\n")
     return result
+
+
+def run_folds(
+    train_fold: Callable[[int, Path, dict[str, Any]], dict[str, Any]],
+    folds: Sequence[int],
+    output_dir: str | Path,
+    parameters: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Train one fold into `output_dir`, or several into `fold-<k>` inside it, whose predictions are then pooled.
+
+    Args:
+        train_fold: Called with the fold's number, the folder of its files and its parameters; returns the result of
+            `save_run`.
+        folds: The keys of `evaluation.make_splits`; `[0]` if the protocol has no folds.
+        output_dir: The folder of the run.
+        parameters: As the notebook ran with them, `FOLD` among them: 0 stands for all folds.
+
+    Returns:
+        The content of the run's `metrics.json`.
+    """
+    folds, folder = list(folds), Path(output_dir)
+    if folds == [parameters["FOLD"]]:
+        return train_fold(folds[0], folder, dict(parameters))
+    for fold in folds:
+        train_fold(fold, folder / f"fold-{fold}", {**parameters, "FOLD": fold})
+    return pool_folds(folder, folds, parameters)
 
 
 def pool_folds(output_dir: str | Path, folds: Iterable[int], parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pandas as pd
 from sernb import corpora
 from sernb import evaluation
 from sernb import results
+from sernb import studies
 
 DISPLAY_NAMES = {"accuracy": "accuracy", "uar": "UAR", "train": "training", "val": "validation", "test": "test"}
 NO_VALUE = "\N{EN DASH}"
@@ -270,3 +271,95 @@ def format_robustness(curves: pd.DataFrame, score: str = "uar") -> pd.DataFrame:
     )  # fmt: skip
     table = told.pivot(index="distortion", columns="model", values="said")
     return table.loc[told["distortion"].unique(), curves["model"].unique()].rename_axis(None, axis=1)
+
+
+def describe_verdict_rule() -> str:
+    """Return the sentences that explain the verdicts of `studies.verdict_table`."""
+    return (
+        f"A claim counts as reached if the measured value is at most {100 * studies.TOLERANCE:.0f} points below it, or "
+        "if any single seed reaches it. *Not reached*: we tried to reproduce the score and got a lower one. "
+        "*Cannot be checked*: the recordings were never published."
+    )
+
+
+# a notebook's own sentences
+
+
+def describe_corpus(clips: pd.DataFrame) -> str:
+    """Return one sentence on a corpus: its size, licence, source and fingerprint."""
+    corpus = corpora.get_corpus(clips["corpus"].iloc[0])
+    speakers = clips["speaker"].nunique()
+    return (
+        f"**{corpus.title}**: {len(clips)} clips, {speakers} speaker{'s' * (speakers != 1)}; licence: {corpus.licence}; "
+        f"source: {corpus.source}; fingerprint of the clips: `{corpora.corpus_fingerprint(clips)}`."
+    )
+
+
+def describe_balance(clips: pd.DataFrame) -> str:
+    """Return one sentence on whether the emotions of a clip table are equally frequent, and what follows for scores."""
+    fewest, most = clips["emotion"].value_counts().agg(["min", "max"])
+    if fewest == most:
+        return f"{most} per emotion: always predicting the same emotion does no better than chance."
+    return f"{fewest} to {most} per emotion: always predicting the most frequent one raises accuracy; see UAR."
+
+
+def describe_snr(snr: pd.Series) -> str:
+    """Return one sentence on the highest and the lowest SNR (dB) of some noisy clips, by emotion."""
+    ranked = snr.sort_values()
+    return (
+        f"Of these examples, the {ranked.index[-1]} clip has the highest SNR ({ranked.iloc[-1]:.1f} dB) and the "
+        f"{ranked.index[0]} clip the lowest ({ranked.iloc[0]:.1f} dB). Other clips may rank differently."
+    )
+
+
+def describe_curve(last: Mapping[str, float], classes: int, misleading: Sequence[str] = ()) -> str:
+    """Return what the last epoch of a training history suggests: two accuracies and one sentence.
+
+    Args:
+        last: `train_accuracy` and `val_accuracy` of the last epoch.
+        classes: The number of emotions.
+        misleading: Faults of study A that make the validation curve meaningless.
+    """
+    train, val = last["train_accuracy"], last["val_accuracy"]
+    if misleading:
+        advice = f"With `{'` and `'.join(misleading)}`, the validation curve is not informative."
+    elif train < 2 / classes:
+        advice = f"Chance is {1 / classes:.2f}, so the network has learned little so far."
+    elif train > val + 0.1:
+        advice = "Where the two lines diverge, the network memorises its training clips."
+    else:
+        advice = "The two lines end close together."
+    return f"**Final accuracy: {train:.3f} in training, {val:.3f} in validation.** {advice}"
+
+
+def describe_ranking(cells: pd.DataFrame, baselines: Sequence[str]) -> str:
+    """Return a caption for `scores_with_intervals`: every UAR in descending order, and what the marks mean.
+
+    Args:
+        cells: What `evaluation.score_by` returns, one row per model.
+        baselines: The rows that are baselines, drawn as diamonds.
+    """
+    ranked, speakers = cells["uar"].dropna().sort_values(ascending=False), int(cells["speakers"].max())
+    scores = ", ".join(f"{name} {uar:.3f}" for name, uar in ranked.items())
+    marks = "Circles mark models, diamonds baselines" if len(baselines) < len(cells) else "All are baselines"
+    return f"**UAR: {scores}.** {marks}; {describe_whiskers(cells)} ({speakers} test speaker{'s' * (speakers != 1)})."
+
+
+def claims_table(result: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the accuracies that Zisad et al. claim next to those of a run, one row per set, with three decimals."""
+    return format_decimals(studies.compare_with_claims(result)).rename(index=DISPLAY_NAMES)
+
+
+def describe_claims(result: Mapping[str, Any]) -> str:
+    """Return which claims of Zisad et al. `claims_table` shows, and whether they can be compared with this run."""
+    corpus = result["corpus"]["name"]
+    text = {
+        "ravdess": "The claims are those of the paper for RAVDESS.",
+        "local": (
+            "The claims are those of the paper for its own recordings, which were never published; no other local "
+            "corpus can confirm or refute them."
+        ),
+    }.get(corpus.removeprefix("demo-"), "The paper makes no claim about this corpus.")
+    if corpora.synthetic_notice(corpus, result["split"].get("tested", {}).get("name", "")):
+        text += " **Not comparable:** this run uses synthetic speech."
+    return f"{text} A dash means that nothing was claimed or measured."

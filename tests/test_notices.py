@@ -87,3 +87,52 @@ def test_run_folds_trains_each_fold_in_a_folder_of_its_own_and_pools_them(tmp_pa
     pooled.clear()
     results.run_folds(lambda *call: calls.append(call), {3: ""}, tmp_path, {"FOLD": 0})  # the only fold with clips
     assert len(pooled) == 1
+
+
+def test_describe_balance_says_when_the_most_frequent_emotion_pays():
+    even = pd.DataFrame({"emotion": ["sad", "calm"] * 3})
+    assert show.describe_balance(even).startswith("3 per emotion") and "chance" in show.describe_balance(even)
+    assert show.describe_balance(even.iloc[:-1]).startswith("2 to 3 per emotion")
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "misleading", "advice"),
+    [
+        (0.2, 0.2, (), "learned little"),
+        (0.9, 0.5, (), "memorises"),
+        (0.9, 0.85, (), "close together"),
+        (0.9, 0.5, ("constant-validation",), "With `constant-validation`, the validation curve is not informative"),
+    ],
+)
+def test_describe_curve_reads_the_last_epoch(train, val, misleading, advice):
+    text = show.describe_curve({"train_accuracy": train, "val_accuracy": val}, 6, misleading)
+    assert advice in text and f"{train:.3f} in training" in text
+
+
+def test_describe_ranking_sorts_models_and_skips_those_without_a_score():
+    cells = pd.DataFrame(
+        {"uar": [0.3, 0.5, float("nan")], "uar_low": 0.2, "speakers": [4, 4, 4]}, index=["net", "mfcc-svm", "other"]
+    )
+    text = show.describe_ranking(cells, ["mfcc-svm"])
+    assert text.startswith("**UAR: mfcc-svm 0.500, net 0.300.**") and "4 test speakers" in text
+
+
+def test_describe_snr_names_the_extremes():
+    text = show.describe_snr(pd.Series({"sad": 3.0, "angry": 15.25, "calm": -1.0}))
+    assert "angry clip has the highest SNR (15.2 dB)" in text and "calm clip the lowest (-1.0 dB)" in text
+
+
+@pytest.mark.parametrize(
+    ("corpus", "text"),
+    [("ravdess", "paper for RAVDESS"), ("demo-local", "Not comparable"), ("crema", "makes no claim")],
+)
+def test_describe_claims_names_the_corpus_of_the_claims(corpus, text):
+    result = {"corpus": {"name": corpus}, "split": {}, "models": {"paper-cnn": {"test": {"accuracy": 0.5}}}}
+    assert text in show.describe_claims(result)
+    assert ("Not comparable" in show.describe_claims(result)) == corpus.startswith("demo")
+    assert show.claims_table(result).loc["test", "this run"] == "0.500"
+
+
+def test_describe_corpus_counts_clips_and_speakers():
+    clips = corpora.load("demo-local", max_clips=8)
+    assert f"8 clips, {clips['speaker'].nunique()} speakers; licence: MIT" in show.describe_corpus(clips)

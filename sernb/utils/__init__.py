@@ -17,6 +17,11 @@ from sernb.utils.filecache import cached_per_file
 from sernb.utils.filecache import map_files
 from sernb.utils.progress import is_headless
 from sernb.utils.progress import progress_bar
+from sernb.utils.resources import find_resource
+from sernb.utils.resources import project_root
+from sernb.utils.source import code_digest
+from sernb.utils.source import module_digest
+from sernb.utils.source import source_digest
 from sernb.utils.sqlite import ENVIRONMENT_ERRORS
 from sernb.utils.sqlite import PAGE_BYTES
 from sernb.utils.sqlite import StoreError
@@ -28,6 +33,5 @@ from sernb.utils.sqlite import storage_error
 from sernb.utils.text import file_digest
 from sernb.utils.text import folder_digest
 from sernb.utils.text import list_files
-from sernb.utils.text import project_root
 from sernb.utils.text import read_yaml
 from sernb.utils.text import text_digest

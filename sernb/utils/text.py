@@ -22,11 +22,6 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def project_root() -> Path:
-    """Return the folder of the checkout, which holds `notebooks/` and `book/`."""
-    return Path(__file__).parents[2]
-
-
 def read_yaml(path: Path) -> Any:
     """Read a YAML file in which no key stands twice.
 

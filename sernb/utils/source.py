@@ -1,0 +1,204 @@
+"""Digests of the code that a result depends on: functions, modules or cells, and what they use within their package."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import inspect
+import os
+import time
+import uuid
+from collections.abc import Callable
+from collections.abc import Container
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sernb.utils.text import text_digest
+
+WHOLE = ""  # stands for the name of a definition: all of a module
+STARTED, PROCESS = time.time(), uuid.uuid4().hex
+
+
+def source_digest(functions: Iterable[Callable]) -> str:
+    """Return a digest of the running code of some functions and of everything in their package that they use.
+
+    Comments, docstrings and layout do not count. Names are followed through imports and re-exports; what is looked up
+    at run time by a string is not seen. A file that was changed after this process started may no longer hold the code
+    that runs: the digest is then valid in this process only. That of a function without a file (written in a notebook)
+    is different at each call.
+    """
+    functions = [inspect.unwrap(getattr(function, "func", function)) for function in functions]
+    starts = {(function.__module__, function.__qualname__.split(".")[0]) for function in functions}
+    if not all(_module_file(module) for module, _ in starts):
+        return uuid.uuid4().hex
+    definitions = _reachable(_known(module, name) for module, name in starts)
+    changed = any(os.stat(_module_file(module)).st_mtime > STARTED for module, _ in definitions)
+    return _digest(definitions, PROCESS if changed else "")
+
+
+def module_digest(modules: Iterable[str]) -> str:
+    """Return a digest of all the code of some modules (`sernb.features`) and of what it uses in their package."""
+    return _digest(_reachable((module, WHOLE) for module in modules))
+
+
+def code_digest(code: str, package: str = "sernb") -> str:
+    """Return a digest of what some code, such as a notebook's cells, uses of a package; not of the code itself."""
+    imports = _parse("__main__", code, package).imports
+    return _digest(_reachable(_targets("__main__", _Module({}, imports), _chains(ast.parse(code)))))
+
+
+def _digest(definitions: dict[tuple[str, str], str], salt: str = "") -> str:
+    lines = [f"{module} {name} {code}\n" for (module, name), code in sorted(definitions.items())]
+    return text_digest("".join(lines) + salt)
+
+
+def _reachable(starts: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Return the code of the definitions, (module, name), that can be reached from some of them."""
+    code, todo = {}, list(starts)
+    while todo:
+        definition = todo.pop()
+        if definition not in code:
+            file = _module_file(definition[0])
+            code[definition], targets = _read_definition(*definition, file, _stamp(file))
+            todo += targets
+    return code
+
+
+# one module
+
+
+@dataclass(frozen=True)
+class _Module:
+    """The statements that bind each name of a module, and the (module, name) that each of its imports stands for."""
+
+    statements: dict[str, list[ast.stmt]]
+    imports: dict[str, tuple[str, str]]
+
+
+@functools.cache
+def _read_definition(module: str, name: str, file: Path, stamp: tuple[int, int]) -> tuple[str, list[tuple[str, str]]]:
+    """Return the code that binds a name, without docstrings, and the definitions that it uses."""
+    source = _read_module(module, file, stamp)
+    statements = source.statements.get(name, [])
+    chains = [chain for statement in statements for chain in _chains(statement)]
+    if name == WHOLE:
+        chains += [[bound] for bound in (*source.statements, *source.imports)]
+    return "\n".join(map(ast.dump, statements)), list(_targets(module, source, chains))
+
+
+def _targets(module: str, source: _Module, chains: Iterable[Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """Yield the definitions that names with attributes, used in a module, lead to."""
+    for name, *attributes in chains:
+        definition = None
+        if name in source.statements:
+            definition = module, name
+        elif name in source.imports:
+            target, attribute = source.imports[name]
+            definition = _resolve(target, [attribute, *attributes] if attribute else attributes)
+        if definition:
+            yield definition
+
+
+def _resolve(module: str, names: Sequence[str]) -> tuple[str, str] | None:
+    """Return the definition that `module.name.name` leads to, through submodules and re-exports; None outside."""
+    while file := _module_file(module):
+        source = _read_module(module, file, _stamp(file))
+        if not names or names[0] in source.statements:
+            return module, names[0] if names else WHOLE
+        name, *names = names
+        target = source.imports.get(name, (module, name))
+        if target != (module, name):
+            module, names = target[0], [target[1], *names] if target[1] else names
+        elif _module_file(f"{module}.{name}"):
+            module = f"{module}.{name}"
+        else:
+            return None
+    return None
+
+
+def _known(module: str, name: str) -> tuple[str, str]:
+    """Return the definition, or the whole module where it has none of that name (a lambda)."""
+    return _resolve(module, [name]) or (module, WHOLE)
+
+
+def _module_file(module: str) -> Path | None:
+    package, *names = module.split(".")
+    path = _package_path(package)
+    if path is None or not names:
+        return path
+    inside = path.parent.joinpath(*names)
+    return next((file for file in (inside / "__init__.py", inside.with_suffix(".py")) if file.is_file()), None)
+
+
+@functools.cache
+def _package_path(package: str) -> Path | None:
+    """Return the file of a top-level package or module; without importing it."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ValueError, ImportError):
+        return None
+    return Path(spec.origin) if spec and spec.has_location and str(spec.origin).endswith(".py") else None
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    status = os.stat(file)
+    return status.st_mtime_ns, status.st_size
+
+
+@functools.cache
+def _read_module(module: str, file: Path, stamp: tuple[int, int]) -> _Module:
+    return _parse(module, file.read_text(encoding="utf-8"), module.split(".")[0], file.name == "__init__.py")
+
+
+def _parse(module: str, text: str, package: str, is_package: bool = False) -> _Module:
+    tree, imports = ast.parse(text), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and _is_docstring(node.body[0]):
+            del node.body[0]
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            imports |= _imported(node, module if is_package else module.rpartition(".")[0])
+    statements: dict[str, list[ast.stmt]] = {}
+    for statement in tree.body:
+        if not isinstance(statement, ast.Import | ast.ImportFrom) and not _is_docstring(statement):
+            for name in _bound_names(statement, imports):
+                statements.setdefault(name, []).append(statement)
+    return _Module(statements, {name: to for name, to in imports.items() if to[0].split(".")[0] == package})
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _bound_names(statement: ast.stmt, imports: Container[str]) -> set[str]:
+    """Return the names that a statement binds; if none, those of its module that it uses and may change."""
+    nodes = list(ast.walk(statement))
+    defined = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
+    if hasattr(statement, "name"):
+        return {statement.name}
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    bound = defined | {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    return bound or {node.id for node in names if node.id not in imports} or {WHOLE}
+
+
+def _imported(node: ast.Import | ast.ImportFrom, package: str) -> dict[str, tuple[str, str]]:
+    """Return the (module, name) that each name imported by a statement stands for."""
+    if isinstance(node, ast.ImportFrom):
+        module = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+        return {alias.asname or alias.name: (module, alias.name) for alias in node.names}
+    top = [alias.name.split(".")[0] for alias in node.names]
+    return {a.asname or name: (a.name if a.asname else name, "") for a, name in zip(node.names, top, strict=True)}
+
+
+def _chains(node: ast.AST) -> Iterator[list[str]]:
+    """Yield each name that code uses, with the attributes that are looked up in it: `a.b.c` as [a, b, c]."""
+    attributes: list[str] = []
+    while isinstance(node, ast.Attribute):
+        attributes, node = [node.attr, *attributes], node.value
+    if isinstance(node, ast.Name):
+        yield [node.id, *attributes]
+    for child in ast.iter_child_nodes(node):
+        yield from _chains(child)

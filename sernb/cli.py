@@ -1,4 +1,4 @@
-"""The `sernb` command, a thin skin over the floors below."""
+"""The `sernb` command: each subcommand checks its options, calls one package and prints the result."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand
 
-from sernb import corpora
+from sernb import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sernb import corpora
+
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+MAX_LISTED = 5  # files that `sernb check` lists by name
 
 app = typer.Typer(
     help="Reproducible reports on speech emotion recognition.",
@@ -30,25 +33,49 @@ app = typer.Typer(
 )
 
 
+def _print_version(version: bool) -> None:
+    if version:
+        typer.echo(f"sernb {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _prepare(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Make output safe for any terminal: a character outside its encoding is printed as an escape sequence."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 class PairsCommand(TyperCommand):
-    """A command whose `-p` takes two words, as papermill's does; Typer knows no repeated option of two."""
+    """A command whose `-p` takes two words, as papermill's does; Typer has no repeatable option with two values."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         """Join `-p NAME VALUE` into `-p NAME=VALUE` and leave the rest to Typer."""
         joined, rest = [], list(args)
         while rest:
-            word = rest.pop(0)
-            joined.append(word)
-            if word in ("-p", "--parameter") and len(rest) > 1 and "=" not in rest[0]:
-                joined.append(f"{rest.pop(0)}={rest.pop(0)}")
+            joined.append(rest.pop(0))
+            if joined[-1] in ("-p", "--parameter") and rest and "=" not in rest[0]:
+                name = rest.pop(0)
+                if not rest or self._is_option(ctx, rest[0]):
+                    raise typer.BadParameter(f"-p takes a NAME and a VALUE, but {name} has no value", ctx)
+                joined.append(f"{name}={rest.pop(0)}")
         return super().parse_args(ctx, joined)
+
+    def _is_option(self, ctx: typer.Context, word: str) -> bool:
+        options = {option for parameter in self.get_params(ctx) for option in parameter.opts}
+        return word.startswith("-") and word.partition("=")[0] in options
 
 
 @contextlib.contextmanager
 def _report_errors() -> Iterator[None]:
-    """Errors that a user can mend are said in a line or a few, and the exit status is 1.
+    """Print an error that the user can correct in a line or a few, and exit with status 1.
 
-    Those are the errors that `sernb` itself defines, and disks that are full or may not be written.
+    These are the errors that `sernb` itself defines, and disks that are full or may not be written.
     """
     try:
         yield
@@ -60,28 +87,32 @@ def _report_errors() -> Iterator[None]:
 
 
 def _print_table(table: pd.DataFrame) -> None:
-    """A table for the terminal; as wide as it needs to be where the output goes to a file."""
+    """Print a table; where the output is not a terminal, as wide as the table needs."""
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
-    shown = Table(box=None, pad_edge=False, header_style="bold")
+    from sernb import audio
+
+    # Without markup: brackets in a file's name are no style.
+    console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 240)
+    grid = Table(box=None, pad_edge=False, header_style="bold")
     for column in table.columns:
-        shown.add_column(column, overflow="fold")
+        grid.add_column(column, overflow="fold")
     for row in table.itertuples(index=False):
-        shown.add_row(*(f"{value:.1f}" if isinstance(value, float) else str(value) for value in row))
-    console.print(shown)
+        texts = (f"{value:.1f}" if isinstance(value, float) else str(value) for value in row)
+        grid.add_row(*map(audio.escape_control_characters, texts))
+    console.print(grid)
 
 
 @app.command("corpora")
 def corpora_command() -> None:
-    """What can be loaded, where it lies, its licence."""
+    """List the corpora that can be loaded, where each one is, and its licence."""
     import pandas as pd
 
     from sernb import corpora
 
     rows = [
-        {"name": name, "title": corpus.title, "licence": corpus.licence, "lies at": _corpus_location(name)}
+        {"name": name, "title": corpus.title, "licence": corpus.licence, "location": _corpus_location(name)}
         for name, corpus in corpora.CORPORA.items()
     ]
     _print_table(pd.DataFrame(rows))
@@ -92,68 +123,71 @@ def _corpus_location(name: str) -> str:
 
     try:
         return str(corpora.locate(name))
-    except (corpora.CorpusError, corpora.DemoError):
-        return f"not found; from {corpora.CORPORA[name].source}, then set SERNB_DATA"
+    except corpora.DemoError as error:
+        return str(error)
+    except corpora.CorpusError:
+        return f"not found; get it from {corpora.CORPORA[name].source}, then set SERNB_DATA"
 
 
 @app.command("fetch")
 def fetch_command(
-    corpus: Annotated[str, typer.Argument(help="ravdess or crema.")],
+    corpus: Annotated[str, typer.Argument(help="The corpus: ravdess or crema.")],
     to: Annotated[
         Path | None, typer.Option(help="The folder of corpora [default: $SERNB_DATA, or else ./corpora].")
     ] = None,
 ) -> None:
-    """Download a public corpus from its official record, verified. Stopped, it goes on when called again."""
+    """Download a public corpus from its official record and verify it. An interrupted download can be resumed."""
     from sernb import corpora
 
     with _report_errors():
         try:
             typer.echo(corpora.fetch_corpus(corpus, to))
         except KeyboardInterrupt:
-            typer.echo("stopped; what has come stays, and the same command goes on", err=True)
+            typer.echo("interrupted; downloaded files are kept, and the same command continues", err=True)
             raise typer.Exit(130) from None
 
 
 @app.command("check")
 def check_command(
     corpus: Annotated[str, typer.Argument(help="A name that `sernb corpora` lists.")],
-    data_dir: Annotated[str, typer.Option(help="The corpus's folder; looked up if not given.")] = "",
+    data_dir: Annotated[str, typer.Option(help="The corpus's folder [default: the one `sernb corpora` shows].")] = "",
 ) -> None:
-    """Open every clip of a corpus: an audit table; exit status 1 if any clip is unusable."""
+    """Open every clip of a corpus and print an audit table. The exit status is 1 if any clip is unusable."""
     from sernb import corpora
 
     with _report_errors():
         table = corpora.load(corpus, data_dir)
         table["sha256"] = corpora.sha256_of_files(table["path"], again=True)
-        found = corpora.check_files(table)
+        clips = corpora.check_files(table)
         fingerprint = corpora.corpus_fingerprint(table)
-        others = corpora.unmatched_files(corpus, data_dir)
-    _print_table(_audit_table(found))
-    unusable, odd = found[found["problem"] != ""], found[found["odd"] != ""]
-    typer.echo(f"\n{len(found)} clips, {len(unusable)} unusable; fingerprint {fingerprint}")
+        unmatched = corpora.unmatched_files(corpus, data_dir)
+    _print_table(_audit_table(clips))
+    unusable, odd = clips[clips["problem"] != ""], clips[clips["odd"] != ""]
+    typer.echo(f"\n{len(clips)} clips, {len(unusable)} unusable; fingerprint {fingerprint}")
     _print_reasons(unusable, "problem")
     if len(odd):
-        typer.echo(f"{len(odd)} odd, but usable")
+        typer.echo(f"{len(odd)} unusual, but usable")
         _print_reasons(odd, "odd")
-    _print_unmatched(corpora.get_corpus(corpus), others)
+    _print_unmatched(corpora.get_corpus(corpus), unmatched)
     if corpus == corpora.CREMA_CORPUS:
         typer.echo(corpora.describe_official(table))
     raise typer.Exit(1 if len(unusable) else 0)
 
 
 def _print_unmatched(corpus: corpora.Corpus, files: Sequence[str]) -> None:
-    """Say which audio files are none of the corpus's clips: a wrong name would go unnoticed."""
+    """Print which audio files are not clips of the corpus: a misspelt name would go unnoticed."""
     from sernb import audio
     from sernb import corpora
 
     if not files:
         return
-    right = "in manifest.csv" if corpus.pattern == corpora.MANIFEST_PATTERN else f"like {corpus.pattern}"
-    typer.echo(f"{len(files)} more audio file{'s' * (len(files) > 1)} passed over, of a name that is not {right}")
-    for name in files[:5]:
+    listed = corpus.pattern == corpora.MANIFEST_PATTERN
+    reason = "not listed in manifest.csv" if listed else f"a clip's name is like {corpus.pattern}"
+    typer.echo(f"{len(files)} other audio file{'s' * (len(files) > 1)} ignored: {reason}")
+    for name in files[:MAX_LISTED]:
         typer.echo(f"  {audio.escape_control_characters(name)}")
-    if len(files) > 5:
-        typer.echo(f"  ... and {len(files) - 5} more")
+    if len(files) > MAX_LISTED:
+        typer.echo(f"  ... and {len(files) - MAX_LISTED} more")
 
 
 def _print_reasons(clips: pd.DataFrame, column: str) -> None:
@@ -163,8 +197,8 @@ def _print_reasons(clips: pd.DataFrame, column: str) -> None:
         typer.echo(f"  {audio.escape_control_characters(clip)}: {reason}")
 
 
-def _audit_table(found: pd.DataFrame) -> pd.DataFrame:
-    """Per emotion and for all: clips, their lengths, sample rates and channels, and how many are unusable."""
+def _audit_table(clips: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per emotion and one for all: clips, durations, sample rates, channels, unusable clips."""
     import pandas as pd
 
     def row(name: str, clips: pd.DataFrame) -> dict:
@@ -180,70 +214,77 @@ def _audit_table(found: pd.DataFrame) -> pd.DataFrame:
             "unusable": int((clips["problem"] != "").sum()),
         }
 
-    emotions = [row(emotion, clips) for emotion, clips in found.groupby("emotion")]
-    return pd.DataFrame([*emotions, row("all", found)])
+    emotions = [row(emotion, group) for emotion, group in clips.groupby("emotion")]
+    return pd.DataFrame([*emotions, row("all", clips)])
 
 
 @app.command("run", cls=PairsCommand)
 def run_command(
-    notebook: Annotated[Path, typer.Argument(help="A notebook with a cell tagged `parameters`.")],
+    notebook: Annotated[
+        Path, typer.Argument(help="A notebook with a cell tagged `parameters`, or the name of one of sernb's own.")
+    ],
     parameter: Annotated[
         list[str] | None,
-        typer.Option(
-            "--parameter", "-p", metavar="NAME VALUE", help="A parameter and its value (YAML); may be repeated."
-        ),
+        typer.Option("--parameter", "-p", metavar="NAME VALUE", help="A parameter and its value; may be repeated."),
     ] = None,
     output_dir: Annotated[
         Path | None,
         typer.Option("--output-dir", "-o", help="The run's folder [default: runs/<notebook>/<parameters>]."),
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Run even if the same run lies there, finished.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Run even if this run is already finished.")] = False,
 ) -> None:
-    """Run a notebook with papermill into a folder of its own; print the executed notebook's path."""
+    """Run a notebook with papermill into a folder of its own and print the executed notebook's path."""
     from sernb import runs
 
     with _report_errors():
-        parameters = runs.parse_parameters(notebook, dict(_split_pair(text) for text in parameter or []))
+        notebook = runs.find_notebook(notebook)
+        parameters = runs.parse_parameters(notebook, _split_pairs(parameter or []))
         output_dir = output_dir or Path("runs", notebook.stem, runs.slug(parameters))
         job = runs.Job(notebook, output_dir, parameters)
         runs.check_job(job)
         if not again and runs.is_up_to_date(job):
-            typer.echo("this very run is there already, finished (--again makes it once more):", err=True)
+            typer.echo("this run is already finished and up to date (--again repeats it):", err=True)
         elif runs.read_record(output_dir):
-            typer.echo(f"{output_dir} holds another run, or this one before a change: it is replaced", err=True)
+            typer.echo(f"replacing the run in {output_dir}, which differs from this one or is out of date", err=True)
         typer.echo(runs.run_notebook(notebook, parameters, output_dir, again=again, bar=sys.stderr.isatty()))
 
 
-def _split_pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise typer.BadParameter(f"-p takes a NAME and a VALUE; {name!r} has no value")
-    return name, value
+def _split_pairs(pairs: Sequence[str]) -> dict[str, str]:
+    parameters: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"-p takes a NAME and a VALUE, but {name} has no value")
+        if name in parameters:
+            raise typer.BadParameter(f"-p {name} is given twice ({parameters[name]} and {value}): give it once")
+        parameters[name] = value
+    return parameters
 
 
 @app.command("sweep")
 def sweep_command(
-    sweep_file: Annotated[Path, typer.Argument(help="A notebook, fixed parameters and a grid, in YAML.")],
+    sweep_file: Annotated[Path, typer.Argument(help="A YAML file with a notebook, fixed parameters and a grid.")],
     output_dir: Annotated[
         Path | None,
-        typer.Option("--output-dir", "-o", help="Where the runs and results.csv go [default: runs/<file's name>]."),
+        typer.Option("--output-dir", "-o", help="Folder for the runs and results.csv [default: runs/<file's name>]."),
     ] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Runs at a time; 0: one a core, at most four.")] = 0,
-    scheduler: Annotated[str, typer.Option(help="Address of a running Dask scheduler, to use its workers.")] = "",
+    workers: Annotated[int, typer.Option(min=0, help="Parallel runs; 0: one per core, at most four.")] = 0,
+    scheduler: Annotated[str, typer.Option(help="Address of a running Dask scheduler whose workers to use.")] = "",
 ) -> None:
-    """Make the runs of a grid that are not fresh, and print their table. Stopped, it goes on when called again."""
+    """Run every point of a grid that is not up to date and print the results. An interrupted sweep can be resumed."""
     import pandas as pd
 
     from sernb import runs
+    from sernb import utils
 
     output_dir = output_dir or Path("runs", sweep_file.stem)
     with _report_errors():
         if workers and scheduler:
-            raise runs.SweepError("--workers is for a local cluster; one at --scheduler has the workers it has")
+            raise runs.SweepError("--workers sets the size of a local cluster; leave it out with --scheduler")
         try:
-            outcomes = runs.run_sweep(sweep_file, output_dir, workers=workers, scheduler=scheduler)
+            outcomes = runs.run_sweep(utils.find_resource(sweep_file), output_dir, workers=workers, scheduler=scheduler)
         except KeyboardInterrupt:
-            typer.echo(f"stopped; what had finished stays in {output_dir}, and the same command goes on", err=True)
+            typer.echo(f"interrupted; finished runs are kept in {output_dir}, and the same command continues", err=True)
             raise typer.Exit(130) from None
     _print_table(_score_table(pd.read_csv(output_dir / runs.RESULTS_TABLE)))
     typer.echo(f"\n{output_dir / runs.RESULTS_TABLE}")
@@ -258,46 +299,54 @@ def _score_table(table: pd.DataFrame) -> pd.DataFrame:
     from sernb import results
 
     rows = table.to_dict("records")
-    intervals = {score: [display.format_with_interval(row, score) for row in rows] for score in results.INTERVAL_SCORES}
-    named = {f"{score} [95 %]": values for score, values in intervals.items()}
-    return table[["run", "model"]].assign(**named, s=table["seconds"]).fillna("")
+    scores = {
+        f"{score} [95% CI]": [display.format_with_interval(row, score) for row in rows]
+        for score in results.INTERVAL_SCORES
+    }
+    return table[["run", "model"]].assign(**scores, s=table["seconds"]).fillna("")
 
 
 @app.command("report")
 def report_command(
     runs_file: Annotated[Path, typer.Option("--runs", help="The list of runs.")] = Path("book/runs.yml"),
-    output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Where runs and book go.")] = Path("_build"),
-    workers: Annotated[int, typer.Option(min=0, help="Runs at a time; 0: one a core, at most four.")] = 0,
+    output_dir: Annotated[
+        Path,
+        typer.Option(
+            "--output-dir", "-o", help="The folder for the runs and the book: a new one, or the last report's."
+        ),
+    ] = Path("_build"),
+    workers: Annotated[int, typer.Option(min=0, help="Parallel runs; 0: one per core, at most four.")] = 0,
 ) -> None:
-    """Make the listed runs that are not fresh, build the HTML book and print its path."""
+    """Run every listed notebook that is not up to date, build the HTML book and print its path."""
     from sernb import report
+    from sernb import utils
 
     with _report_errors():
-        typer.echo(report.build_report(runs_file, output_dir, workers=workers))
+        typer.echo(report.build_report(utils.find_resource(runs_file), output_dir, workers=workers))
 
 
 @app.command("predict")
 def predict_command(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Clips that libsndfile reads.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Audio files that libsndfile can read.")],
     model: Annotated[str, typer.Option(help="One of the run's models [default: its first].")] = "",
-    course: Annotated[bool, typer.Option("--course", help="From moment to moment: a row a window of 2 s.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Comma-separated, all digits, without the model's card.")] = False,
+    course: Annotated[bool, typer.Option("--course", help="Probabilities over time: a row per 2 s window.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV with all digits, without the model card.")] = False,
 ) -> None:
-    """Probabilities of clips by a finished run's model; exit status 1 if any file cannot be used."""
+    """Print the probabilities that a finished run's model gives to clips. Exit with status 1 if a file is unusable."""
     from sernb import results
 
     with _report_errors():
-        finished = results.load_run(run_dir, model)
-        found = (results.predict_windows_of_files if course else results.predict_files)(finished, files)
+        run = results.load_run(run_dir, model)
+        predictions = (results.predict_windows_of_files if course else results.predict_files)(run, files)
     if csv:
-        typer.echo(found.to_csv(index=False), nl=False)
+        typer.echo(predictions.to_csv(index=False), nl=False)
     else:
-        _print_table(found[found["problem"] == ""].drop(columns="problem").map(_format_number))
-        typer.echo(f"\n{results.model_card(finished)}", nl=False)
-    for problem in filter(None, found["problem"]):
+        _print_table(predictions[predictions["problem"] == ""].drop(columns="problem").map(_format_number))
+        typer.echo(f"\n{results.model_card(run)}", nl=False)
+    for problem in filter(None, predictions["problem"]):
         typer.echo(f"sernb: {problem}", err=True)
-    raise typer.Exit(1 if found["problem"].any() else 0)
+    raise typer.Exit(1 if predictions["problem"].any() else 0)
 
 
 def _format_number(value: object) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-from importlib.resources import files
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,6 +12,8 @@ import pytest
 import soundfile
 import yaml
 from bs4 import BeautifulSoup
+from support.accessibility import AXE
+from support.accessibility import violations
 
 from sernb import display
 from sernb import report
@@ -118,19 +119,6 @@ def test_a_browser_plays_the_page_and_asks_the_network_for_nothing(html, browser
     assert 0.5 < page.evaluate("document.querySelector('audio').duration") < 8
     assert not errors
     assert not [url for url in asked if not url.startswith(("file:", "data:"))]
-
-
-AXE = (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
-# What we write, not the theme's bars around it, Pygments' colours of code, nor docutils' roles in the bibliography.
-OURS = '{include: ["article.bd-article"], exclude: [".highlight", ".citation-list"]}'
-
-
-def violations(page, options: str = "{}") -> list[str]:
-    """What axe-core calls serious or critical in our part of a page."""
-    found = page.evaluate(f"axe.run({OURS}, {{preload: false, ...{options}}})")["violations"]
-    return [
-        f"{rule['id']}: {rule['nodes'][0]['html'][:200]}" for rule in found if rule["impact"] in ("serious", "critical")
-    ]
 
 
 @pytest.mark.parametrize("name", [chapter.name for chapter in report.read_book(ROOT / "book" / "runs.yml").chapters])

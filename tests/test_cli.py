@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,88 +11,131 @@ from support.audio_files import tone
 from support.audio_files import write
 from typer.testing import CliRunner
 
+import sernb
 from sernb import cli
 from sernb import corpora
 
 
-def sernb(*words: str | Path):
+def run_sernb(*words: str | Path):
     return CliRunner().invoke(cli.app, [str(word) for word in words])
 
 
-def test_corpora_are_listed_with_their_place_and_licence(monkeypatch, tmp_path: Path):
+def test_corpora_are_listed_with_location_and_licence(monkeypatch, tmp_path: Path):
     monkeypatch.setenv("SERNB_DATA", str(tmp_path))
     (tmp_path / "ravdess").mkdir()
-    said = sernb("corpora")
-    assert said.exit_code == 0
+    result = run_sernb("corpora")
+    assert result.exit_code == 0
     for name, corpus in corpora.CORPORA.items():
-        assert name in said.stdout and corpus.licence in said.stdout
-    assert str(tmp_path / "ravdess") in said.stdout and "not found" in said.stdout
+        assert name in result.stdout and corpus.licence in result.stdout
+    assert str(tmp_path / "ravdess") in result.stdout and "not found" in result.stdout
+
+
+def test_a_demo_corpus_without_a_cache_folder_does_not_ask_for_sernb_data(monkeypatch):
+    def locate(name: str) -> Path:
+        raise corpora.DemoError("the demo corpora need a folder to unpack to: set SERNB_CACHE")
+
+    monkeypatch.setattr(corpora, "locate", locate)
+    assert "SERNB_CACHE" in cli._corpus_location("demo-crema")
+    assert "SERNB_DATA" not in cli._corpus_location("demo-crema")
 
 
 def test_check_passes_a_demo_corpus():
-    said = sernb("check", "demo-ravdess")
-    assert said.exit_code == 0, said.output
-    assert "360 clips, 0 unusable" in said.stdout and "surprise" in said.stdout
+    result = run_sernb("check", "demo-ravdess")
+    assert result.exit_code == 0, result.output
+    assert "360 clips, 0 unusable" in result.stdout and "surprise" in result.stdout
 
 
 def test_check_fails_a_corpus_with_an_unusable_clip(tmp_path: Path):
     (tmp_path / "a.wav").write_bytes(b"no audio at all")
     (tmp_path / "manifest.csv").write_text("file,emotion,speaker\na.wav,sad,1\n")
-    said = sernb("check", "local", "--data-dir", tmp_path)
-    assert said.exit_code == 1
-    assert "1 unusable" in said.stdout and "a.wav: cannot be decoded" in said.stdout
-    assert "passed over" not in said.stdout
+    result = run_sernb("check", "local", "--data-dir", tmp_path)
+    assert result.exit_code == 1
+    assert "1 unusable" in result.stdout and "a.wav: cannot be decoded" in result.stdout
+    assert "ignored" not in result.stdout
 
 
-def test_check_names_the_files_that_are_none_of_the_corpuss(tmp_path: Path):
+def test_check_lists_the_files_that_are_not_clips_of_the_corpus(tmp_path: Path):
     write(tmp_path / "1001_IEO_ANG_HI.wav", tone(0.3, 16000), 16000)
     for name in ("1001_IEO_ANG_HI (1).wav", "deep/song\x1b.ogg", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    said = sernb("check", "crema", "--data-dir", tmp_path).stdout
-    assert "1 clips, 0 unusable" in said
-    assert "2 more audio files passed over, of a name that is not like 1001_IEO_ANG_HI.wav" in said
-    assert "\n  1001_IEO_ANG_HI (1).wav\n  deep/song\\x1b.ogg\n" in said
+    text = run_sernb("check", "crema", "--data-dir", tmp_path).stdout
+    assert "1 clips, 0 unusable" in text
+    assert "2 other audio files ignored: a clip's name is like 1001_IEO_ANG_HI.wav" in text
+    assert "\n  1001_IEO_ANG_HI (1).wav\n  deep/song\\x1b.ogg\n" in text
     for number in range(5):
         (tmp_path / f"take {number}.wav").write_bytes(b"")
-    assert "... and 2 more\n" in sernb("check", "crema", "--data-dir", tmp_path).stdout
+    assert "... and 2 more\n" in run_sernb("check", "crema", "--data-dir", tmp_path).stdout
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
+def test_a_name_that_the_terminal_cannot_encode_is_escaped(tmp_path: Path, encoding: str):
+    (tmp_path / "Łódź [red].wav").write_bytes(b"no audio")
+    (tmp_path / "manifest.csv").write_text("file,emotion,speaker\nŁódź [red].wav,sad,1\n", encoding="utf-8")
+    words = [sys.executable, "-m", "sernb", "check", "local", "--data-dir", str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert done.returncode == 1 and b"Traceback" not in done.stderr, done.stderr.decode()
+    assert b"\\u0141" in done.stdout and b"[red].wav: cannot be decoded" in done.stdout
+
+
+def test_a_table_shows_brackets_and_control_characters_of_a_name(capsys):
+    import pandas as pd
+
+    cli._print_table(pd.DataFrame({"file": ["take [red] [/x].wav", "a\x1b[31m.wav"]}))
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1:] == ["take [red] [/x].wav", "a\\x1b[31m.wav"]
 
 
 @pytest.mark.notebook
 def test_run_takes_parameters_as_papermill_does(tmp_path: Path):
     notebook = small_notebooks.write(tmp_path / "small.ipynb", small_notebooks.WRITE)
     words = ["-p", "SPLIT", "75:15:10", "-p", "SEED", "3", "-p", "MODELS", "[b, c]", "-o", tmp_path / "out"]
-    said = sernb("run", notebook, *words)
-    assert said.exit_code == 0, said.output
-    assert said.stdout.strip() == str(tmp_path / "out" / "small.ipynb")
+    result = run_sernb("run", notebook, *words)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(tmp_path / "out" / "small.ipynb")
     assert (tmp_path / "out" / "result.txt").read_text() == "3 75:15:10 ['b', 'c']"
-    assert "--again" in sernb("run", notebook, *words).stderr
-    assert "--again" not in sernb("run", notebook, "--again", *words).stderr
+    assert "--again" in run_sernb("run", notebook, *words).stderr
+    assert "--again" not in run_sernb("run", notebook, "--again", *words).stderr
 
 
 @pytest.mark.notebook
 def test_run_has_a_folder_by_default(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small_notebooks.write(tmp_path / "small.ipynb", small_notebooks.WRITE)
-    assert sernb("run", "small.ipynb", "-p", "SEED", "4").exit_code == 0
+    assert run_sernb("run", "small.ipynb", "-p", "SEED", "4").exit_code == 0
     assert (tmp_path / "runs" / "small" / "seed-4" / "result.txt").exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "says"),
+    ("words", "status", "message"),
     [
         (["check", "nothing"], 1, "demo-crema"),
         (["run", "missing.ipynb"], 1, "missing.ipynb"),
         (["run", "small.ipynb", "-p", "SEDE", "1"], 1, "did you mean SEED"),
-        (["run", "small.ipynb", "-p", "SEED"], 2, "no value"),
+        (["run", "small.ipynb", "-p", "SEED"], 2, "SEED has no value"),
+        (["run", "small.ipynb", "-p", "SEED", "-o", "out"], 2, "SEED has no value"),
+        (["run", "small.ipynb", "-p", "SEED", "--output-dir=out"], 2, "SEED has no value"),
+        (["run", "small.ipynb", "-p", "SEED", "1", "-p", "SEED", "2"], 2, "SEED is given twice (1 and 2)"),
         (["report", "--runs", "missing.yml"], 1, "missing.yml"),
         (["sing"], 2, "sing"),
     ],
 )
-def test_errors_are_said_in_a_line_or_a_few(tmp_path: Path, monkeypatch, words: list[str], status: int, says: str):
+def test_an_error_takes_a_line_or_a_few(tmp_path: Path, monkeypatch, words: list[str], status: int, message: str):
     monkeypatch.chdir(tmp_path)
     small_notebooks.write(tmp_path / "small.ipynb", small_notebooks.WRITE)
-    said = sernb(*words)
-    assert said.exit_code == status and says in said.stderr
-    assert "Traceback" not in said.output and said.stdout == ""
-    assert not (tmp_path / "runs").exists()
+    result = run_sernb(*words)
+    assert result.exit_code == status and message in " ".join(result.stderr.replace("│", "").split()), result.output
+    assert "Traceback" not in result.output and result.stdout == ""
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "out").exists()
+
+
+def test_a_negative_value_is_a_value():
+    assert cli._split_pairs(["SEED=-1", "SPLIT=a=b"]) == {"SEED": "-1", "SPLIT": "a=b"}
+    result = run_sernb("run", Path("notebooks/01_explore.ipynb"), "-p", "SEED", "-1")
+    assert result.exit_code == 1 and "SEED" in result.stderr
+
+
+def test_the_version_is_printed_by_the_command_and_by_the_package():
+    assert run_sernb("--version").stdout.strip() == f"sernb {sernb.__version__}"
+    done = subprocess.run([sys.executable, "-m", "sernb", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"sernb {sernb.__version__}"

@@ -1,11 +1,14 @@
-"""What is imported before anything is done: the modules that cost time, since a test of the clock is not reliable."""
+"""Nothing slow is imported too early: the modules are checked, since a test of the clock would not be reliable."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import sernb
 
 HEAVY = {"pandas", "numpy", "scipy", "sklearn", "librosa", "soundfile", "matplotlib", "keras", "tensorflow", "nlpaug"}
 HEAVY |= {"yaml", "distributed", "dask", "nbformat", "papermill", "requests", "pooch", "rich", "IPython", "ipywidgets"}
@@ -13,13 +16,13 @@ COMMANDS = ["corpora", "fetch", "check", "run", "sweep", "report", "predict"]
 
 
 def imported(code: str) -> set[str]:
-    """The packages that a fresh process has imported after some code."""
-    tell = "import sys; print(*{name.partition('.')[0] for name in sys.modules})"
-    done = subprocess.run([sys.executable, "-c", f"{code}\n{tell}"], capture_output=True, text=True, check=True)
+    """Return the packages that a fresh process has imported after some code."""
+    listing = "import sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{listing}"], capture_output=True, text=True, check=True)
     return set(done.stdout.splitlines()[-1].split())
 
 
-def asked(*words: str) -> str:
+def call(*words: str) -> str:
     return f"from sernb.cli import app\ntry:\n    app({list(words)})\nexcept SystemExit:\n    pass"
 
 
@@ -28,14 +31,23 @@ def test_importing_sernb_imports_nothing_else():
     assert "sernb" in modules and not modules & (HEAVY | {"typer", "platformdirs"})
 
 
+def test_the_packages_are_imported_when_first_used():
+    code = "import sernb; assert 'sernb.evaluation' not in sys.modules; sernb.evaluation.split_sizes"
+    assert "numpy" in imported(f"import sys; {code}")
+    packages = {path.parent.name for path in Path(sernb.__file__).parent.glob("*/__init__.py")}
+    assert set(sernb.PACKAGES) == packages | {"cli"} and set(sernb.PACKAGES) <= set(dir(sernb))
+    with pytest.raises(AttributeError, match="'sernb' has no attribute 'metrics'"):
+        sernb.metrics  # noqa: B018
+
+
 @pytest.mark.parametrize("words", [["--help"], *([command, "--help"] for command in COMMANDS)])
 def test_help_imports_nothing_heavy(words):
-    modules = imported(asked(*words))
+    modules = imported(call(*words))
     assert "typer" in modules and not modules & HEAVY
 
 
 def test_a_command_imports_what_it_needs():
-    """What is imported inside of a command is not missed by `--help`."""
-    modules = imported(asked("corpora"))
+    """`--help` does not import what a command imports in its body."""
+    modules = imported(call("corpora"))
     assert {"pandas", "rich"} <= modules
     assert not modules & {"tensorflow", "keras", "librosa", "distributed", "papermill"}

@@ -143,8 +143,7 @@ def read_sweep(results_dir: str | Path, name: str) -> pd.DataFrame:
 
 def _results_root(results_dir: str | Path) -> Path:
     """A folder of results; a notebook opened in JupyterLab runs in its own folder, not in the project's."""
-    root = Path(results_dir)
-    return root if root.is_dir() else utils.project_root() / results_dir
+    return utils.find_resource(results_dir)
 
 
 def read_tables(results_dir: str | Path, name: str) -> dict[str, pd.DataFrame]:

@@ -19,6 +19,9 @@ from sernb.utils.progress import is_headless
 from sernb.utils.progress import progress_bar
 from sernb.utils.resources import find_resource
 from sernb.utils.resources import project_root
+from sernb.utils.source import code_digest
+from sernb.utils.source import module_digest
+from sernb.utils.source import source_digest
 from sernb.utils.sqlite import ENVIRONMENT_ERRORS
 from sernb.utils.sqlite import PAGE_BYTES
 from sernb.utils.sqlite import StoreError

@@ -289,7 +289,7 @@ def test_no_voice_comes_into_the_notebooks_file(desk):
 def bare(chromium):
     """Opens a widget's JavaScript in as many views as asked for of one model, which stands for the kernel's."""
     browser, _ = chromium
-    with lab.served(lab.ROOT / "sernb" / "js") as address:
+    with lab.served(lab.ROOT / "sernb" / "lab" / "js") as address:
         page = browser.new_page()
         page.set_default_timeout(30_000)
 

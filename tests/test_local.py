@@ -89,11 +89,11 @@ def test_prompts_are_shuffled_and_end(tmp_path):
 WRITER = """
 import sys
 import numpy as np
-from sernb import local
+from sernb import corpora
 root, speaker, takes = sys.argv[1], sys.argv[2], int(sys.argv[3])
-local.consent(root, speaker)
+corpora.store_consent(root, speaker)
 for i in range(takes):
-    local.keep(root, np.full(800, i + 1, "int16"), 8000, speaker=speaker, emotion="sad", statement=str(i))
+    corpora.save_take(root, np.full(800, i + 1, "int16"), 8000, speaker=speaker, emotion="sad", statement=str(i))
 """
 
 

@@ -89,20 +89,6 @@ CREMA_ACTORS = {  # real ids of a published speaker-disjoint split (four train, 
     1048: ("male", 38),
     1074: ("female", 31),
 }
-CREMA_SENTENCES = {
-    "IEO": "It's eleven o'clock",
-    "TIE": "That is exactly what happened",
-    "IOM": "I'm on my way to the meeting",
-    "IWW": "I wonder what this is about",
-    "TAI": "The airplane is almost full",
-    "MTI": "Maybe tomorrow it will be cold",
-    "IWL": "I would like a new alarm clock",
-    "ITH": "I think I have a doctor's appointment",
-    "DFA": "Don't forget a jacket",
-    "ITS": "I think I've seen this before",
-    "TSI": "The surface is slick",
-    "WSI": "We'll stop in a couple of minutes",
-}
 CREMA_EMOTIONS = {"ANG": "angry", "DIS": "disgust", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
 RAVDESS_ACTORS = (1, 4, 9, 15, 22, 24)  # one of each EmoBox fold
 RAVDESS_EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise")
@@ -160,7 +146,7 @@ def plan(name: str) -> list[Clip]:
 def _plan_crema() -> Iterator[Clip]:
     voices = _voices({str(actor): sex for actor, (sex, _) in CREMA_ACTORS.items()})
     for (actor, (sex, voice)), (code, text), (short, emotion) in product(
-        voices.items(), CREMA_SENTENCES.items(), CREMA_EMOTIONS.items()
+        voices.items(), corpora.CREMA_SENTENCES.items(), CREMA_EMOTIONS.items()
     ):
         level = "HI" if code == "IEO" and emotion != "neutral" else "XX"  # as in CREMA-D, where only IEO has levels
         file = f"AudioWAV/{actor}_{code}_{short}_{level}.ogg"

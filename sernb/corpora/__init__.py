@@ -27,6 +27,7 @@ from sernb.corpora.download import unpack_archive
 from sernb.corpora.filenames import CREMA_EMOTIONS
 from sernb.corpora.filenames import CREMA_LEVELS
 from sernb.corpora.filenames import CREMA_NAME_RE
+from sernb.corpora.filenames import CREMA_SENTENCES
 from sernb.corpora.filenames import RAVDESS_CODES
 from sernb.corpora.filenames import RAVDESS_FIELDS
 from sernb.corpora.filenames import RAVDESS_NAME_RE

@@ -15,6 +15,10 @@ from sernb.utils.filecache import KEYS_PER_QUERY
 from sernb.utils.filecache import MIN_AGE_SECONDS
 from sernb.utils.filecache import cached_per_file
 from sernb.utils.filecache import map_files
+from sernb.utils.locks import HOLDER_FILE
+from sernb.utils.locks import LOCK_FILE
+from sernb.utils.locks import FolderInUseError
+from sernb.utils.locks import output_lock
 from sernb.utils.progress import is_headless
 from sernb.utils.progress import progress_bar
 from sernb.utils.resources import find_resource

@@ -12,16 +12,14 @@ import pandas as pd
 import pytest
 from support.audio_files import tone
 from support.audio_files import write
+from support.trained_runs import make_run
 from typer.testing import CliRunner
 
 from sernb import audio
 from sernb import cli
 from sernb import corpora
-from sernb import evaluation
 from sernb import features
-from sernb import models
 from sernb import results
-from sernb import studies
 
 RATE = 16000
 
@@ -29,40 +27,6 @@ RATE = 16000
 @pytest.fixture(scope="module")
 def table():
     return corpora.load("demo-local", max_clips=24, emotions=["angry", "calm", "sad"])
-
-
-def inputs_of(kind: str, rows: pd.DataFrame) -> tuple[np.ndarray, features.InputSpec]:
-    """A run's inputs in the ways in which the notebooks make them."""
-    train = (rows["split"] == "train").to_numpy()
-    if kind == "numbers":
-        longest = int(audio.n_samples(rows["path"], RATE).max())
-        x = features.extract(rows, "zcr_rms", sample_rate=RATE, length=longest)
-        return x, features.InputSpec("zcr_rms", RATE, {"length": longest})
-    if kind == "db":
-        x = features.to_db(features.extract(rows, "mel", sample_rate=RATE, n_mels=40))
-        settings = ("mel", RATE, {"n_mels": 40})
-    else:
-        x = features.extract(rows, "mfcc", sample_rate=RATE, n_mfcc=40)
-        settings = ("mfcc", RATE, {"n_mfcc": 40})
-    if kind == "max-minus":
-        x = features.max_minus(x, audio.n_samples(rows["path"], RATE))
-    learnt = features.fit_scaler(x, train)
-    return features.apply_scaler(x, *learnt), features.InputSpec(*settings, kind, x.shape[-1], *learnt)
-
-
-def make_run(folder: Path, table: pd.DataFrame, kind: str) -> Path:
-    rows = evaluation.make_split(table, "speaker", ratio="50:25:25", seed=1)
-    labels = corpora.emotion_labels(table)
-    x, inputs = inputs_of(kind, rows)
-    models.seed_everything(1)
-    flat = kind == "numbers"
-    model = studies.build_network("conv1d-b", (2, 1), 3) if flat else studies.paper_cnn((*x.shape[1:], 1), len(labels))
-    trained = models.fit(model, x, rows, labels, epochs=2)
-    results.save_run(
-        folder, {model.name: trained}, notebook="03_paper_replication", parameters={"SEED": 1}, table=table, rows=rows,
-        labels=labels, protocol="speaker", inputs={model.name: inputs},
-    )  # fmt: skip
-    return folder
 
 
 @pytest.fixture(scope="module")

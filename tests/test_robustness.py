@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.signal import welch
 from support.audio_files import tone
-from test_prediction import make_run
+from support.trained_runs import make_run
 
 from sernb import audio
 from sernb import corpora

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from support.audio_files import tone
 from support.audio_files import write
-from test_prediction import make_run
+from support.trained_runs import make_run
 
 from sernb import corpora
 from sernb import display

@@ -1,4 +1,4 @@
-"""The picture of the README, from the figures of `book/results`: `.venv/bin/python book/picture.py` draws it anew."""
+"""Draw the figure of the README from the results in `book/results`: `.venv/bin/python book/picture.py`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ BOOK = Path(__file__).parent
 DPI = 180
 
 
-def picture() -> Figure:
-    """The waterfall of the first page."""
+def draw_waterfall() -> Figure:
+    """Return the waterfall of the first page."""
     plt.style.use(show.RC_PARAMS)
     steps = results.pool_runs(results.read_sweep(BOOK / "results", "waterfall"), "label")
     claim = studies.claimed_scores("ravdess")["mean test"]
-    return show.waterfall(steps, claim=claim, chance=1 / 8, title="What is left of the paper's 81 %, fault by fault")
+    return show.waterfall(steps, claim=claim, chance=1 / 8, title="The paper's accuracy as its faults are removed")
 
 
 if __name__ == "__main__":
-    picture().savefig(BOOK / "picture.png", dpi=DPI, metadata={"Software": None})
+    draw_waterfall().savefig(BOOK / "picture.png", dpi=DPI, metadata={"Software": None})

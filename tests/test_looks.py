@@ -91,7 +91,7 @@ def test_a_changed_word_is_seen(tmp_path):
 
 
 def test_the_readmes_picture_is_that_of_the_results(tmp_path):
-    drawn = [sys.executable, "-c", f"import picture; picture.picture().savefig('{tmp_path}/now.png', dpi=picture.DPI)"]
+    drawn = [sys.executable, "-c", f"import picture; picture.draw_waterfall().savefig('{tmp_path}/now.png', dpi=picture.DPI)"]
     book = LOOKS.parents[1] / "book"
     subprocess.run(drawn, cwd=book, env={**os.environ, "PYTHONPATH": f"{book.parent}"}, check=True)
     assert compare_images(f"{book}/picture.png", f"{tmp_path}/now.png", tol=TOLERANCE) is None

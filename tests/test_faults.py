@@ -1,6 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from support.audio_files import tone
+from support.audio_files import write
 
 from sernb import studies
 
@@ -30,3 +32,11 @@ def test_a_protocol_by_clip_leaks_speakers_by_itself():
 
 def test_listing_order_is_first_come_first_named():
     assert studies.listing_order(pd.Series(["sad", "angry", "sad", "fear"])) == ["sad", "angry", "fear"]
+
+
+def test_padded_means_pads_to_the_longest_clip(tmp_path):
+    for i, seconds in enumerate((0.5, 0.75)):
+        write(tmp_path / f"{i}.wav", tone(seconds, 16000), 16000)
+    clips = pd.DataFrame({"path": [str(tmp_path / "0.wav"), str(tmp_path / "1.wav")]})
+    assert studies.padded_length(clips, 8000, ["padded-means"]) == 6000
+    assert studies.padded_length(clips, 8000, ["raw-power"]) == 0

@@ -9,6 +9,7 @@ from sernb.studies.crema_1d_vs_2d import check_network_names
 from sernb.studies.crema_1d_vs_2d import constant_validation
 from sernb.studies.crema_1d_vs_2d import fault_table
 from sernb.studies.crema_1d_vs_2d import listing_order
+from sernb.studies.crema_1d_vs_2d import padded_length
 from sernb.studies.crema_1d_vs_2d import resolve_faults
 from sernb.studies.zisad2020 import MIN_INPUT_SIZE
 from sernb.studies.zisad2020 import OUTPUT_ACTIVATIONS

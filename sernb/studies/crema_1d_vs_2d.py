@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from sernb import audio
 from sernb import models
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ def constant_validation(x: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
     """Validation inputs that are all the last test clip's; shape as of the validation rows of `x`."""
     last_test = np.flatnonzero(rows["split"] == "test")[-1]
     return np.repeat(x[last_test : last_test + 1], (rows["split"] == "val").sum(), axis=0)
+
+
+def padded_length(clips: pd.DataFrame, sample_rate: int, faults: Sequence[str]) -> int:
+    """Return the samples of the longest clip, to which `padded-means` pads every clip; 0 without that fault."""
+    return int(audio.n_samples(clips["path"], sample_rate).max()) if "padded-means" in faults else 0
 
 
 def listing_order(emotions: pd.Series) -> list[str]:

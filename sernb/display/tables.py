@@ -1,4 +1,4 @@
-"""Results in a page's words: scores with their intervals, tables for people, sentences on what a run means."""
+"""Results as text: scores with their intervals, formatted tables, and sentences on what a run means."""
 
 from __future__ import annotations
 
@@ -23,9 +23,13 @@ NO_VALUE = "\N{EN DASH}"
 
 
 def format_with_interval(row: Mapping[str, Any], score: str = "accuracy") -> str:
-    """A score with its interval, `0.731 [0.700, 0.764]`, or how the run failed; of any row with `_low` and `_high`.
+    """Format a score with its interval, such as `0.731 [0.700, 0.764]`; of a failed run, return the reason.
 
-    An interval without width, such as that of none right of twenty, is a dash: no resampling tells how sure it is.
+    Where every resample gives the same score (for example, no clip is correct), the interval is a dash.
+
+    Args:
+        row: The score, its bounds under the same name with `_low` and `_high`, and possibly `status`.
+        score: The score's name.
     """
     if row.get("status", "finished") != "finished":
         return str(row["status"])
@@ -35,13 +39,13 @@ def format_with_interval(row: Mapping[str, Any], score: str = "accuracy") -> str
     return keep_together(f"{value:.3f} [{NO_VALUE}]" if low == high else f"{value:.3f} [{low:.3f}, {high:.3f}]")
 
 
-def keep_together(said: str) -> str:
-    """A range or an interval in which no narrow column of a page breaks the line."""
-    return said.replace(" ", "\N{NO-BREAK SPACE}")
+def keep_together(text: str) -> str:
+    """Replace spaces by no-break spaces, so that a narrow column does not break a range or an interval."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def format_decimals(table: pd.DataFrame, places: int = 3, missing: str = NO_VALUE) -> pd.DataFrame:
-    """A table with as many decimals in every fraction: pandas, column by column, drops zeros at the end."""
+    """Format all floats of a table with the same number of decimals; pandas drops trailing zeros per column."""
     return table.map(lambda value: _format_number(value, places, missing) if isinstance(value, float) else value)
 
 
@@ -50,109 +54,108 @@ def _format_number(value: float, places: int, missing: str) -> str:
 
 
 def describe_whiskers(cells: pd.DataFrame, score: str = "uar") -> str:
-    """What a caption says of the whiskers of `display.scores_with_intervals` or `display.robustness_curves`: of one speaker there are none."""
+    """Return what the whiskers of `scores_with_intervals` and `robustness_curves` mean, or why there are none."""
     if cells[f"{score}_low"].notna().any():
-        return "whiskers are 95 % intervals over speakers"
-    return "no whiskers, for one speaker cannot tell how others would fare"
+        return "whiskers are 95% intervals over speakers"
+    return "no whiskers, since an interval over speakers needs more than one test speaker"
 
 
 # a run
 
 
 def describe_outcome(result: Mapping[str, Any]) -> str:
-    """One sentence for the page: that all models of a `metrics.json` were trained, or which failed in which epoch."""
+    """Return one sentence: that all models of a `metrics.json` were trained, or which ones failed and when."""
     failed = [f"{name}: {entry['failed']}" for name, entry in result["models"].items() if "failed" in entry]
-    return f"**Failed:** {'; '.join(failed)}." if failed else "Trained to the last epoch."
+    return f"**Failed:** {'; '.join(failed)}." if failed else "All models were trained to the last epoch."
 
 
 def scores_table(result: Mapping[str, Any]) -> pd.DataFrame:
-    """Loss, accuracy and UAR of each model and side of a `metrics.json`, with the intervals of the test side."""
+    """Return loss, accuracy and UAR of each model and set of a `metrics.json`; test scores have their intervals."""
     rows = [
-        {"model": name, "side": DISPLAY_NAMES[side], **_format_side_scores(entry, side)}
+        {"model": name, "set": DISPLAY_NAMES[side], **_format_side_scores(entry, side)}
         for name, entry in result["models"].items()
         for side in evaluation.SIDES
         if side in entry
     ]
-    return pd.DataFrame(rows).set_index(["model", "side"]) if rows else pd.DataFrame()
+    return pd.DataFrame(rows).set_index(["model", "set"]) if rows else pd.DataFrame()
 
 
 def _format_side_scores(entry: Mapping[str, Any], side: str) -> dict[str, str]:
     loss = entry[side]["loss"]
-    told = {"loss": _format_number(math.nan if loss is None else loss, 3, NO_VALUE)}
+    cells = {"loss": _format_number(math.nan if loss is None else loss, 3, NO_VALUE)}
     for score in results.INTERVAL_SCORES:
         low, high = entry["ci95"][score] if side == "test" else (math.nan, math.nan)
         row = {score: entry[side][score], f"{score}_low": math.nan if low is None else low, f"{score}_high": high}
-        alone = " (one speaker: no interval)" * (side == "test" and math.isnan(row[f"{score}_low"]))
-        told[f"{DISPLAY_NAMES[score]} [95 %]"] = format_with_interval(row, score) + alone
-    return told
+        note = " (one speaker: no interval)" * (side == "test" and math.isnan(row[f"{score}_low"]))
+        cells[f"{DISPLAY_NAMES[score]} [95% CI]"] = format_with_interval(row, score) + note
+    return cells
 
 
 def format_cells(cells: pd.DataFrame, scores: Sequence[str] = results.INTERVAL_SCORES) -> pd.DataFrame:
-    """What `evaluation.score_by` returns, for people: each score in one column with its interval, and notes in few words.
+    """Format what `evaluation.score_by` returns: each score in one column with its interval, and short notes.
 
-    The other columns say why there is a note. One speaker has no interval over speakers, and Wilson's, over the clips,
-    would be taken for one.
+    The numbers of rows and speakers explain the notes. For one speaker the interval is omitted: it covers clips
+    (Wilson's) and would be mistaken for one over speakers.
     """
-    alone = cells["speakers"] == 1
-    told = cells[["rows", "speakers"]].copy()
+    single = cells["speakers"] == 1
+    table = cells[["rows", "speakers"]].copy()
     for score in scores:
-        rows = cells.assign(**{f"{score}_low": cells[f"{score}_low"].mask(alone)}).to_dict("records")
-        told[f"{DISPLAY_NAMES[score]} [95 %]"] = [format_with_interval(row, score) for row in rows]
-    notes = cells["note"].str.partition(":")[0].map(keep_together).mask(alone, "one speaker: no interval")
-    return told.assign(note=notes) if (notes != "").any() else told
+        rows = cells.assign(**{f"{score}_low": cells[f"{score}_low"].mask(single)}).to_dict("records")
+        table[f"{DISPLAY_NAMES[score]} [95% CI]"] = [format_with_interval(row, score) for row in rows]
+    notes = cells["note"].str.partition(":")[0].map(keep_together).mask(single, "one speaker: no interval")
+    return table.assign(note=notes) if (notes != "").any() else table
 
 
 def format_split_sizes(sizes: pd.DataFrame) -> pd.DataFrame:
-    """What `evaluation.split_sizes` returns, for people: a column a side; of several folds, a row a fold."""
+    """Format what `evaluation.split_sizes` returns: one column per set and, with several folds, one row per fold."""
     if sizes.index.nlevels == 1:
         return sizes.rename(index=DISPLAY_NAMES).T.rename_axis("", axis=1)
     emotions = sizes.drop(columns=["rows", "clips", "speakers"])
-    told = [
+    texts = [
         f"{row.rows} rows{f' ({row.clips} clips)' * (row.rows != row.clips)}, "
-        f"{row.speakers} speaker{'s' * (row.speakers != 1)}, {least}{f' to {most}' * (most > least)} an emotion"
+        f"{row.speakers} speaker{'s' * (row.speakers != 1)}, {least}{f' to {most}' * (most > least)} per emotion"
         for row, least, most in zip(sizes.itertuples(), emotions.min(axis=1), emotions.max(axis=1), strict=True)
     ]
-    each = pd.Series(told, sizes.index).unstack()
-    return (
-        each[[side for side in evaluation.SIDES if side in each]].rename(columns=DISPLAY_NAMES).rename_axis("", axis=1)
-    )
+    by_side = pd.Series(texts, sizes.index).unstack()
+    present = [side for side in evaluation.SIDES if side in by_side]
+    return by_side[present].rename(columns=DISPLAY_NAMES).rename_axis("", axis=1)
 
 
 def describe_unused(table: pd.DataFrame, cuts: Mapping[int, pd.DataFrame], tested: str = "") -> str:
-    """A sentence on the clips that no split of a run has (`evaluation.make_splits`); empty where it has them all.
+    """Return a sentence on the clips that are in no split of a run; empty where all clips are used.
 
     Args:
         table: The clips that were split.
-        cuts: The splits.
-        tested: The other corpus that is tested instead, if there is one.
+        cuts: The splits by fold (`evaluation.make_splits`).
+        tested: The name of the other corpus that the run is tested on, if there is one.
     """
-    out = table[~table["clip"].isin(pd.concat(cuts.values())["clip"])]
-    voices = out["speaker"].nunique()
-    why = f"`{tested}` is tested instead" if tested else "the protocol gives them no side"
-    said = f"**Left out of the split:** {len(out)} of {len(table)} clips, of {voices} speaker{'s' * (voices != 1)}"
-    return f"{said}: {why}." if len(out) else ""
+    unused = table[~table["clip"].isin(pd.concat(cuts.values())["clip"])]
+    speakers = unused["speaker"].nunique()
+    reason = f"the run is tested on `{tested}` instead" if tested else "the protocol assigns them to no set"
+    text = f"**Not used:** {len(unused)} of {len(table)} clips, from {speakers} speaker{'s' * (speakers != 1)}"
+    return f"{text}; {reason}." if len(unused) else ""
 
 
 def interpret_split(result: Mapping[str, Any]) -> str:
-    """A sentence on what a run's score is a score of, and which run to hold against it."""
+    """Return what a run's score measures, and with which other run to compare it."""
     split = result["split"]
     leaks = split.get("test_leaks", split["leaks"])
     if any(leaks[kind] for kind in evaluation.LEAK_FAULTS):
         return (
-            "This split leaks: it measures how well the network recognises *these voices and these very clips*, and "
-            'says little about a patient whom it has never heard. Run it again with `PROTOCOL = "speaker"` and '
-            '`AUGMENT = "train-only"`: the difference is what the leak was worth.'
+            "This split leaks: the score shows how well the network recognises *speakers and clips that it was trained "
+            'on*, and says little about new speakers. Run it again with `PROTOCOL = "speaker"` and '
+            '`AUGMENT = "train-only"`: the difference estimates the effect of the leak.'
         )
     if "tested" in split:
         return (
-            f"The score is for the voices, rooms and microphones of `{split['tested']['name']}`, none of which the "
-            'network has met. Run it again with `TEST_CORPUS = ""`: what it then scores more is what the other '
-            "corpus costs."
+            f"The score is for the speakers, rooms and microphones of `{split['tested']['name']}`, none of which "
+            'are in the training data. Run it again with `TEST_CORPUS = ""`: the difference estimates the effect of '
+            "changing the corpus."
         )
     return (
-        "No voice that was tested was trained on: the score is for voices that the network has never heard. Run it "
-        'again with `PROTOCOL = "random"` and `AUGMENT = "before-split"`, the paper\'s way: what it then scores '
-        "more is what the leak is worth and, with few tested speakers, chance too."
+        "No test speaker is in the training set: the score estimates performance on new speakers. Run it again with "
+        '`PROTOCOL = "random"` and `AUGMENT = "before-split"`, as in the paper: the increase in the score estimates '
+        "the effect of the leak (plus chance variation when there are few test speakers)."
     )
 
 
@@ -160,58 +163,60 @@ def interpret_split(result: Mapping[str, Any]) -> str:
 
 
 def format_pooled(steps: pd.DataFrame) -> pd.DataFrame:
-    """What `results.pool_runs` returns, for people: scores with their intervals, and from which to which seed they go."""
-    told = steps[["seeds", "speakers", "rows"]].copy()
+    """Format what `results.pool_runs` returns: scores with their intervals, and their ranges over the seeds."""
+    table = steps[["seeds", "speakers", "rows"]].copy()
     for score in results.INTERVAL_SCORES if len(steps) else ():
         rows = steps.to_dict("records")
-        told[f"{score} [95 %]"] = [format_with_interval(row, score) for row in rows]
-        ends = [(row[f"{score}_least"], row[f"{score}_most"]) for row in rows]
-        told[f"{score}, by seed"] = [keep_together(f"{least:.3f} to {most:.3f}") for least, most in ends]
-    return told.join(steps[["train_accuracy", "minutes"]].round(3))
+        table[f"{score} [95% CI]"] = [format_with_interval(row, score) for row in rows]
+        ranges = [(row[f"{score}_least"], row[f"{score}_most"]) for row in rows]
+        table[f"{score}, by seed"] = [keep_together(f"{least:.3f} to {most:.3f}") for least, most in ranges]
+    return table.join(steps[["train_accuracy", "minutes"]].round(3))
 
 
 def compare_with_base(pool: pd.DataFrame, base: str) -> pd.DataFrame:
-    """What each way of working reports, in points against one of them, and how far its validation is above its test.
+    """Compare groups of runs with one of them, and their validation accuracy with their test accuracy.
 
     Args:
-        pool: What `results.pool_runs` returns, of runs whose `val_accuracy` is the `results.final_val_accuracy`.
-        base: The row that the others are held against.
+        pool: What `results.pool_runs` returns for runs whose `val_accuracy` is their `results.final_val_accuracy`.
+        base: The row to compare the others with.
 
     Returns:
-        Of each row UAR and accuracy with their intervals and the difference from `base`, the accuracy that the
-        validation curve ends at, and that less the test accuracy.
+        For each row, UAR and accuracy with their intervals and their differences from `base` in percentage points, the
+        final validation accuracy, and its difference from the test accuracy.
     """
-    rows, told = pool.to_dict("records"), {}
+    rows, columns = pool.to_dict("records"), {}
     for score in ("uar", "accuracy"):
-        told[f"{score} [95 %]"] = [format_with_interval(row, score) for row in rows]
-        told[f"{score}, points"] = (100 * (pool[score] - pool.loc[base, score])).round(1).to_numpy()
-    told["validation"] = pool["val_accuracy"].round(3).to_numpy()
-    told["validation above test, points"] = (100 * (pool["val_accuracy"] - pool["accuracy"])).round(1).to_numpy()
-    return pd.DataFrame(told, index=pool.index)
+        columns[f"{score} [95% CI]"] = [format_with_interval(row, score) for row in rows]
+        columns[f"{score}, points"] = (100 * (pool[score] - pool.loc[base, score])).round(1).to_numpy()
+    columns["validation"] = pool["val_accuracy"].round(3).to_numpy()
+    columns["validation above test, points"] = (100 * (pool["val_accuracy"] - pool["accuracy"])).round(1).to_numpy()
+    return pd.DataFrame(columns, index=pool.index)
 
 
 def scores_side_by_side(tables: Mapping[str, pd.DataFrame], score: str) -> pd.DataFrame:
-    """One score with its interval from several tables of `results.pool_runs`, a column each."""
-    said = {
+    """Return one score with its interval from several tables of `results.pool_runs`, one column per table."""
+    columns = {
         name: pd.Series([format_with_interval(row, score) for row in pool.to_dict("records")], pool.index)
         for name, pool in tables.items()
     }
-    return pd.DataFrame(said)
+    return pd.DataFrame(columns)
 
 
 def describe_epochs(curves: Sequence[pd.DataFrame], level: float) -> str:
-    """`results.epochs_to_reach` of several seeds in words: their mean, or how many of them reach the level at all."""
-    found = [results.epochs_to_reach(one, level) for one in curves]
-    reached = [epoch for epoch in found if not math.isnan(epoch)]
-    if len(reached) < len(found):
-        return f"{len(reached)} of {len(found)} reach it" if reached else "not reached"
+    """Describe when the curves of several seeds reach a level: the mean epoch, or how many of them reach it at all."""
+    epochs = [results.epochs_to_reach(curve, level) for curve in curves]
+    reached = [epoch for epoch in epochs if not math.isnan(epoch)]
+    if len(reached) < len(epochs):
+        return f"reached by {len(reached)} of {len(epochs)} seeds" if reached else "not reached"
     return f"epoch {np.mean(reached):.0f}"
 
 
 def redact(frame: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """A table for display, about the clips of a clip table: its columns of names and ids are withheld if they must be.
+    """Withhold the columns of a table that would identify people, if its clips are private and a page is built.
 
-    An index that is named as one of them becomes row numbers.
+    Args:
+        frame: The table to display; an index of clips or speakers becomes row numbers.
+        table: The clip table whose clips it describes.
     """
     if not corpora.must_redact(table):
         return frame
@@ -222,26 +227,25 @@ def redact(frame: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def format_verdicts(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """What `table` returns, for people: three digits, a dash where nothing was measured, ranges in one line."""
-    said = verdicts.set_index(["corpus", "claim"])
-    said = said.map(lambda value: f"{value:.3f}" if isinstance(value, float) else value).replace("nan", "\N{EN DASH}")
-    return said.replace(r"(\d) to (\d)", "\\1\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}\\2", regex=True)
+    """Format `studies.verdict_table`: three decimals, a dash where nothing was measured, unbroken ranges."""
+    table = format_decimals(verdicts.set_index(["corpus", "claim"]))
+    return table.replace(r"(\d) to (\d)", "\\1\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}\\2", regex=True)
 
 
 def describe_waterfall(steps: pd.DataFrame) -> str:
-    """The waterfall in words, for a page: where it begins, what each step costs, and what is left.
+    """Return the waterfall as a Markdown list: the score of each step, and its change in percentage points.
 
     Args:
         steps: What `results.pool_runs` returns for the steps of the waterfall, in order.
     """
     if len(steps) < 2:
         return "The waterfall has not been measured yet."
-    words = [f"**{steps.index[0][0].upper()}{steps.index[0][1:]}**: {_format_step_score(steps.iloc[0])}."]
+    lines = [f"**{steps.index[0][0].upper()}{steps.index[0][1:]}**: {_format_step_score(steps.iloc[0])}."]
     for i in range(1, len(steps)):
         change = f"{100 * (steps['accuracy'].iloc[i] - steps['accuracy'].iloc[i - 1]):+.1f}"
         change = change.replace("-", "\N{MINUS SIGN}")
-        words.append(f"**Then {steps.index[i]}**: {_format_step_score(steps.iloc[i])}, {change} points.")
-    return "\n".join(f"- {line}" for line in words)
+        lines.append(f"**Then {steps.index[i]}**: {_format_step_score(steps.iloc[i])}, {change} points.")
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _format_step_score(step: pd.Series) -> str:
@@ -250,27 +254,29 @@ def _format_step_score(step: pd.Series) -> str:
 
 
 def describe_provenance(sweeps: Mapping[str, pd.DataFrame]) -> str:
-    """For a page: how many runs of each sweep there are, on which clips, at which revisions, and how long they took."""
+    """Return a Markdown list of sweeps: their number of runs, training times, corpus fingerprints and revisions."""
     return "\n".join(f"- `{name}`: {_describe_origin(runs)}" for name, runs in sweeps.items())
 
 
 def _describe_origin(runs: pd.DataFrame) -> str:
     finished = runs[runs["status"] == "finished"]
+    failed = f" ({len(runs) - len(finished)} failed)" if len(runs) > len(finished) else ""
+    if finished.empty:
+        return f"{len(runs)} runs{failed}"
     minutes = f"{finished['seconds'].min() / 60:.0f} to {finished['seconds'].max() / 60:.0f} minutes of training each"
-    failed = f", {len(runs) - len(finished)} of them failed" if len(runs) > len(finished) else ""
-    prints, revisions = (", ".join(sorted(set(finished[what].astype(str)))) for what in ("fingerprint", "revision"))
-    return f"{len(runs)} runs{failed}, {minutes}; fingerprint of the clips {prints}, revision {revisions}"
+    fingerprint, revision = (", ".join(sorted(set(finished[key].astype(str)))) for key in ("fingerprint", "revision"))
+    return f"{len(runs)} runs{failed}, {minutes}; fingerprint of the clips {fingerprint}, revision {revision}"
 
 
 def format_robustness(curves: pd.DataFrame, score: str = "uar") -> pd.DataFrame:
-    """`curves` for people: a row a distortion and level, a column a model, each score with its interval."""
-    told = curves.assign(
+    """Format `results.measure_robustness`: one row per distortion and level, one column per model."""
+    cells = curves.assign(
         distortion=[f"{row.distortion} {row.level:g} {row.unit}".replace(" -", " \N{MINUS SIGN}")
                     if np.isfinite(row.level) else row.distortion for row in curves.itertuples()],
-        said=[format_with_interval(row, score) for row in curves.to_dict("records")],
+        text=[format_with_interval(row, score) for row in curves.to_dict("records")],
     )  # fmt: skip
-    table = told.pivot(index="distortion", columns="model", values="said")
-    return table.loc[told["distortion"].unique(), curves["model"].unique()].rename_axis(None, axis=1)
+    table = cells.pivot(index="distortion", columns="model", values="text")
+    return table.loc[cells["distortion"].unique(), curves["model"].unique()].rename_axis(None, axis=1)
 
 
 def describe_verdict_rule() -> str:
@@ -290,8 +296,8 @@ def describe_corpus(clips: pd.DataFrame) -> str:
     corpus = corpora.get_corpus(clips["corpus"].iloc[0])
     speakers = clips["speaker"].nunique()
     return (
-        f"**{corpus.title}**: {len(clips)} clips, {speakers} speaker{'s' * (speakers != 1)}; licence: {corpus.licence}; "
-        f"source: {corpus.source}; fingerprint of the clips: `{corpora.corpus_fingerprint(clips)}`."
+        f"**{corpus.title}**: {len(clips)} clips, {speakers} speaker{'s' * (speakers != 1)}; licence: {corpus.licence}"
+        f"; source: {corpus.source}; fingerprint of the clips: `{corpora.corpus_fingerprint(clips)}`."
     )
 
 
@@ -363,3 +369,47 @@ def describe_claims(result: Mapping[str, Any]) -> str:
     if corpora.synthetic_notice(corpus, result["split"].get("tested", {}).get("name", "")):
         text += " **Not comparable:** this run uses synthetic speech."
     return f"{text} A dash means that nothing was claimed or measured."
+
+
+def describe_confusion(confusion: np.ndarray, labels: Sequence[str]) -> str:
+    """Return a sentence on the most frequent confusion.
+
+    Args:
+        confusion: Counts, shape (n_labels, n_labels); rows are the truth, columns the prediction.
+        labels: The names of rows and columns.
+    """
+    errors = np.array(confusion) * (1 - np.eye(len(labels), dtype=int))
+    truth, prediction = np.unravel_index(errors.argmax(), errors.shape)
+    return (
+        f"The most frequent confusion is {labels[truth]} predicted as {labels[prediction]} "
+        f"({errors[truth, prediction]} clips)."
+    )
+
+
+def describe_verdicts(verdicts: pd.DataFrame) -> str:
+    """Return a list with one line per verdict of `studies.verdict_table`, which names its claims."""
+    claims = verdicts["claim"] + " (" + verdicts["corpus"] + ")"
+    by_verdict = claims.groupby(verdicts["verdict"], sort=False).agg(", ".join)
+    return "\n".join(f"- **{verdict or 'not measured yet'}**: {names}" for verdict, names in by_verdict.items())
+
+
+def describe_draws(runs: pd.DataFrame, steps: pd.DataFrame) -> str:
+    """Return a sentence on how many different speakers the random draws of some steps of the waterfall tested.
+
+    Args:
+        runs: Rows of `results.read_sweep`, with the step in `label`.
+        steps: What `results.pool_runs` returns for the same runs.
+    """
+    drawn = runs[runs["label"].isin(["unseen speakers", "speech only"])]
+    speakers = drawn["folder"].map(lambda run: results.test_answers(run)["speaker"].nunique())
+    sentences = [
+        f"In *{label}*, the {draws} draws ({draws // seeds} actors for each of {seeds} seeds) gave "
+        f"{steps['speakers'][label]:.0f} different actors."
+        for label, draws, seeds in zip(*_count_draws(drawn["label"], speakers), strict=True)
+    ]
+    return " ".join([*sentences, f"The last step tests all {steps['speakers'].iloc[-1]:.0f} actors."])
+
+
+def _count_draws(labels: pd.Series, speakers: pd.Series) -> tuple[list[str], list[int], list[int]]:
+    counts = speakers.groupby(labels, sort=False).agg(["sum", "size"])
+    return list(counts.index), list(counts["sum"]), list(counts["size"])

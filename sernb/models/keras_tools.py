@@ -1,4 +1,4 @@
-"""The architectures of both studies, written against `keras` alone."""
+"""Import Keras with the run's own settings, compile models and describe them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,46 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 
 
 def init_backend() -> None:
-    """Import Keras and let its backend look for devices, without the chatter that would stand on every page.
+    """Import Keras, let its backend look for devices, and set the options that change a result.
 
-    TensorFlow writes some of it past every log level, straight to the process's standard error.
+    The options come first from the user's `~/.keras/keras.json`, which a run must not depend on. TensorFlow writes
+    messages past every log level, straight to the standard error of the process: they are discarded.
+
+    Raises:
+        ImportError: The package that `KERAS_BACKEND` names is not installed.
     """
     with _silenced_stderr():
-        import keras
-
+        try:
+            import keras
+        except (ImportError, ValueError) as error:
+            backend = os.environ["KERAS_BACKEND"]
+            raise ImportError(
+                f"KERAS_BACKEND is {backend!r}, and Keras cannot import that backend ({error}). Unset KERAS_BACKEND "
+                f"to use TensorFlow, or install {backend}."
+            ) from error
+        keras.config.set_floatx("float32")
+        keras.config.set_epsilon(1e-7)
+        keras.config.set_image_data_format("channels_last")
         keras.ops.zeros(1)
+
+
+@contextmanager
+def _silenced_stderr() -> Iterator[None]:
+    """Discard what the process writes to standard error, which may be closed."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # closed, as under some services: there is nothing to silence
+        stderr = None
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 2)
+    try:
+        yield
+    finally:
+        if stderr is not None:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+        if devnull != 2:
+            os.close(devnull)
 
 
 def set_precision(precision: str) -> None:
@@ -39,38 +71,26 @@ def set_precision(precision: str) -> None:
     import keras
 
     if precision not in PRECISIONS:
-        raise ValueError(f"PRECISION is {precision!r}; give one of {', '.join(PRECISIONS)}.")
+        raise ValueError(f"PRECISION must be one of {', '.join(PRECISIONS)} (got {precision!r})")
     keras.config.set_dtype_policy(precision)
 
 
-@contextmanager
-def _silenced_stderr() -> Iterator[None]:
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
 def compile_model(model: keras.Model, loss: str | Callable = "categorical_crossentropy") -> keras.Model:
-    """The model with what all are trained by here: Adam at its default rate, a loss, accuracy."""
+    """Compile a model with Adam at its default rate, a loss, and accuracy; return the model."""
     model.compile(optimizer="adam", loss=loss, metrics=["accuracy"])
     return model
 
 
 def strip_optimizer(model: keras.Model) -> keras.Model:
-    """The model to be kept: Adam's moments would make its file three times as large, and nobody trains on from it."""
+    """Return a copy without its optimizer, whose moments would make the saved file three times as large."""
     # Not clone_model: it compiles the clone, optimizer and all.
-    bare = type(model).from_config(model.get_config())
-    bare.set_weights(model.get_weights())
-    return bare
+    copy = type(model).from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def model_summary(model: keras.Model) -> str:
-    """The table of a model's layers, output shapes and weights as plain text."""
+    """Return the table of a model's layers, output shapes and weights as plain text."""
     from IPython.utils.capture import capture_output
 
     lines: list[str] = []

@@ -1,15 +1,14 @@
-"""Fit a model, score it, and leave the run's files."""
+"""Fit a network on the training rows of a split and predict every row with it."""
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator
 from collections.abc import Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
 from typing import TYPE_CHECKING
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,13 +19,30 @@ from sernb.models.keras_tools import init_backend
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
 HISTORY_COLUMNS = ["model", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is fitted: `epochs` by default, `batch_size`, and the learning rate.
+
+    `peak` is the highest learning rate, reached after `warmup` epochs; 0 leaves Adam at its default rate.
+    """
+
+    epochs: int
+    batch_size: int
+    peak: float = 0.0
+    warmup: int = 0
+
+
+RECIPES = {"plain": Recipe(120, 32), "quick": Recipe(80, 16, peak=4e-3, warmup=3)}
+
+
 @dataclass
 class FitResult:
-    """What came of fitting one model."""
+    """A fitted model with its history, its predictions of every row, and the loss of each side of the split."""
 
     model: keras.Model
     history: pd.DataFrame
@@ -49,10 +65,21 @@ def seed_everything(seed: int) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
+def get_recipe(name: str) -> Recipe:
+    """Return a training recipe by its name.
+
+    Raises:
+        ValueError: There is no recipe of that name.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"RECIPE must be one of {', '.join(RECIPES)} (got {name!r})")
+    return RECIPES[name]
+
+
 def one_hot(emotions: pd.Series, labels: list[str]) -> np.ndarray:
-    """Labels as rows of zeros and a one, in the order of `labels`; shape (n, k), float32."""
-    place = {label: i for i, label in enumerate(labels)}
-    return np.eye(len(labels), dtype=np.float32)[emotions.map(place).to_numpy()]
+    """Encode emotions as one-hot vectors in the order of `labels`; float32, shape (n, k)."""
+    index = {label: i for i, label in enumerate(labels)}
+    return np.eye(len(labels), dtype=np.float32)[emotions.map(index).to_numpy()]
 
 
 def fit(
@@ -69,116 +96,119 @@ def fit(
     """Fit a compiled model on the training rows and predict every row with it.
 
     Args:
-        model: Compiled; its name is the model's name in every file.
-        x: Inputs, one for each row, without the channel axis: shape (n, ...). Where they lie on disk (see `large`)
-            a batch at a time is read.
-        rows: What `evaluation.make_split` returns.
+        model: Compiled model; its name is used in every result file.
+        x: One input per row, without the channel axis, shape (n, ...). A memory-mapped array is read one batch at a
+            time.
+        rows: Split clips as `evaluation.make_split` returns them.
         labels: The run's label list.
-        epochs: Passes over the training rows.
-        fitted: The sides fitted on; `validation-in-train` fits on train and val.
-        val_x: Inputs of the validation rows where a fault replaces them.
+        epochs: Number of passes over the training rows.
+        fitted: Sides of the split that the model is fitted on; the fault `validation-in-train` fits on train and val.
+        val_x: Inputs to use for the validation rows instead of their own, for the fault `constant-validation`.
         recipe: `plain` (batches of 32, Adam at its default rate) or `quick` (batches of 16, 3 epochs of warm-up to
-            0.004, then cosine decay to 0).
+            a rate of 0.004, then cosine decay to 0).
 
     Returns:
         The fitted model, its history and the predictions of every row. A loss of NaN ends the fit and sets
-        `failed_epoch`; nothing is raised, so that the other models of a run go on.
+        `failed_epoch`; nothing is raised, so that a run goes on with its other models.
     """
-    how = get_recipe(recipe)
+    settings = get_recipe(recipe)
     x, y = x[..., None], one_hot(rows["emotion"], labels)
-    train, val = rows["split"].isin(fitted).to_numpy(), (rows["split"] == "val").to_numpy()
-    callbacks = [_epoch_bar(model.name, epochs), *_schedule(how, model, epochs, -(-train.sum() // how.batch_size))]
+    train, val = (np.flatnonzero(rows["split"].isin(sides)) for sides in (fitted, ("val",)))
     start = time.perf_counter()
-    _make_variables(model, np.zeros((1, *x.shape[1:]), np.float32), y[:1])
-    with _without_autotune():
-        history = model.fit(
-            **_fit_arguments(x, y, train, how.batch_size),
-            validation_data=_validation_data(x, y, val) if val_x is None else (val_x[..., None], y[val]),
-            epochs=epochs,
-            verbose=0,
-            callbacks=callbacks,
-        )
+    train_data = _make_batches(x, y, train, settings.batch_size, shuffle=True)
+    val_size = 32 if utils.is_memmap(x) else settings.batch_size
+    if val_x is None:
+        val_data = _make_batches(x, y, val, val_size)
+    else:
+        val_data = _make_batches(val_x[..., None], y[val], np.arange(len(val)), val_size)
+    _build_variables(model, np.zeros((1, *x.shape[1:]), np.float32), y[:1])
+    callbacks = [_progress(model.name, epochs), *_schedule(settings, model, epochs, len(train_data))]
+    options = {"epochs": epochs, "shuffle": False, "verbose": 0, "callbacks": callbacks}  # the batches are shuffled
+    history = model.fit(train_data, validation_data=val_data, **options)
     seconds = time.perf_counter() - start
     curves = _history_table(model.name, history.history)
     failed = list(curves.loc[~np.isfinite(curves[["train_loss", "val_loss"]]).all(axis=1), "epoch"])
     predictions, losses = predict_rows(model, x, y, rows, labels)
-    if not np.isfinite(list(losses.values())).all():  # the clips of one side may do what no batch did
+    if not np.isfinite(list(losses.values())).all():  # the loss may be NaN on the test set alone
         failed.append(len(curves))
     return FitResult(model, curves, predictions, seconds, losses, int(failed[0]) if failed else 0, utils.is_memmap(x))
 
 
-def _make_variables(model: keras.Model, x: np.ndarray, y: np.ndarray) -> None:
-    """Make the variables of optimizer and metrics: if the first step makes them, TensorFlow traces it a second time.
+def _build_variables(model: keras.Model, x: np.ndarray, y: np.ndarray) -> None:
+    """Create the variables of optimizer and metrics: if the first step does, TensorFlow traces it a second time.
 
-    What the metrics are told here, Keras forgets when an epoch begins.
+    Keras resets the metrics when an epoch begins.
     """
     model.optimizer.build(model.trainable_variables)
     model.compute_metrics(x, y, model(x, training=False))
 
 
-@contextmanager
-def _without_autotune() -> Iterator[None]:
-    """Let TensorFlow read batches without tuning how it reads them; one fit at a time.
+def _make_batches(
+    x: np.ndarray, y: np.ndarray, rows: np.ndarray, batch_size: int, *, shuffle: bool = False
+) -> tf.data.Dataset:
+    """Return the inputs and labels of some rows in batches, read from memory or from disk.
 
-    Its tuner sleeps 10 ms, 20 ms, 40 ms and so on, and often the end of an epoch waits until it wakes: up to as long
-    as the epoch took. In the bench that is between nothing and a fifth of a training. About arrays there is little to
-    tune, in memory or on disk. Keras makes its datasets itself, so that none of them can be given the option but on its
-    way to be read.
+    TensorFlow's autotuner is off: it sleeps for 10 ms, then doubles the wait each time, and the end of an epoch often
+    waits for it, for up to as long as the epoch took. With plain arrays there is little to tune.
     """
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
-        yield
-        return
     import tensorflow as tf
 
+    read = _batches_from_disk if utils.is_memmap(x) else _batches_from_memory
     options = tf.data.Options()
     options.autotune.enabled = False
-    read = tf.data.Dataset.__iter__
-    tf.data.Dataset.__iter__ = lambda dataset: read(dataset.with_options(options))
-    try:
-        yield
-    finally:
-        tf.data.Dataset.__iter__ = read
+    options.experimental_optimization.apply_default_optimizations = False  # as in Keras: they cost more than they save
+    steps = tf.data.experimental.assert_cardinality(-(-len(rows) // batch_size))
+    return read(x, y, rows, batch_size, shuffle).apply(steps).prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
-def _fit_arguments(x: np.ndarray, y: np.ndarray, train: np.ndarray, batch_size: int) -> dict[str, Any]:
-    """What Keras is given to fit on."""
-    if utils.is_memmap(x):
-        return {"x": _batch_generator(x, y, np.flatnonzero(train), batch_size, shuffled=True)}
-    return {"x": x[train], "y": y[train], "batch_size": batch_size}
+def _batches_from_memory(
+    x: np.ndarray, y: np.ndarray, rows: np.ndarray, batch_size: int, shuffle: bool
+) -> tf.data.Dataset:
+    import tensorflow as tf
+
+    def order(_: tf.Tensor) -> tf.Tensor:
+        return tf.random.shuffle(tf.range(len(rows))) if shuffle else tf.range(len(rows))
+
+    def split(indices: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices(indices).batch(batch_size)
+
+    def select(indices: tf.Tensor, arrays: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+        return tuple(tf.gather(array, indices) for array in arrays)
+
+    batches = tf.data.Dataset.range(1).map(order).prefetch(1).flat_map(split)
+    arrays = tf.data.Dataset.from_tensors((x[rows], y[rows])).repeat()
+    return tf.data.Dataset.zip((batches, arrays)).map(select, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _validation_data(x: np.ndarray, y: np.ndarray, val: np.ndarray) -> Any:
-    return _batch_generator(x, y, np.flatnonzero(val), 32) if utils.is_memmap(x) else (x[val], y[val])
+def _batches_from_disk(
+    x: np.ndarray, y: np.ndarray, rows: np.ndarray, batch_size: int, shuffle: bool
+) -> tf.data.Dataset:
+    """Read one batch at a time, in orders drawn from the generators that `seed_everything` has seeded.
+
+    As Keras does for a `PyDataset`, one order is drawn and dropped before the first epoch, and whole batches are
+    shuffled as well. Neither is needed, but without them the scores would differ from those of earlier runs.
+    """
+    import tensorflow as tf
+
+    rng = np.random.default_rng(np.random.randint(2**31))
+    if shuffle:
+        rng.permutation(rows)
+
+    def read() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        order, starts = rows, list(range(0, len(rows), batch_size))
+        if shuffle:
+            order = rng.permutation(rows)
+            random.shuffle(starts)
+        for start in starts:
+            batch = order[start : start + batch_size]
+            yield np.asarray(x[batch]), y[batch]
+
+    signature = tuple(tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in (x, y))
+    return tf.data.Dataset.from_generator(read, output_signature=signature)
 
 
-def _batch_generator(
-    x: np.ndarray, y: np.ndarray, rows: np.ndarray, size: int, *, shuffled: bool = False
-) -> keras.utils.PyDataset:
-    """Some rows of arrays that do not fit in memory, a batch at a time, in another order each epoch."""
-    import keras
-
-    # From NumPy's own generator, which `seed_everything` has seeded, as Keras's own shuffling is.
-    chance = np.random.default_rng(np.random.randint(2**31))
-
-    class Batches(keras.utils.PyDataset):
-        order = chance.permutation(rows) if shuffled else rows
-
-        def __len__(self) -> int:
-            return -(-len(rows) // size)
-
-        def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-            some = self.order[i * size : (i + 1) * size]
-            return np.asarray(x[some]), y[some]
-
-        def on_epoch_end(self) -> None:
-            self.order = chance.permutation(rows) if shuffled else rows
-
-    return Batches()
-
-
-def _epoch_bar(name: str, epochs: int) -> keras.callbacks.Callback:
+def _progress(name: str, epochs: int) -> keras.callbacks.Callback:
+    """Return a callback that draws a progress bar and ends the fit when a loss is not finite."""
     import keras
 
     bar = utils.progress_bar(total=epochs, desc=name, unit="epoch")
@@ -193,19 +223,8 @@ def _epoch_bar(name: str, epochs: int) -> keras.callbacks.Callback:
     return callback
 
 
-def get_recipe(name: str) -> Recipe:
-    """The recipe of that name.
-
-    Raises:
-        ValueError: There is none.
-    """
-    if name not in RECIPES:
-        raise ValueError(f"RECIPE is {name!r}; give one of {', '.join(RECIPES)}.")
-    return RECIPES[name]
-
-
 def _schedule(recipe: Recipe, model: keras.Model, epochs: int, steps: int) -> list:
-    """Warm-up and cosine decay, step by step; nothing where the recipe leaves Adam its own rate."""
+    """Return the callback for warm-up and cosine decay, step by step; none where Adam keeps its default rate."""
     if not recipe.peak:
         return []
     import keras
@@ -218,25 +237,31 @@ def _schedule(recipe: Recipe, model: keras.Model, epochs: int, steps: int) -> li
             return recipe.peak * (epoch + 1 / steps) / warmup
         return recipe.peak * 0.5 * (1 + np.cos(np.pi * (epoch - warmup) / (epochs - warmup)))
 
-    done = iter(range(epochs * steps))
-    set_rate = lambda batch, logs=None: setattr(model.optimizer, "learning_rate", rate(next(done)))  # noqa: E731
+    all_steps = iter(range(epochs * steps))
+    set_rate = lambda batch, logs=None: setattr(model.optimizer, "learning_rate", rate(next(all_steps)))  # noqa: E731
     return [keras.callbacks.LambdaCallback(on_train_batch_begin=set_rate)]
 
 
 def _history_table(name: str, history: Mapping[str, list[float]]) -> pd.DataFrame:
-    names = {"loss": "train_loss", "accuracy": "train_accuracy"}
-    curves = pd.DataFrame(history).rename(columns=names)
+    curves = pd.DataFrame(history).rename(columns={"loss": "train_loss", "accuracy": "train_accuracy"})
     return curves.assign(model=name, epoch=np.arange(1, len(curves) + 1))[HISTORY_COLUMNS]
 
 
 def predict_rows(
     model: keras.Model, x: np.ndarray, y: np.ndarray, rows: pd.DataFrame, labels: list[str]
 ) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Predict every row, and the loss of each side.
+    """Predict every row and compute the loss of each side of the split.
+
+    Args:
+        model: Fitted model.
+        x: Inputs with their channel axis, shape (n, ..., 1).
+        y: One-hot labels, shape (n, k).
+        rows: Split clips.
+        labels: The run's label list.
 
     Returns:
-        `predictions.csv`'s table (probabilities are the outputs divided by their sum, NaN where all are zero), and
-        the mean categorical cross-entropy of train, val and test.
+        The table of `predictions.csv` (probabilities are the outputs divided by their sum, NaN where all are zero),
+        and the mean categorical cross-entropy of train, val and test.
     """
     import keras
 
@@ -245,22 +270,10 @@ def predict_rows(
     loss = numpy(keras.losses.categorical_crossentropy(y, outputs))
     with np.errstate(invalid="ignore", divide="ignore"):
         probabilities = outputs / outputs.sum(axis=1, keepdims=True)
-    # Of outputs that are all zero, or NaN, no emotion is the largest.
-    answer = np.where(np.isfinite(probabilities).all(axis=1), np.array(labels)[outputs.argmax(axis=1)], "")
-    table = rows[["clip", "copy", "speaker", "split"]].assign(truth=rows["emotion"], prediction=answer)
+    # There is no prediction where all outputs are zero or one is NaN.
+    finite = np.isfinite(probabilities).all(axis=1)
+    prediction = np.where(finite, np.array(labels)[outputs.argmax(axis=1)], "")
+    table = rows[["clip", "copy", "speaker", "split"]].assign(truth=rows["emotion"], prediction=prediction)
     table.insert(0, "model", model.name)
     table[labels] = probabilities.round(6)
     return table, {side: float(loss[(rows["split"] == side).to_numpy()].mean()) for side in evaluation.SIDES}
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is fitted: `epochs` is what the paper's network gets by default, `peak` 0 is Adam's own rate."""
-
-    epochs: int
-    batch_size: int
-    peak: float = 0.0
-    warmup: int = 0
-
-
-RECIPES = {"plain": Recipe(120, 32), "quick": Recipe(80, 16, peak=4e-3, warmup=3)}

@@ -52,8 +52,10 @@ from sernb.display.tables import claims_table
 from sernb.display.tables import compare_with_base
 from sernb.display.tables import describe_balance
 from sernb.display.tables import describe_claims
+from sernb.display.tables import describe_confusion
 from sernb.display.tables import describe_corpus
 from sernb.display.tables import describe_curve
+from sernb.display.tables import describe_draws
 from sernb.display.tables import describe_epochs
 from sernb.display.tables import describe_outcome
 from sernb.display.tables import describe_provenance
@@ -61,6 +63,7 @@ from sernb.display.tables import describe_ranking
 from sernb.display.tables import describe_snr
 from sernb.display.tables import describe_unused
 from sernb.display.tables import describe_verdict_rule
+from sernb.display.tables import describe_verdicts
 from sernb.display.tables import describe_waterfall
 from sernb.display.tables import describe_whiskers
 from sernb.display.tables import format_cells

@@ -412,10 +412,10 @@ def test_a_private_corpus_plays_in_jupyterlab_only_by_widget(tmp_path, monkeypat
     corpora.save_take(tmp_path, TAKE, 44100, speaker="S01", emotion="sad")
     table = corpora.load("local", tmp_path)
     rows = [{"emotion": "sad", "speaker": "S01", "listen": (tone(0.3, 8000), 8000)}]
-    page = display.audio_table(rows, of=table).data
+    page = display.audio_table(rows, clips=table).data
     assert "<audio" not in page and "S01" not in page and page.count("withheld") == 2
     monkeypatch.setattr("sernb.utils.is_headless", lambda: False)
     monkeypatch.setattr("sernb.utils.is_headless", lambda: False)
-    shown = display.audio_table(rows, of=table)
+    shown = display.audio_table(rows, clips=table)
     assert isinstance(shown, ipywidgets.HTML) and "<audio" in shown.value and "S01" in shown.value
     assert "base64" not in str(shown._repr_mimebundle_()), "what JupyterLab writes into the notebook's file"

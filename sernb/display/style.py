@@ -1,10 +1,13 @@
-"""The house style of figures: colours, sizes, captions."""
+"""The style of figures: colours, sizes, captions."""
 
 from __future__ import annotations
 
+import functools
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import Any
 
 import pandas as pd
 
@@ -12,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Study A's colours; calm, which it lacks, is a teal that keeps clear of neutral's green and sad's blue.
+# Study A's colours; calm, which it lacks, is a teal, distinct from the green of neutral and the blue of sad.
 EMOTION_COLOURS = {
     "angry": "#C00808",
     "calm": "#2FA39A",
@@ -24,16 +27,16 @@ EMOTION_COLOURS = {
     "surprise": "#EE00FF",
     "unknown": "#777777",
 }
-# Blue and orange: told apart by the colour-blind, and by their lines in greyscale.
+# Blue and orange: distinct to the colour-blind, and by their line styles in greyscale.
 TRAIN_COLOUR, VALIDATION_COLOUR, CLAIM_COLOUR = "#1B4F72", "#D35400", "#777777"
 
 RC_PARAMS = Path(__file__).with_name("house.mplstyle")
-FIGURE_WIDTH = 5.4  # inches of a figure: shrunk to a phone's width its type can still be read
-CAPTIONED = "sernb_figure"  # the key of an output's metadata that holds a figure's caption
+FIGURE_WIDTH = 5.4  # inches; scaled down to a phone's width, the text can still be read
+CAPTIONED = "sernb_figure"  # the key of a figure's caption in the metadata of an output
 
 
 def use_style() -> None:
-    """Set the house style once in a notebook: quiet grid, readable type, sharp pictures, tables with whole texts."""
+    """Set the style of figures and tables in a notebook: light grid, readable text, sharp images, untruncated cells."""
     import matplotlib.pyplot as plt
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
@@ -43,42 +46,56 @@ def use_style() -> None:
 
 
 def caption(text: str, *, alt: str = "", figure: Figure | None = None) -> None:
-    """Show a figure here, with a caption under it; `report` makes it a numbered figure of the book.
-
-    The text is written by the cell that drew the figure, so it can hold what was measured there.
+    """Show a figure with a caption below it; in the book it becomes a numbered figure.
 
     Args:
-        text: Markdown: what there is to see, in a sentence or two.
-        alt: What is drawn, for those who do not see it; if not given, what the cell's metadata say (`mystnb`, `image`).
-        figure: The pyplot figure that was drawn last, if not given.
+        text: The caption, as Markdown: what the figure shows, in a sentence or two. It may contain measured values.
+        alt: A description for readers who cannot see the figure; by default that of the cell's metadata
+            (`mystnb`, `image`).
+        figure: By default pyplot's current figure.
     """
     import matplotlib.pyplot as plt
     from IPython.display import Markdown
     from IPython.display import display
 
-    text, alt = (" ".join(told.split()) for told in (text, alt))
-    shown = figure or plt.gcf()
-    display(shown, metadata={CAPTIONED: {"caption": text, "alt": alt}})
+    text, alt = (" ".join(string.split()) for string in (text, alt))
+    figure = figure or plt.gcf()
+    display(figure, metadata={CAPTIONED: {"caption": text, "alt": alt}})
     display(Markdown(f"*Figure.* {text}"), metadata={CAPTIONED: {}})
-    plt.close(shown)
+    plt.close(figure)
 
 
 def get_axes(ax: Axes | None, width: float = FIGURE_WIDTH, height: float = 3.2) -> Axes:
-    """What was given, or the axes of a new figure of that size in inches."""
+    """Return the axes, or those of a new figure of the given size in inches."""
     import matplotlib.pyplot as plt
 
     return ax if ax is not None else plt.subplots(figsize=(width, height), layout="constrained")[1]
 
 
+def allow_empty(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function that draws data show "no data" where its first argument is empty."""
+
+    @functools.wraps(draw)
+    def wrapper(data: Any, *args: Any, **options: Any) -> Axes | Figure:
+        if len(data):
+            return draw(data, *args, **options)
+        ax = get_axes(options.get("ax"))
+        ax.text(0.5, 0.5, "no data", ha="center", va="center", transform=ax.transAxes)
+        ax.set_axis_off()
+        return ax if draw.__annotations__["return"] == "Axes" else ax.figure
+
+    return wrapper
+
+
 def encode_png(figure: Figure, *, dpi: int = 110) -> bytes:
-    """A figure as PNG, weakly compressed: it goes no further than the browser of this machine."""
+    """Return a figure as PNG with light compression, since it goes only to the browser of this machine."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, pil_kwargs={"compress_level": 1})
     return buffer.getvalue()
 
 
 def log_scale(ax: Axes) -> Axes:
-    """A logarithmic y axis labelled in plain numbers."""
+    """Make the y axis logarithmic, labelled with plain numbers."""
     from matplotlib.ticker import LogLocator
     from matplotlib.ticker import NullFormatter
     from matplotlib.ticker import StrMethodFormatter

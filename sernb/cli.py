@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import sys
+import warnings
 from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,10 +46,11 @@ def _prepare(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Make output safe for any terminal: a character outside its encoding is printed as an escape sequence."""
+    """Print characters outside the terminal's encoding as escape sequences, and warnings as a line each."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    warnings.formatwarning = lambda message, *_: f"sernb: {message}\n"
 
 
 class PairsCommand(TyperCommand):
@@ -157,7 +159,7 @@ def check_command(
 
     with _report_errors():
         table = corpora.load(corpus, data_dir)
-        table["sha256"] = corpora.sha256_of_files(table["path"], again=True)
+        table["sha256"] = corpora.sha256_of_files(table["path"], force=True)
         clips = corpora.check_files(table)
         fingerprint = corpora.corpus_fingerprint(table)
         unmatched = corpora.unmatched_files(corpus, data_dir)
@@ -169,6 +171,8 @@ def check_command(
         typer.echo(f"{len(odd)} unusual, but usable")
         _print_reasons(odd, "odd")
     _print_unmatched(corpora.get_corpus(corpus), unmatched)
+    for speakers in corpora.similar_speakers(table):
+        typer.echo(f"similar speaker ids, counted as different speakers: {', '.join(map(repr, speakers))}")
     if corpus == corpora.CREMA_CORPUS:
         typer.echo(corpora.describe_official(table))
     raise typer.Exit(1 if len(unusable) else 0)

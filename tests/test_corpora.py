@@ -1,10 +1,15 @@
 import os
+import subprocess
+import sys
+import unicodedata
 
 import numpy as np
 import pytest
 from support.audio_files import tone
 from support.audio_files import write
+from typer.testing import CliRunner
 
+from sernb import cli
 from sernb import corpora
 
 
@@ -26,7 +31,7 @@ def test_crema_names_become_rows(tmp_path):
     assert table.set_index("clip").loc["1001_DFA_XYZ_XX.wav", "emotion"] == "unknown"
 
 
-def test_unknown_is_counted_but_not_trained_on(tmp_path):
+def test_unknown_emotions_are_counted_and_dropped(tmp_path):
     table = corpora.load("crema", crema_folder(tmp_path, ["1001_IEO_ANG_HI", "1001_DFA_XYZ_XX"]))
     assert corpora.count_by_emotion(table).loc["unknown", "clips"] == 1
     assert corpora.emotion_labels(table) == ["angry"]
@@ -34,7 +39,7 @@ def test_unknown_is_counted_but_not_trained_on(tmp_path):
 
 
 @pytest.mark.parametrize(("root", "beside"), [("AudioWAV", "."), ("AudioWAV", ".."), (".", "."), (".", "AudioWAV")])
-def test_crema_demographics_beside_or_above_the_audio(tmp_path, root, beside):
+def test_crema_demographics_in_the_audio_folder_or_around_it(tmp_path, root, beside):
     crema_folder(tmp_path / "AudioWAV", ["1001_IEO_ANG_HI", "1002_IEO_ANG_HI"])
     audio = tmp_path / root
     sheet = '"ActorID","Age","Sex","Race","Ethnicity"\n1001,51,"Male","x","y"\n1002,21,"Female","x","y"\n'
@@ -55,7 +60,7 @@ def test_every_field_of_a_ravdess_name():
     assert corpora.parse_ravdess_name("03-01-09-01-02-01.wav") is None
 
 
-def test_names_decide_whatever_the_folder_and_container(tmp_path):
+def test_labels_come_from_names_in_any_folder_and_container(tmp_path):
     write(tmp_path / "a" / "b c" / "03-01-03-01-01-01-01.flac", tone(0.1, 48000), 48000)
     write(tmp_path / "03-01-04-01-01-01-02.ogg", np.stack([tone(0.1, 16000)] * 2, axis=1), 16000)
     (tmp_path / "a" / "._03-01-04-01-01-01-02.wav").write_bytes(b"resource fork")
@@ -72,20 +77,136 @@ def test_the_table_does_not_depend_on_the_machine(tmp_path, monkeypatch):
     assert corpora.load("crema", tmp_path).equals(first)
 
 
-def test_a_corpus_that_lies_in_its_folder_twice_is_read_once(tmp_path):
+def test_a_corpus_that_is_in_its_folder_twice_is_read_once(tmp_path):
     crema_folder(tmp_path, ["1001_IEO_ANG_HI"])
     crema_folder(tmp_path / "again", ["1001_IEO_ANG_HI"])
-    with pytest.warns(UserWarning, match="1 clips lie here twice"):
+    with pytest.warns(UserWarning, match="1 of 2 files are not used: further copies"):
         assert len(corpora.load("crema", tmp_path)) == 1
 
 
-def test_a_folder_without_clips_shows_what_it_found_and_what_is_expected(tmp_path):
+def take_folder(root):
+    """One take in two folders and four files: a low sample rate, a lossy format, and a broken file."""
+    name = "1001_IEO_ANG_HI"
+    write(root / "AudioMP3" / f"{name}.mp3", tone(0.3, 16000), 16000)
+    write(root / "a16k" / f"{name}.wav", tone(0.3, 16000), 16000)
+    write(root / "b48k" / f"{name}.wav", tone(0.3, 48000), 48000)
+    (root / "AudioWAV").mkdir()
+    (root / "AudioWAV" / f"{name}.wav").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    write(root / "b48k" / "1002_IEO_SAD_LO.wav", tone(0.3, 48000, 300), 48000)
+    return root
+
+
+def test_one_file_per_take_is_used_the_readable_lossless_one_of_the_highest_rate(tmp_path):
+    expected = "3 of 5 files are not used: .* b48k/1001_IEO_ANG_HI.wav is used and AudioMP3/1001_IEO_ANG_HI.mp3 is not"
+    with pytest.warns(corpora.CorpusWarning, match=expected):
+        table = corpora.load("crema", take_folder(tmp_path))
+    assert list(table["clip"]) == ["b48k/1001_IEO_ANG_HI.wav", "b48k/1002_IEO_SAD_LO.wav"]
+
+
+def test_the_modalities_of_a_ravdess_take_are_one_clip(tmp_path):
+    for i, name in enumerate(["01-01-05-01-02-01-16", "02-01-05-01-02-01-16", "03-01-05-01-02-01-16"]):
+        write(tmp_path / f"{name}.wav", tone(0.3, 48000, 200 + i), 48000)
+    write(tmp_path / "01-01-05-01-02-02-16.wav", tone(0.3, 48000, 300), 48000)
+    with pytest.warns(corpora.CorpusWarning, match="2 of 4 files are not used"):
+        table = corpora.load("ravdess", tmp_path)
+    assert list(table["clip"]) == ["01-01-05-01-02-02-16.wav", "03-01-05-01-02-01-16.wav"]
+
+
+def test_a_local_corpus_keeps_every_line_of_its_manifest_but_identical_files_of_one_name(tmp_path):
+    for name in ("x/a.wav", "y/a.wav", "b.wav"):
+        write(tmp_path / name, tone(0.1, 16000), 16000)
+    write(tmp_path / "b.flac", tone(0.1, 16000), 16000)
+    lines = [f"{name},sad,P1" for name in ("x/a.wav", "y/a.wav", "b.wav", "b.flac")]
+    (tmp_path / "manifest.csv").write_text("\n".join(["file,emotion,speaker", *lines]))
+    with pytest.warns(corpora.CorpusWarning, match=r"1 of 4 files are not used: [^.]*\.$"):
+        table = corpora.load("local", tmp_path)
+    assert list(table["clip"]) == ["b.flac", "b.wav", "x/a.wav"]
+
+
+def test_a_warning_shows_neither_code_nor_a_path(tmp_path):
+    code = f"from sernb import corpora; corpora.load('crema', {str(take_folder(tmp_path))!r})"
+    error = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
+    assert error.startswith("sernb.corpora.load:0: CorpusWarning: 3 of 5 files are not used")
+    assert len(error.splitlines()) == 1 and str(tmp_path) not in error
+    command = [sys.executable, "-m", "sernb", "check", "crema", "--data-dir", str(tmp_path)]
+    error = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+    assert error.startswith("sernb: 3 of 5 files are not used") and len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("suffix", [".m4a", ".webm", ".aac", ".wma", ".MP4"])
+def test_clips_in_formats_that_cannot_be_read_are_listed_with_the_command_that_converts_them(tmp_path, suffix):
+    name = f"a b/03-01-05-01-02-01-16{suffix}"
+    (tmp_path / "a b").mkdir()
+    (tmp_path / name).write_bytes(b"ftyp")
+    (tmp_path / f"holiday{suffix}").write_bytes(b"ftyp")
+    command = f"`ffmpeg -i '{name}' 'a b/03-01-05-01-02-01-16.wav'`"
+    with pytest.raises(corpora.CorpusError, match=f"no readable clip. 1 file is named like .*: {name}. .*{command}"):
+        corpora.load("ravdess", tmp_path)
+    write(tmp_path / "03-01-01-01-01-01-01.wav", tone(0.3, 16000), 16000)
+    with pytest.warns(corpora.CorpusWarning, match=f"1 file is named like .*{name}. Convert to WAV.*{command}"):
+        assert len(corpora.load("ravdess", tmp_path)) == 1
+    with pytest.warns(corpora.CorpusWarning):
+        result = CliRunner().invoke(cli.app, ["check", "ravdess", "--data-dir", str(tmp_path)])
+    assert f"  holiday{suffix}" in result.stdout and name not in result.stdout
+
+
+def test_videos_of_takes_that_can_be_read_are_not_mentioned(tmp_path, recwarn):
+    write(tmp_path / "03-01-05-01-02-01-16.wav", tone(0.3, 48000), 48000)
+    for name in ("01-01-05-01-02-01-16.mp4", "02-01-05-01-02-02-16.mp4"):
+        (tmp_path / name).write_bytes(b"ftyp")
+    assert len(corpora.load("ravdess", tmp_path)) == 1 and not recwarn.list
+
+
+def test_recordings_of_a_local_corpus_that_cannot_be_read_are_listed_as_unmatched(tmp_path):
+    local_corpus(tmp_path, ["a.wav,sad,P1", "b.wav,sad,P1", "ü 1.wav,sad,P1"])
+    (tmp_path / "phone.m4a").write_bytes(b"ftyp")
+    assert corpora.unmatched_files("local", tmp_path) == ["phone.m4a"]
+
+
+def test_a_folder_that_still_contains_the_archive_gets_a_hint(tmp_path):
+    (tmp_path / "Audio_Speech_Actors_01-24.zip").touch()
+    with pytest.raises(corpora.CorpusError, match=r"Audio_Speech_Actors_01-24.zip is not unpacked: unpack it in this"):
+        corpora.load("ravdess", tmp_path)
+    with pytest.raises(corpora.CorpusError, match=r"is a file, not a folder: unpack it"):
+        corpora.load("ravdess", tmp_path / "Audio_Speech_Actors_01-24.zip")
+
+
+SHEET = "ActorID,Age,Sex,Race,Ethnicity"
+WRONG_SHEETS = [
+    ((SHEET + "\n1001,51,Male,Español,y\n").encode("cp1252"), "cannot be read: 'utf-8' codec.*Save it as"),
+    (b"", "cannot be read: No columns.*Save it as"),
+    (f"{SHEET}\n1001,51,Male,x,y,z,z\n".encode(), "cannot be read: Expected 5 fields in line 2, saw 7"),
+    (f"{SHEET}\n1001,51,Male,x,y\n1001,51,Female,x,y\n".encode(), "lines of actor 1001 contradict each other"),
+    (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+        "no column for age, sex, speaker; expected ActorID",
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), WRONG_SHEETS)
+def test_a_wrong_table_of_actors_is_refused_in_one_sentence(tmp_path, content, message):
+    crema_folder(tmp_path, ["1001_IEO_ANG_HI"])
+    (tmp_path / "VideoDemographics.csv").write_bytes(content)
+    with pytest.raises(corpora.CorpusError, match=f"VideoDemographics.csv.*{message}"):
+        corpora.load("crema", tmp_path)
+
+
+def test_a_repeated_or_short_line_in_the_table_of_actors_counts_no_clip_twice(tmp_path):
+    crema_folder(tmp_path, ["1001_IEO_ANG_HI", "1001_IEO_SAD_HI", "1002_IEO_ANG_HI"])
+    (tmp_path / "VideoDemographics.csv").write_text(f"{SHEET}\n1001,51,Male,x,y\n\n1001,51,Male,x,y\n1002,21\n")
+    table = corpora.load("crema", tmp_path)
+    assert list(table["sex"]) == ["male", "male", ""]
+    assert list(corpora.speaker_table(table, tmp_path)["clips"]) == [2, 1]
+
+
+def test_a_folder_without_clips_is_described_with_what_is_expected(tmp_path):
     crema_folder(tmp_path, ["one", "two", "three"])
     with pytest.raises(corpora.CorpusError, match=r"one.wav.*three.wav.*1001_IEO_ANG_HI.wav"):
         corpora.load("crema", tmp_path)
 
 
-def test_errors_name_the_remedy(tmp_path, monkeypatch):
+def test_errors_say_what_would_be_right(tmp_path, monkeypatch):
     monkeypatch.delenv("SERNB_DATA", raising=False)
     with pytest.raises(corpora.CorpusError, match="crema, ravdess, local"):
         corpora.load("cremad")
@@ -119,28 +240,107 @@ WRONG_MANIFESTS = [
     (["a.wav,sad"], "file,emotion", r"line 1: no column speaker.*file,emotion,speaker"),
     (["a.wav,sad,P1", "z.wav,sad,P1"], None, r"line 3: there is no file 'z.wav'"),
     (["a.wav,sadd,P1"], None, r"line 2: unknown emotion 'sadd'; did you mean 'sad'"),
-    (["a.wav,xyz,P1"], None, r"line 2: unknown emotion 'xyz'; one of angry"),
-    (["a.wav,sad,P1", "b.wav,sad,P1", "a.wav,sad,P1"], None, r"line 4: 'a.wav' stands already in line 2"),
-    (["../a.wav,sad,P1"], None, r"line 2: '../a.wav' leaves the corpus folder"),
+    (["a.wav,xyz,P1"], None, r"line 2: unknown emotion 'xyz'; use one of angry"),
+    (["a.wav,sad,P1", "b.wav,sad,P1", "a.wav,sad,P1"], None, r"line 4: 'a.wav' is already listed in line 2"),
+    (["../a.wav,sad,P1"], None, r"line 2: '../a.wav' is outside the corpus folder"),
     (["a.wav,sad, "], None, r"line 2: no speaker"),
     (["", "", "a.wav,sadd,P1"], None, r"line 4: unknown emotion"),
-    ([], None, r"no row below the header"),
+    ([], None, r"there is no line below the header"),
     (["a.wav,sad,P1", "b.wav,sad,P1,x,y,z"], None, r"manifest.csv cannot be read.*line 3"),
+    (
+        ["a.wav,sad,P1,P2"],
+        "file,emotion,speaker,speaker",
+        r"line 1: two columns are called 'speaker'; rename or delete",
+    ),
+    (["file,emotion,speaker", "a.wav,sad,P1"], "sep=,", r"line 1: 'sep=,' is a spreadsheet setting.*delete the line"),
+    (["a.wav;sad;P1"], "file;emotion;speaker", r"line 1: no column file.*separated by ';': save it with commas"),
+    (["A.WAV,sad,P1"], None, r"line 2: there is no file 'A.WAV' in .*Did you mean 'a.wav'\?"),
+    ([r".\a.wav,sad,P1"], None, r"line 2: there is no file '.\\\\a.wav'"),
+    (["a.wav,Angst,P1"], None, r"line 2: unknown emotion 'Angst'; use one of angry"),
+    (["a.wav,anger,P1"], None, r"line 2: unknown emotion 'anger'; did you mean 'angry'"),
+    (["a.wav,suprise,P1"], None, r"line 2: unknown emotion 'suprise'; did you mean 'surprise'"),
 ]
 
 
 @pytest.mark.parametrize(("rows", "header", "message"), WRONG_MANIFESTS)
-def test_a_wrong_manifest_says_which_line_and_what_is_right(tmp_path, rows, header, message):
+def test_a_wrong_manifest_is_refused_with_the_line_and_what_would_be_right(tmp_path, rows, header, message):
     with pytest.raises(corpora.CorpusError, match=message):
         corpora.load("local", local_corpus(tmp_path, rows, header or "file,emotion,speaker"))
 
 
 def test_a_missing_manifest(tmp_path):
-    with pytest.raises(corpora.CorpusError, match="file,emotion,speaker"):
+    (tmp_path / "corpus.zip").touch()
+    with pytest.raises(corpora.CorpusError, match="file,emotion,speaker.* corpus.zip is not unpacked"):
         corpora.load("local", tmp_path)
 
 
-def test_directory_order_is_the_file_systems(tmp_path, monkeypatch):
+def test_backslashes_in_a_manifest_get_a_hint(tmp_path):
+    write(tmp_path / "audio" / "a.wav", tone(0.1, 16000), 16000)
+    (tmp_path / "manifest.csv").write_text("file,emotion,speaker\naudio\\a.wav,sad,P1\n")
+    with pytest.raises(corpora.CorpusError, match=r"Did you mean 'audio/a.wav'\?"):
+        corpora.load("local", tmp_path)
+
+
+def test_a_manifest_may_name_files_by_absolute_path_or_other_accents(tmp_path):
+    """The manifest has NFC or NFD, the disk the other; one path goes through a link to the corpus folder."""
+    folder, link = tmp_path / "corpus", tmp_path / "link"
+    names = [unicodedata.normalize("NFD", "é/ü 1.wav"), unicodedata.normalize("NFC", "é2.wav"), "c.wav", "d.wav"]
+    for i, name in enumerate(names):
+        write(folder / name, tone(0.1, 16000, 200 + i), 16000)
+    link.symlink_to(folder)
+    listed = [
+        unicodedata.normalize("NFC", names[0]), unicodedata.normalize("NFD", names[1]), folder / "c.wav",
+        link / "x" / ".." / "d.wav",
+    ]  # fmt: skip
+    lines = [f"{name},sad,P{i}" for i, name in enumerate(listed)]
+    (folder / "manifest.csv").write_text("\n".join(["file,emotion,speaker", *lines]), encoding="utf-8")
+    table = corpora.load("local", folder)
+    assert list(table["clip"]) == ["c.wav", "d.wav", *sorted(["é/ü 1.wav", "é2.wav"])]
+    assert (corpora.check_files(table)["channels"] == 1).all()
+    assert corpora.unmatched_files("local", folder) == []
+
+
+def test_a_clips_id_does_not_depend_on_the_accents_of_the_file_system(tmp_path):
+    tables = []
+    for form in ("NFC", "NFD"):
+        crema_folder(tmp_path / form / unicodedata.normalize(form, "Aufnähmen"), ["1001_IEO_ANG_HI"])
+        tables.append(corpora.load("crema", tmp_path / form))
+    assert tables[0]["clip"].equals(tables[1]["clip"])
+    assert corpora.corpus_fingerprint(tables[0]) == corpora.corpus_fingerprint(tables[1])
+
+
+def test_the_fingerprint_does_not_depend_on_the_systems_line_separator(monkeypatch):
+    table = corpora.load("demo-local", max_clips=9)
+    fingerprint = corpora.corpus_fingerprint(table)
+    monkeypatch.setattr(os, "linesep", "\r\n")
+    assert corpora.corpus_fingerprint(table) == fingerprint
+
+
+@pytest.mark.parametrize("speakers", [("Anna", "anna"), ("3", "3.0"), ("3", "03"), ("A b", "Ab"), ("é", "e\u0301")])
+def test_similar_speaker_ids_are_reported(tmp_path, speakers):
+    rows = [
+        f"{name},sad,{speaker}" for name, speaker in zip(("a.wav", "b.wav", "ü 1.wav"), (*speakers, "x"), strict=True)
+    ]
+    with pytest.warns(
+        corpora.CorpusWarning, match="2 speaker ids differ only in .* `sernb check local` lists them"
+    ) as log:
+        table = corpora.load("local", local_corpus(tmp_path, rows))
+    assert corpora.similar_speakers(table) == [sorted(speakers)]
+    assert "anna" not in str(log[0].message).lower(), "the ids may be private"
+    result = CliRunner().invoke(cli.app, ["check", "local", "--data-dir", str(tmp_path)])
+    assert (
+        f"similar speaker ids, counted as different speakers: {', '.join(map(repr, sorted(speakers)))}" in result.stdout
+    )
+
+
+@pytest.mark.parametrize("speaker", ["NA", "null", "None", "nan", "N/A", "<NA>", "-", "0"])
+def test_any_text_is_a_speaker(tmp_path, speaker):
+    table = corpora.load("local", local_corpus(tmp_path, [f"a.wav,sad,{speaker}", "b.wav,sad,P1"]))
+    assert list(table["speaker"]) == [speaker, "P1"]
+    assert corpora.count_by_emotion(table).loc["all", "speakers"] == 2
+
+
+def test_directory_order_is_that_of_the_file_system(tmp_path, monkeypatch):
     names = [f"10{i:02}_IEO_ANG_HI" for i in range(1, 6)]
     table = corpora.load("crema", crema_folder(tmp_path, names))
     listed = [f"{name}.wav" for name in (names[3], names[0], names[4], names[2], names[1])]
@@ -197,6 +397,6 @@ def test_crema_clips(real):
     assert (corpora.check_files(table)["problem"] == "").all()
 
 
-def test_a_demo_corpus_does_not_lie_in_a_folder_of_the_users(tmp_path):
-    with pytest.raises(corpora.CorpusError, match="built in, .*crema, ravdess, local.*give no folder"):
+def test_a_demo_corpus_is_not_read_from_a_folder(tmp_path):
+    with pytest.raises(corpora.CorpusError, match="built in .*crema, ravdess, local.*give no folder"):
         corpora.load("demo-ravdess", tmp_path)

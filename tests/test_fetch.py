@@ -1,4 +1,4 @@
-"""Downloads, from a server of the tests' own with small stand-ins of the official files."""
+"""Downloads, from a local server with small stand-ins for the official files."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -29,13 +30,13 @@ from sernb.corpora import download
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves `files` by path; `breaks` says after how many bytes a path's next transfers break."""
+    """Serves `files` by path; `breaks` has the numbers of bytes after which a path's next transfers break off."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
         self.breaks: dict[str, list[int]] = {}
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
         self.ranges = True
         self.slow = 0.0
 
@@ -44,20 +45,20 @@ class Server(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/"
 
     def paths(self) -> list[str]:
-        return [path for path, _ in self.asked]
+        return [path for path, _ in self.requests]
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self):
-        path, wanted = self.path.lstrip("/"), self.headers.get("Range", "")
-        self.server.asked.append((path, wanted))
+        path, byte_range = self.path.lstrip("/"), self.headers.get("Range", "")
+        self.server.requests.append((path, byte_range))
         if path not in self.server.files:
             self.send_error(404)
             return
         data = self.server.files[path]
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.server.ranges else 0
+        start = int(byte_range.removeprefix("bytes=").rstrip("-")) if byte_range and self.server.ranges else 0
         if start >= len(data) > 0:
             self.send_error(416)
             return
@@ -66,11 +67,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         self.send_header("Content-Length", str(len(data) - start))
         self.end_headers()
-        left = self.server.breaks.get(path, [])
-        end = start + left.pop(0) if left else len(data)
-        for at in range(start, min(end, len(data)), 2000):
+        breaks = self.server.breaks.get(path, [])
+        end = start + breaks.pop(0) if breaks else len(data)
+        for offset in range(start, min(end, len(data)), 2000):
             time.sleep(self.server.slow)
-            self.wfile.write(data[at : min(at + 2000, end)])
+            self.wfile.write(data[offset : min(offset + 2000, end)])
 
     def log_message(self, *_):
         pass
@@ -103,14 +104,13 @@ SONG = {f"Actor_01/03-02-0{i}-01-01-01-01.wav": noise(f"song{i}") for i in range
 
 @pytest.fixture
 def ravdess(server, monkeypatch):
-    """Two stand-in archives, as the server has them and as the package knows them."""
-    known = []
+    """Two stand-in archives, on the server and in the package's list of official files."""
+    archives = []
     for name, members in (("Speech.zip", SPEECH), ("Song.zip", SONG)):
         data = server.files[name] = packed(members)
-        known.append(
-            corpora.Archive(server.url + name, name, f"md5:{hashlib.md5(data).hexdigest()}", len(data), 50_000)
-        )
-    monkeypatch.setattr("sernb.corpora.download.ARCHIVES", tuple(known))
+        digest = f"md5:{hashlib.md5(data).hexdigest()}"
+        archives.append(corpora.Archive(server.url + name, name, digest, len(data), 50_000))
+    monkeypatch.setattr("sernb.corpora.download.ARCHIVES", tuple(archives))
     return server
 
 
@@ -129,10 +129,8 @@ def crema(server, monkeypatch):
         "sernb.corpora.download.crema_registry", lambda: pd.DataFrame(rows, columns=["name", "sha256", "bytes"])
     )
     monkeypatch.setattr("sernb.corpora.download.CREMA_CLIPS", server.url)
-    known = corpora.RemoteFile(
-        server.url + "VideoDemographics.csv", "VideoDemographics.csv", hashlib.sha256(sheet).hexdigest(), len(sheet)
-    )
-    monkeypatch.setattr("sernb.corpora.download.DEMOGRAPHICS", known)
+    official = corpora.RemoteFile(server.url + SHEET, SHEET, hashlib.sha256(sheet).hexdigest(), len(sheet))
+    monkeypatch.setattr("sernb.corpora.download.DEMOGRAPHICS", official)
     return server
 
 
@@ -140,70 +138,71 @@ def contents(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*.wav")}
 
 
-WHOLE = {f"Speech/{name}": data for name, data in SPEECH.items()} | {
+COMPLETE = {f"Speech/{name}": data for name, data in SPEECH.items()} | {
     f"Song/{name}": data for name, data in SONG.items()
 }
 
 
-def test_ravdess_comes_whole_and_is_not_fetched_twice(ravdess, tmp_path, monkeypatch):
+def test_ravdess_is_complete_and_not_downloaded_twice(ravdess, tmp_path, monkeypatch):
     monkeypatch.delenv("SERNB_DATA", raising=False)
-    told = corpora.fetch_corpus("ravdess", tmp_path)
-    assert contents(tmp_path / "ravdess") == WHOLE
-    assert "8 files are new" in told and f"export SERNB_DATA={tmp_path}" in told and "CC BY-NC-SA" in told
+    summary = corpora.fetch_corpus("ravdess", tmp_path)
+    assert contents(tmp_path / "ravdess") == COMPLETE
+    assert "8 new files" in summary and f"export SERNB_DATA={tmp_path}" in summary and "CC BY-NC-SA" in summary
     assert not (tmp_path / "ravdess" / ".fetch").exists() and not list(tmp_path.rglob("*.zip"))
-    ravdess.asked.clear()
-    assert "0 files are new, 8 were there" in corpora.fetch_corpus("ravdess", tmp_path)
-    assert ravdess.asked == []
+    ravdess.requests.clear()
+    assert "0 new files, 8 already present" in corpora.fetch_corpus("ravdess", tmp_path)
+    assert ravdess.requests == []
     assert len(list(corpora.find_audio_files(tmp_path))) == 8
 
 
-def test_a_clip_that_was_lost_comes_again_and_the_others_stay(ravdess, tmp_path):
+def test_a_missing_clip_is_downloaded_again_and_the_others_are_left_alone(ravdess, tmp_path):
     corpora.fetch_corpus("ravdess", tmp_path)
-    lost, *_, kept = sorted((tmp_path / "ravdess" / "Song").rglob("*.wav"))
+    lost, *_, other = sorted((tmp_path / "ravdess" / "Song").rglob("*.wav"))
     lost.unlink()
-    before = kept.stat()
-    ravdess.asked.clear()
-    told = corpora.fetch_corpus("ravdess", tmp_path)
-    assert "1 files are new, 7 were there" in told and ravdess.paths() == ["Song.zip"]
-    assert contents(tmp_path / "ravdess") == WHOLE and kept.stat().st_ino == before.st_ino
+    before = other.stat()
+    ravdess.requests.clear()
+    summary = corpora.fetch_corpus("ravdess", tmp_path)
+    assert "1 new files, 7 already present" in summary and ravdess.paths() == ["Song.zip"]
+    assert contents(tmp_path / "ravdess") == COMPLETE and other.stat().st_ino == before.st_ino
 
 
-def test_files_of_the_users_are_kept_and_said_to_be_others(ravdess, tmp_path):
+def test_existing_files_are_kept_and_reported_as_unofficial(ravdess, tmp_path):
     name = next(iter(SPEECH))
     mine = tmp_path / "ravdess" / "Speech" / name
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b"my own version")
-    told = corpora.fetch_corpus("ravdess", tmp_path)
+    summary = corpora.fetch_corpus("ravdess", tmp_path)
     assert mine.read_bytes() == b"my own version"
-    assert "1 files there are not the official ones" in told and name in told
+    assert "1 present files are not the official ones" in summary and name in summary
 
 
-def test_a_broken_transfer_goes_on_where_it_broke(ravdess, tmp_path):
+def test_an_interrupted_transfer_is_resumed(ravdess, tmp_path):
     ravdess.breaks["Speech.zip"] = [corpora.CHUNK_BYTES, 2 * corpora.CHUNK_BYTES]
     corpora.fetch_corpus("ravdess", tmp_path)
-    assert [wanted for path, wanted in ravdess.asked if path == "Speech.zip"] == ["", "bytes=8192-", "bytes=24576-"]
-    assert contents(tmp_path / "ravdess") == WHOLE
+    ranges = [byte_range for path, byte_range in ravdess.requests if path == "Speech.zip"]
+    assert ranges == ["", "bytes=8192-", "bytes=24576-"]
+    assert contents(tmp_path / "ravdess") == COMPLETE
 
 
-def test_what_has_come_is_used_by_the_next_command(ravdess, tmp_path):
+def test_the_next_command_resumes_a_failed_download(ravdess, tmp_path):
     ravdess.breaks["Speech.zip"] = [corpora.CHUNK_BYTES] + [0] * corpora.MAX_TRIES
-    with pytest.raises(corpora.FetchError, match=r"Speech.zip: no answer .*What has come is kept; try again"):
+    with pytest.raises(corpora.FetchError, match=r"Speech.zip: the connection failed .*The 8192 bytes received are kept"):
         corpora.fetch_corpus("ravdess", tmp_path)
     assert list(corpora.find_audio_files(tmp_path)) == []
-    ravdess.asked.clear()
+    ravdess.requests.clear()
     corpora.fetch_corpus("ravdess", tmp_path)
-    assert ravdess.asked[0] == ("Speech.zip", "bytes=8192-") and contents(tmp_path / "ravdess") == WHOLE
+    assert ravdess.requests[0] == ("Speech.zip", "bytes=8192-") and contents(tmp_path / "ravdess") == COMPLETE
 
 
-def test_a_server_that_cannot_resume_begins_anew(ravdess, tmp_path):
+def test_a_server_without_ranges_starts_again(ravdess, tmp_path):
     ravdess.ranges = False
     ravdess.breaks["Speech.zip"] = [corpora.CHUNK_BYTES]
     corpora.fetch_corpus("ravdess", tmp_path)
-    assert contents(tmp_path / "ravdess") == WHOLE
+    assert contents(tmp_path / "ravdess") == COMPLETE
 
 
 @pytest.mark.parametrize("wrong", ["flipped", "longer", "shorter", "a page instead"])
-def test_wrong_bytes_are_refused_and_not_kept(ravdess, tmp_path, wrong):
+def test_wrong_bytes_are_refused_and_deleted(ravdess, tmp_path, wrong):
     right = ravdess.files["Song.zip"]
     flipped = right[:100] + bytes([right[100] ^ 1]) + right[101:]
     page = b"<html>please log in</html>"
@@ -213,166 +212,209 @@ def test_wrong_bytes_are_refused_and_not_kept(ravdess, tmp_path, wrong):
     assert not (tmp_path / "ravdess" / "Song").exists()
     ravdess.files["Song.zip"] = right
     corpora.fetch_corpus("ravdess", tmp_path)
-    assert contents(tmp_path / "ravdess") == WHOLE
+    assert contents(tmp_path / "ravdess") == COMPLETE
 
 
-def test_a_part_of_something_else_does_not_stay_in_the_way(ravdess, tmp_path):
+def test_a_partial_file_with_wrong_content_is_deleted(ravdess, tmp_path):
     part = tmp_path / "ravdess" / ".fetch" / "Song.zip.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(b"?" * 500)
     with pytest.raises(corpora.FetchError, match="not the official ones"):
         corpora.fetch_corpus("ravdess", tmp_path)
     corpora.fetch_corpus("ravdess", tmp_path)
-    assert contents(tmp_path / "ravdess") == WHOLE
+    assert contents(tmp_path / "ravdess") == COMPLETE
 
 
 @pytest.mark.parametrize(
     "name", ["../out.wav", "a/../../out.wav", "/tmp/out.wav", "..\\out.wav", "C:\\out.wav", "link/out.wav"]
 )
-def test_an_archive_that_climbs_out_is_refused_whole(tmp_path, name):
+def test_an_archive_with_a_path_outside_the_folder_is_not_unpacked(tmp_path, name):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "link").symlink_to(tmp_path)
     file = tmp_path / "bad.zip"
     file.write_bytes(packed({"good.wav": b"1", name: b"2"}))
-    with pytest.raises(corpora.FetchError, match=re.escape(name) + " would lie outside"):
+    with pytest.raises(corpora.FetchError, match=re.escape(name) + " would be outside"):
         corpora.unpack_archive(file, tmp_path / "in")
     assert not list(tmp_path.rglob("*.wav")) and not Path("/tmp/out.wav").exists()
 
 
-def test_an_archive_with_a_link_in_it_is_refused(tmp_path):
+def test_an_archive_with_a_link_is_refused(tmp_path):
     link = zipfile.ZipInfo("link.wav")
     link.external_attr = 0o120777 << 16
     file = tmp_path / "bad.zip"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(link, "/etc/passwd")
-    with pytest.raises(corpora.FetchError, match="link.wav would lie outside"):
+    with pytest.raises(corpora.FetchError, match="link.wav would be outside"):
         corpora.unpack_archive(file, tmp_path / "in")
 
 
-def test_the_disk_is_looked_at_before_anything_is_fetched(ravdess, tmp_path, monkeypatch):
+def test_free_space_is_checked_before_the_download(ravdess, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("usage", "free")(120_000))
-    with pytest.raises(corpora.FetchError, match=r"0 MB are needed and 0 MB are free.*--to"):
+    with pytest.raises(corpora.FetchError, match=r"0.2 MB are needed and 0.1 MB are free.*--to"):
         corpora.fetch_corpus("ravdess", tmp_path)
-    assert ravdess.asked == []
+    assert ravdess.requests == []
 
 
-def test_a_disk_that_fills_up_is_an_error_in_a_line(ravdess, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_in_one_line(ravdess, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(shutil, "copyfileobj", full)
-    with pytest.raises(corpora.FetchError, match="No space left on device. What has come is kept"):
+    with pytest.raises(corpora.FetchError, match="No space left on device. Downloaded data are kept"):
         corpora.fetch_corpus("ravdess", tmp_path)
     assert list(corpora.find_audio_files(tmp_path)) == []
 
 
-def test_crema_comes_file_by_file_and_only_what_is_missing(crema, tmp_path, monkeypatch):
+def test_only_missing_files_of_crema_are_downloaded(crema, tmp_path, monkeypatch):
     monkeypatch.setenv("SERNB_DATA", str(tmp_path))
-    there, mine, pointer = CLIPS[:3]
+    present, mine, pointer = CLIPS[:3]
     folder = tmp_path / "crema" / "AudioWAV"
     folder.mkdir(parents=True)
-    (folder / there).write_bytes(crema.files[there])
+    (folder / present).write_bytes(crema.files[present])
     (folder / mine).write_bytes(b"my own version")
     (folder / pointer).write_bytes(audio.LFS_PREFIX + b".github.com/spec/v1\n")
-    told = corpora.fetch_corpus("crema")
-    assert "11 files are new, 1 were there" in told and f"AudioWAV/{mine}" in told and "export" not in told
+    summary = corpora.fetch_corpus("crema")
+    assert "11 new files, 1 already present" in summary and f"AudioWAV/{mine}" in summary and "export" not in summary
     assert (folder / mine).read_bytes() == b"my own version"
     assert {name: (folder / name).read_bytes() for name in CLIPS if name != mine} == {
         name: crema.files[name] for name in CLIPS if name != mine
     }
-    assert sorted(crema.paths()) == sorted({*CLIPS, SHEET} - {there, mine})
+    assert sorted(crema.paths()) == sorted({*CLIPS, SHEET} - {present, mine})
     table = corpora.load("crema")
     assert table.set_index("speaker").loc["1000", "sex"] == "male"
     assert corpora.describe_official(table).startswith(
-        "official: 12 of 12 names are here, 11 of them with the official bytes;"
+        "official: 12 of 12 files are present, 11 of them with the official bytes;"
     )
 
 
-def test_one_wrong_file_costs_no_other(crema, tmp_path):
+def test_a_wrong_file_does_not_stop_the_others(crema, tmp_path):
     right = crema.files[CLIPS[4]]
     crema.files[CLIPS[4]] = bytes(len(right))
     del crema.files[CLIPS[5]]
-    with pytest.raises(corpora.FetchError, match="And 1 more failed. The others are here"):
+    with pytest.raises(corpora.FetchError, match="11 of the 13 files of the corpus are in"):
         corpora.fetch_corpus("crema", tmp_path)
     assert set(contents(tmp_path / "crema" / "AudioWAV")) == {*CLIPS} - {CLIPS[4], CLIPS[5]}
 
 
-def test_a_server_that_is_gone_is_not_asked_for_every_file(crema, tmp_path):
+def test_a_missing_server_is_not_asked_for_every_file(crema, tmp_path):
     crema.files.clear()
-    with pytest.raises(corpora.FetchError, match="the server says 404"):
+    with pytest.raises(corpora.FetchError, match=r"404.* 0 of the 13 files .*gitlab.com/cs-cooper-lab"):
         corpora.fetch_corpus("crema", tmp_path)
-    assert len(crema.asked) <= corpora.MAX_FAILURES + corpora.CONNECTIONS
+    assert len(crema.requests) <= corpora.MAX_FAILURES + corpora.CONNECTIONS
 
 
-def test_two_downloads_at_once_do_not_mix(ravdess, tmp_path):
+def test_the_removed_folder_does_not_contain_the_open_lock(ravdess, tmp_path, monkeypatch):
+    """Windows refuses to remove a folder with an open file in it."""
+    remove = shutil.rmtree
+
+    def remove_as_windows_does(folder):
+        opened = [Path(file.path) for file in psutil.Process().open_files()]
+        if busy := [path for path in opened if path.is_relative_to(folder)]:
+            raise PermissionError(errno.EACCES, "the file is being used by another process", str(busy[0]))
+        remove(folder)
+
+    monkeypatch.setattr("sernb.corpora.download.shutil.rmtree", remove_as_windows_does)
+    corpora.fetch_corpus("ravdess", tmp_path)
+    assert not (tmp_path / "ravdess" / ".fetch").exists()
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b"\n<!DOCTYPE html><html>Please log in</html>", "a web page in place of the file. Does your network ask"),
+        (b"<html>" + bytes(20_000), "a web page in place of the file"),
+        (audio.LFS_PREFIX + b".github.com/spec/v1\noid sha256:0\nsize 9\n", "a Git LFS pointer in place of the file"),
+        (b"This repository is over its data quota.", "the server's file has 39 bytes, and the official one 9000"),
+        (bytes(9001), "the server's file has 9001 bytes, and the official one 9000"),
+    ],
+)
+def test_what_a_server_sends_in_place_of_a_file_is_named_and_deleted(crema, tmp_path, sent, reason):
+    crema.files[CLIPS[3]] = sent
+    with pytest.raises(corpora.FetchError, match=rf"{CLIPS[3]}: .*{reason}.*12 of the 13 files"):
+        corpora.fetch_corpus("crema", tmp_path)
+    assert crema.paths().count(CLIPS[3]) == 1
+    assert not list(tmp_path.rglob(f"{CLIPS[3]}*"))
+
+
+def test_the_error_of_an_empty_ravdess_download_names_the_record(ravdess, tmp_path):
+    ravdess.files.clear()
+    with pytest.raises(corpora.FetchError, match=r"404 Not Found\. Other ways .*zenodo.org/records/1188976") as error:
+        corpora.fetch_corpus("ravdess", tmp_path)
+    assert "kept" not in str(error.value)
+
+
+def test_a_second_download_at_the_same_time_is_refused(ravdess, tmp_path):
     with download._download_dir(tmp_path / "ravdess"), pytest.raises(corpora.FetchError, match="another download"):
         corpora.fetch_corpus("ravdess", tmp_path)
 
 
 STOPPED = """
 import sys
-from sernb import cli, fetch
-fetch.ARCHIVES = tuple(fetch.Archive(*facts) for facts in {facts})
+from sernb import cli
+from sernb.corpora import download
+download.ARCHIVES = tuple(download.Archive(*facts) for facts in {facts})
 sys.argv = ["sernb", "fetch", "ravdess", "--to", {to!r}]
 cli.app()
 """
 
 
-def test_ctrl_c_keeps_what_has_come(ravdess, tmp_path):
+def test_ctrl_c_keeps_the_partial_download(ravdess, tmp_path):
     ravdess.slow = 0.2
-    facts = [tuple(vars(archive).values()) for archive in corpora.ARCHIVES]
+    facts = [tuple(vars(archive).values()) for archive in download.ARCHIVES]
     code = STOPPED.format(facts=facts, to=str(tmp_path))
     running = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     part = tmp_path / "ravdess" / ".fetch" / "Speech.zip.part"
     while running.poll() is None and not (part.exists() and part.stat().st_size):
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=60)
-    assert running.returncode == 130 and said == "stopped; what has come stays, and the same command goes on\n"
-    came = part.stat().st_size
+    _, error = running.communicate(timeout=60)
+    assert error == "interrupted; downloaded files are kept, and the same command continues\n"
+    assert running.returncode == 130
+    received = part.stat().st_size
     ravdess.slow = 0.0
-    ravdess.asked.clear()
+    ravdess.requests.clear()
     corpora.fetch_corpus("ravdess", tmp_path)
-    assert ravdess.asked[0] == ("Speech.zip", f"bytes={came}-") and contents(tmp_path / "ravdess") == WHOLE
+    assert ravdess.requests[0] == ("Speech.zip", f"bytes={received}-") and contents(tmp_path / "ravdess") == COMPLETE
 
 
-def test_after_ctrl_c_no_further_file_is_begun():
-    begun = []
+def test_after_ctrl_c_no_further_file_is_started():
+    started = []
 
     def interrupted():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        download._run_concurrently([interrupted, *[lambda: begun.append(time.sleep(0.05))] * 400])
-    assert len(begun) < 100
+        download._run_concurrently([interrupted, *[lambda: started.append(time.sleep(0.05))] * 400])
+    assert len(started) < 100
 
 
-def test_the_command_says_what_it_did_and_refuses_what_it_cannot(ravdess, tmp_path):
-    said = CliRunner().invoke(cli.app, ["fetch", "ravdess", "--to", str(tmp_path)])
-    assert said.exit_code == 0 and "8 files are new" in said.stdout
-    said = CliRunner().invoke(cli.app, ["fetch", "local", "--to", str(tmp_path)])
-    assert said.exit_code == 1 and said.stderr.startswith("sernb: 'local' cannot be fetched; ravdess and crema can.")
+def test_the_command_prints_a_summary_or_an_error(ravdess, tmp_path):
+    result = CliRunner().invoke(cli.app, ["fetch", "ravdess", "--to", str(tmp_path)])
+    assert result.exit_code == 0 and "8 new files" in result.stdout
+    result = CliRunner().invoke(cli.app, ["fetch", "local", "--to", str(tmp_path)])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("sernb: 'local' cannot be downloaded, only ravdess and crema.")
     (tmp_path / "file").touch()
-    said = CliRunner().invoke(cli.app, ["fetch", "ravdess", "--to", str(tmp_path / "file")])
-    assert said.exit_code == 1 and "Not a directory" in said.stderr and "Traceback" not in said.output
+    result = CliRunner().invoke(cli.app, ["fetch", "ravdess", "--to", str(tmp_path / "file")])
+    assert result.exit_code == 1 and "Not a directory" in result.stderr and "Traceback" not in result.output
 
 
-def test_what_the_package_knows_of_the_official_files():
-    known = corpora.crema_registry()
-    assert len(known) == known["name"].nunique() == 7442 and known["bytes"].sum() == 605_899_936
-    assert known["sha256"].str.fullmatch(r"[0-9a-f]{64}").all()
-    fields = pd.DataFrame(known["name"].map(corpora.parse_crema_name).tolist())
+def test_the_registry_of_official_files():
+    registry = corpora.crema_registry()
+    assert len(registry) == registry["name"].nunique() == 7442 and registry["bytes"].sum() == 605_899_936
+    assert registry["sha256"].str.fullmatch(r"[0-9a-f]{64}").all()
+    fields = pd.DataFrame(registry["name"].map(corpora.parse_crema_name).tolist())
     assert fields["speaker"].nunique() == 91 and "unknown" not in set(fields["emotion"])
-    assert [archive.bytes for archive in corpora.ARCHIVES] == [208_468_073, 225_505_317]
+    assert [archive.size for archive in corpora.ARCHIVES] == [208_468_073, 225_505_317]
 
 
 @pytest.mark.real
-def test_check_says_how_much_of_crema_is_official(real):
-    said = CliRunner().invoke(cli.app, ["check", "crema", "--data-dir", str(real("crema"))])
-    assert "official: 314 of 7442 names are here, 314 of them with the official bytes; `sernb fetch" in said.stdout
+def test_check_reports_how_much_of_crema_is_official(real):
+    result = CliRunner().invoke(cli.app, ["check", "crema", "--data-dir", str(real("crema"))])
+    assert "official: 314 of 7442 files are present, 314 of them with the official bytes; `sernb fetch" in result.stdout
 
 
 @pytest.mark.real
-def test_the_actors_table_is_the_official_one(real):
+def test_the_table_of_actors_is_the_official_one(real):
     sheet = (real("crema") / "VideoDemographics.csv").read_bytes()
-    assert (hashlib.sha256(sheet).hexdigest(), len(sheet)) == (corpora.DEMOGRAPHICS.hash, corpora.DEMOGRAPHICS.bytes)
+    assert (hashlib.sha256(sheet).hexdigest(), len(sheet)) == (corpora.DEMOGRAPHICS.digest, corpora.DEMOGRAPHICS.size)

@@ -1,10 +1,7 @@
-"""The built-in corpora: synthetic speech with real words, so that everything runs with no network.
+"""The built-in demo corpora: synthetic speech with real sentences, so that everything runs without a network.
 
-`folder` unpacks a corpus that ships with the package. `python tools/make_demo_corpora.py [OUT_DIR]` makes the three zips again from
-nothing but espeak-ng (a formant synthesiser) and the tables of this module, byte for byte the same with the same
-versions of espeak-ng and libsndfile. No recording of a person is in them: they show that the tools run and say nothing
-about people.
-
+They contain no recording of a person: they show that the tools run and say nothing about people.
+`python tools/make_demo_corpora.py OUT_DIR` generates the three zip archives with espeak-ng, a formant synthesiser.
 """
 
 from __future__ import annotations
@@ -22,31 +19,35 @@ DATA_DIR = Path(__file__).parents[1] / "data"
 
 
 class DemoError(RuntimeError):
-    """A built-in corpus cannot be unpacked or made; the message says what would help."""
+    """A built-in corpus cannot be unpacked or generated; the message says what would help."""
 
 
 def demo_folder(name: str) -> Path:
-    """Unpack a built-in corpus, once, and return its folder.
+    """Unpack a built-in corpus, unless that has been done before, and return its folder.
 
-    It lies in `$SERNB_CACHE`, or else in the user's cache folder, under a name that carries the hash of the zip. It
-    gets that name only when whole: an interrupted unpacking is never believed, and several processes may try at once.
+    The folder is in `$SERNB_CACHE` or else in the user's cache folder; its name contains the hash of the archive.
+    It is renamed to that only when complete, so an interrupted unpacking does no harm and several processes may try.
+
+    Raises:
+        DemoError: The archive is missing, or the cache cannot be written.
     """
     archive = DATA_DIR / f"{check_demo_name(name)}.zip"
     if not archive.is_file():
-        raise DemoError(f"{archive} is missing: reinstall sernb, or make it with `python tools/make_demo_corpora.py`")
+        raise DemoError(f"{archive} is missing: reinstall sernb, or run `python tools/make_demo_corpora.py`.")
     target = _unpack_root() / f"{name}-{hashlib.sha256(archive.read_bytes()).hexdigest()[:8]}"
     if not _is_complete(target, archive):
         try:
             _unpack(archive, target)
         except OSError as error:
             message = f"cannot unpack {name} into {target.parent}: {error.strerror or error}"
-            raise DemoError(f"{message}; set $SERNB_CACHE to a folder that can be written") from error
+            raise DemoError(f"{message}. Set $SERNB_CACHE to a writable folder.") from error
     return target
 
 
 def check_demo_name(name: str) -> str:
+    """Return the name of a built-in corpus, or raise a `DemoError` if there is none of that name."""
     if name not in DEMO_CORPORA:
-        raise DemoError(f"no built-in corpus is called {name!r}; there are {', '.join(DEMO_CORPORA)}")
+        raise DemoError(f"no built-in corpus is called {name!r}; use one of {', '.join(DEMO_CORPORA)}.")
     return name
 
 
@@ -55,7 +56,7 @@ def _unpack_root() -> Path:
 
 
 def _is_complete(target: Path, archive: Path) -> bool:
-    """Tell whether every file of the archive is there: cleaners of caches delete single files."""
+    """Return whether every file of the archive is present: cache cleaners delete single files."""
     if not target.is_dir():
         return False
     with zipfile.ZipFile(archive) as packed:
@@ -73,5 +74,5 @@ def _unpack(archive: Path, target: Path) -> None:
         try:
             os.replace(fresh, target)
         except OSError:
-            if not _is_complete(target, archive):  # else another process was faster, and its copy is as good
+            if not _is_complete(target, archive):  # otherwise another process was faster, and its copy is as good
                 raise

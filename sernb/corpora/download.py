@@ -1,7 +1,7 @@
-"""The public corpora from their official records, verified, in the layout that `corpora` reads.
+"""Download public corpora from their official records, verify them, and unpack them for `corpora.load`.
 
-Nothing gets its final name before its bytes are known to be the official ones, and no file that lies there already is
-overwritten. What a broken transfer has brought lies in `.fetch` and is used by the next one.
+A file gets its final name only after its hash has been verified, and existing files are never overwritten. The data of
+an interrupted transfer are kept in the folder `.fetch`, where the next one continues.
 """
 
 from __future__ import annotations
@@ -34,44 +34,45 @@ from sernb.corpora.table import get_corpus
 from sernb.corpora.table import sha256_of_files
 
 RAVDESS_CORPUS, CREMA_CORPUS = "ravdess", "crema"
-MAX_TRIES = 4  # that bring nothing, one after the other
-RETRY_SECONDS = 1.0  # seconds before the second; twice as long before each one after it
-CHUNK_BYTES = 2**13  # bytes; what is lost of a transfer that breaks is less than one
+MAX_TRIES = 4  # successive attempts without any data before a transfer fails
+RETRY_SECONDS = 1.0  # seconds before the second attempt; doubled before each further one
+CHUNK_BYTES = 2**13  # bytes; an interrupted transfer loses less than one chunk
 CONNECTIONS = 8
-MAX_FAILURES = 10  # files that cannot be had before the others are not tried any more
+MAX_FAILURES = 10  # failed files after which the remaining ones are not attempted
 
 
 class FetchError(RuntimeError):
-    """A download that cannot be made or believed, with the remedy."""
+    """A download failed or its bytes are not the official ones; the message says what would help."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One official file: where it comes from, its place in the corpus's folder, its hash and size in bytes."""
+    """An official file: its URL, its path within the corpus folder, its hash and its size in bytes."""
 
     url: str
     name: str
-    hash: str
-    bytes: int
+    digest: str
+    size: int
 
 
 @dataclass(frozen=True)
 class Archive(RemoteFile):
-    """An official zip, and about how many bytes it holds unpacked."""
+    """An official zip archive, and roughly how many bytes it needs unpacked."""
 
     unpacked: int
 
 
 @dataclass(frozen=True)
 class FetchSummary:
-    """What a download came to: files that are new, files that were there, and those there that are not official."""
+    """The result of a download: how many files are new and already present, and which present ones are unofficial."""
 
     new: int = 0
-    kept: int = 0
-    others: tuple[str, ...] = ()
+    present: int = 0
+    unofficial: tuple[str, ...] = ()
 
     def __add__(self, other: FetchSummary) -> FetchSummary:
-        return FetchSummary(self.new + other.new, self.kept + other.kept, self.others + other.others)
+        present, unofficial = self.present + other.present, self.unofficial + other.unofficial
+        return FetchSummary(self.new + other.new, present, unofficial)
 
 
 # the official records
@@ -84,7 +85,7 @@ ARCHIVES = tuple(
         ("Audio_Song_Actors_01-24.zip", "md5:5411230427d67a21e18aa4d466e6d1b9", 225_505_317, 452_000_000),
     )
 )
-# Recordings are in Git LFS, which this address serves; the table of the actors is an ordinary file.
+# The recordings are in Git LFS, which this address serves; the table of actors is an ordinary file.
 CREMA_CLIPS = "https://media.githubusercontent.com/media/CheyneyComputerScience/CREMA-D/master/AudioWAV/"
 DEMOGRAPHICS = RemoteFile(
     "https://raw.githubusercontent.com/CheyneyComputerScience/CREMA-D/master/VideoDemographics.csv",
@@ -92,116 +93,131 @@ DEMOGRAPHICS = RemoteFile(
     "e33ddc8b60bedf98541735801127cbb67098b5957271adbdd5dea8a44294eec3",
     4033,
 )
+MIRRORS = {
+    RAVDESS_CORPUS: "Other ways to get it: download the two Audio_ archives by hand from zenodo.org/records/1188976",
+    CREMA_CORPUS: "Other ways to get it: the release on github.com/CheyneyComputerScience/CREMA-D/releases, or the "
+    "authors' mirror gitlab.com/cs-cooper-lab/crema-d-mirror (put the AudioWAV folder here)",
+}
 
 
 def crema_registry() -> pd.DataFrame:
-    """`name`, `sha256` and `bytes` of each of CREMA-D's 7,442 official WAV files."""
+    """Return `name`, `sha256` and `bytes` of each of CREMA-D's 7,442 official WAV files."""
     with as_file(files("sernb") / "data" / "crema-official.csv.xz") as file:
         return pd.read_csv(file)
 
 
 def describe_official(table: pd.DataFrame) -> str:
-    """A sentence on how much of a clip table of CREMA-D is the official corpus."""
-    known = crema_registry()
+    """Describe in a sentence how much of the official CREMA-D corpus a clip table contains."""
+    official = crema_registry()
     names = table["clip"].str.rsplit("/", n=1).str[-1]
-    mine = pd.DataFrame({"name": names, "mine": table["sha256"]}).merge(known, on="name")
-    here, same = mine["name"].nunique(), mine.loc[mine["mine"] == mine["sha256"], "name"].nunique()
-    told = f"official: {here} of {len(known)} names are here, {same} of them with the official bytes"
-    return told if same == len(known) else f"{told}; `sernb fetch crema` brings what is missing"
+    present = pd.DataFrame({"name": names, "found_sha256": table["sha256"]}).merge(official, on="name")
+    verified = present.loc[present["found_sha256"] == present["sha256"], "name"].nunique()
+    text = (
+        f"official: {present['name'].nunique()} of {len(official)} files are present, "
+        f"{verified} of them with the official bytes"
+    )
+    return text if verified == len(official) else f"{text}; `sernb fetch crema` downloads what is missing"
 
 
 # a corpus
 
 
 def fetch_corpus(corpus: str, to: Path | None = None) -> str:
-    """Download what is missing of a public corpus, verify it and put it where `corpora` finds it.
+    """Download the missing files of a public corpus, verify them and put them where `corpora.load` finds them.
 
     Args:
         corpus: `ravdess` or `crema`.
-        to: The folder of corpora; `$SERNB_DATA` or else `corpora` by default. The corpus gets a folder in it.
+        to: The folder of corpora, `$SERNB_DATA` or else `corpora` by default; the corpus gets a subfolder.
 
     Returns:
-        What was done, and where to point `SERNB_DATA`.
+        A summary of what was downloaded, and how to set `SERNB_DATA`.
 
     Raises:
-        FetchError: The server, the disk or the bytes are not as they must be; the same call goes on where it was.
+        FetchError: The server, the disk or the bytes are not as expected; the same call continues the download.
     """
     if corpus not in (RAVDESS_CORPUS, CREMA_CORPUS):
         raise FetchError(
-            f"{corpus!r} cannot be fetched; {RAVDESS_CORPUS} and {CREMA_CORPUS} can. `sernb corpora` lists the others."
+            f"{corpus!r} cannot be downloaded, only {RAVDESS_CORPUS} and {CREMA_CORPUS}. "
+            "`sernb corpora` lists the sources of the others."
         )
     home = Path(to or os.environ.get("SERNB_DATA") or "corpora").expanduser().absolute()
     folder = home / corpus
     try:
         with _download_dir(folder) as work:
-            brought = (_fetch_ravdess if corpus == RAVDESS_CORPUS else _fetch_crema)(folder, work)
+            summary = (_fetch_ravdess if corpus == RAVDESS_CORPUS else _fetch_crema)(folder, work)
     except OSError as error:
         reason = error.strerror or str(error)
         raise FetchError(
-            f"{folder}: {reason}. What has come is kept; mend it, or name another folder by --to"
+            f"{folder}: {reason}. Downloaded data are kept; solve the problem, or choose another folder with --to."
         ) from error
-    return _summary(corpus, home, brought)
+    return _format_summary(corpus, home, summary)
 
 
-def _summary(corpus: str, home: Path, brought: FetchSummary) -> str:
-    lines = [f"{home / corpus}: {brought.new} files are new, {brought.kept} were there"]
-    if brought.others:
-        shown = ", ".join(map(audio.escape_control_characters, brought.others[:3]))
-        lines += [f"{len(brought.others)} files there are not the official ones and were left as they are: {shown} ..."]
+def _format_summary(corpus: str, home: Path, summary: FetchSummary) -> str:
+    lines = [f"{home / corpus}: {summary.new} new files, {summary.present} already present"]
+    if summary.unofficial:
+        count, names = len(summary.unofficial), ", ".join(map(audio.escape_control_characters, summary.unofficial[:3]))
+        lines += [f"{count} present files are not the official ones and were left unchanged, for example {names}"]
     lines += [f"licence: {get_corpus(corpus).licence}; {get_corpus(corpus).source}"]
-    here = Path(os.environ.get("SERNB_DATA") or "/nowhere").expanduser().absolute() == home
-    return "\n".join([*lines, f"sernb check {corpus}" if here else f"export SERNB_DATA={home}; sernb check {corpus}"])
+    is_set = os.environ.get("SERNB_DATA") and Path(os.environ["SERNB_DATA"]).expanduser().absolute() == home
+    return "\n".join([*lines, f"sernb check {corpus}" if is_set else f"export SERNB_DATA={home}; sernb check {corpus}"])
 
 
 @contextlib.contextmanager
 def _download_dir(folder: Path) -> Iterator[Path]:
-    """A folder for what is not yet verified; it goes when all is, and one download at a time has it."""
+    """Create a folder for unverified files, for one download at a time, and remove it when all are verified."""
     from filelock import FileLock
     from filelock import Timeout
 
     work = folder / ".fetch"
-    work.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(work / "lock", timeout=0):
+        # Beside the folder that is removed: Windows does not remove open files.
+        with FileLock(folder / ".fetch.lock", timeout=0):
+            work.mkdir(exist_ok=True)
             yield work
             shutil.rmtree(work)
     except Timeout as error:
-        raise FetchError(f"another download into {folder} is under way") from error
+        raise FetchError(f"another download into {folder} is in progress.") from error
 
 
 def _check_free_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
-        told = f"{needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free"
-        raise FetchError(f"{folder}: {told}. Free some space, or name another folder by --to.")
+        raise FetchError(
+            f"{folder}: {needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB are free. "
+            "Free some space, or choose another folder with --to."
+        )
 
 
 # RAVDESS: two archives
 
 
 def _fetch_ravdess(folder: Path, work: Path) -> FetchSummary:
-    brought, todo = FetchSummary(), []
-    for archive in ARCHIVES:
-        there = _all_members_present(folder, archive)
-        brought, todo = (brought + FetchSummary(kept=there), todo) if there else (brought, [*todo, archive])
-    _check_free_space(folder, sum(one.bytes - _file_size(work / f"{one.name}.part") + one.unpacked for one in todo))
-    for archive in todo:
-        with utils.progress_bar(total=archive.bytes, desc=archive.name, unit="B", unit_scale=True) as bar:
-            packed = download_file(archive, work, bar.update)
-        brought += _unpack_with_receipt(packed, archive, folder)
+    counts = {archive: _count_members(folder, archive) for archive in ARCHIVES}
+    summary = FetchSummary(present=sum(counts.values()))
+    missing = [archive for archive, count in counts.items() if not count]
+    _check_free_space(folder, sum(a.size - _file_size(work / f"{a.name}.part") + a.unpacked for a in missing))
+    for archive in missing:
+        with utils.progress_bar(total=archive.size, desc=archive.name, unit="B", unit_scale=True) as bar:
+            try:
+                packed = download_file(archive, work, bar.update)
+            except FetchError as error:
+                raise FetchError(f"{error} {MIRRORS[RAVDESS_CORPUS]}.") from error
+        summary += _unpack_with_receipt(packed, archive, folder)
         packed.unlink()
-    return brought
+    return summary
 
 
 def _receipt_path(folder: Path, archive: Archive) -> Path:
     return folder / f"{Path(archive.name).stem}.json"
 
 
-def _all_members_present(folder: Path, archive: Archive) -> int:
-    """How many files an archive gave, if all of them still lie there with the bytes that they had; or else 0."""
+def _count_members(folder: Path, archive: Archive) -> int:
+    """Return how many files an archive contained if all of them are present and unchanged, or else 0."""
     try:
-        noted = json.loads(_receipt_path(folder, archive).read_text(encoding="utf-8"))
-        members = noted["members"] if noted["hash"] == archive.hash else {}
+        receipt = json.loads(_receipt_path(folder, archive).read_text(encoding="utf-8"))
+        members = receipt["members"] if receipt["hash"] == archive.digest else {}
         root = folder / Path(archive.name).stem
         return len(members) if all(_matches(root / name, *facts) for name, facts in members.items()) else 0
     except (OSError, ValueError, KeyError, TypeError):
@@ -213,26 +229,25 @@ def _matches(path: Path, size: int, crc: int) -> bool:
 
 
 def _unpack_with_receipt(packed: Path, archive: Archive, folder: Path) -> FetchSummary:
-    """Unpack an archive into a folder of its name, and note what was in it."""
-    root = folder / Path(archive.name).stem
-    brought = unpack_archive(packed, root)
+    """Unpack an archive into a folder of its name, and write its list of files beside it."""
+    summary = unpack_archive(packed, folder / Path(archive.name).stem)
     with zipfile.ZipFile(packed) as opened:
-        members = {one.filename: (one.file_size, one.CRC) for one in opened.infolist() if not one.is_dir()}
-    note = {"hash": archive.hash, "members": members}
-    _receipt_path(folder, archive).write_text(json.dumps(note, indent=1), encoding="utf-8")
-    return brought
+        members = {member.filename: (member.file_size, member.CRC) for member in _list_members(opened)}
+    receipt = {"hash": archive.digest, "members": members}
+    _receipt_path(folder, archive).write_text(json.dumps(receipt, indent=1), encoding="utf-8")
+    return summary
 
 
 def unpack_archive(packed: Path, root: Path) -> FetchSummary:
-    """Unpack a zip into a folder; files that lie there stay as they are.
+    """Unpack a zip archive into a folder; existing files are left unchanged.
 
     Raises:
-        FetchError: A member would lie outside of the folder, before anything is unpacked; or there is no room.
+        FetchError: A member would be outside the folder (then nothing is unpacked), or the disk is too small.
     """
     root.mkdir(exist_ok=True)
-    new, kept, others = 0, 0, []
+    new, present, unofficial = 0, 0, []
     with zipfile.ZipFile(packed) as opened:
-        members = [member for member in opened.infolist() if not member.is_dir()]
+        members = _list_members(opened)
         for member in members:
             _check_member_path(member, root)
         missing = [member for member in members if not os.path.lexists(root / member.filename)]
@@ -243,10 +258,14 @@ def unpack_archive(packed: Path, root: Path) -> FetchSummary:
                 _extract_member(opened, member, target)
                 new += 1
             elif _matches(target, member.file_size, member.CRC):
-                kept += 1
+                present += 1
             else:
-                others.append(member.filename)
-    return FetchSummary(new, kept, tuple(others))
+                unofficial.append(member.filename)
+    return FetchSummary(new, present, tuple(unofficial))
+
+
+def _list_members(opened: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    return [member for member in opened.infolist() if not member.is_dir()]
 
 
 def _check_member_path(member: zipfile.ZipInfo, root: Path) -> None:
@@ -254,9 +273,8 @@ def _check_member_path(member: zipfile.ZipInfo, root: Path) -> None:
     climbs = path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
     link = stat.S_ISLNK(member.external_attr >> 16)
     if climbs or link or not (root / path).resolve().is_relative_to(root.resolve()):
-        raise FetchError(
-            f"{audio.escape_control_characters(member.filename)} would lie outside of {root}: nothing is unpacked."
-        )
+        name = audio.escape_control_characters(member.filename)
+        raise FetchError(f"the archive is not unpacked: {name} would be outside {root}.")
 
 
 def _extract_member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
@@ -275,25 +293,32 @@ def _extract_member(opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Pa
 
 def _fetch_crema(folder: Path, work: Path) -> FetchSummary:
     clips = crema_registry().itertuples()
-    wanted = [RemoteFile(CREMA_CLIPS + clip.name, f"AudioWAV/{clip.name}", clip.sha256, clip.bytes) for clip in clips]
-    return _fetch_files([*wanted, DEMOGRAPHICS], folder, work)
+    files = [RemoteFile(CREMA_CLIPS + clip.name, f"AudioWAV/{clip.name}", clip.sha256, clip.bytes) for clip in clips]
+    return _fetch_files([*files, DEMOGRAPHICS], folder, work)
 
 
-def _fetch_files(wanted: list[RemoteFile], folder: Path, work: Path) -> FetchSummary:
-    """Bring the files that are not there; of those that are, say which are not the official ones."""
-    there = [file for file in wanted if _is_present(folder / file.name)]
-    digests = sha256_of_files([folder / file.name for file in there], again=True)
-    others = tuple(file.name for file, sha256 in zip(there, digests, strict=True) if sha256 != file.hash)
-    todo = [file for file in wanted if file not in set(there)]
-    _check_free_space(folder, sum(file.bytes for file in todo))
+def _fetch_files(files: list[RemoteFile], folder: Path, work: Path) -> FetchSummary:
+    """Download the missing files; find out which of the present ones are not official."""
+    present = [file for file in files if _is_present(folder / file.name)]
+    digests = sha256_of_files([folder / file.name for file in present], force=True)
+    unofficial = tuple(file.name for file, digest in zip(present, digests, strict=True) if digest != file.digest)
+    missing = [file for file in files if file not in set(present)]
+    total = sum(file.size for file in missing)
+    _check_free_space(folder, total)
     (folder / "AudioWAV").mkdir(exist_ok=True)
-    with utils.progress_bar(total=sum(file.bytes for file in todo), desc=folder.name, unit="B", unit_scale=True) as bar:
-        _run_concurrently([partial(_download_one, file, folder, work, bar.update) for file in todo])
-    return FetchSummary(len(todo), len(there) - len(others), others)
+    with utils.progress_bar(total=total, desc=folder.name, unit="B", unit_scale=True) as bar:
+        errors = _run_concurrently([partial(_download_one, file, folder, work, bar.update) for file in missing])
+    if errors:
+        count = sum(_is_present(folder / file.name) for file in files)
+        raise FetchError(
+            f"{errors[0]} {count} of the {len(files)} files of the corpus are in {folder}; "
+            f"run the same command again for the others. {MIRRORS[CREMA_CORPUS]}."
+        )
+    return FetchSummary(len(missing), len(present) - len(unofficial), unofficial)
 
 
 def _is_present(path: Path) -> bool:
-    """Whether a file is there that is to be kept: Git LFS's pointer stands for one that is not."""
+    """Return whether a file is there; a Git LFS pointer stands for a file that is missing."""
     if not os.path.lexists(path):
         return False
     with contextlib.suppress(OSError), open(path, "rb") as file:
@@ -305,49 +330,47 @@ def _download_one(file: RemoteFile, folder: Path, work: Path, count: Callable[[i
     os.replace(download_file(file, work, count), folder / file.name)
 
 
-def _run_concurrently(jobs: list[Callable[[], None]]) -> None:
-    """Do the jobs on several connections; one that fails does not stop the others, many do."""
-    failed: list[FetchError] = []
+def _run_concurrently(jobs: list[Callable[[], None]]) -> list[FetchError]:
+    """Run jobs on several connections and return their errors; after `MAX_FAILURES` no further job is started."""
+    errors: list[FetchError] = []
 
     def attempt(job: Callable[[], None]) -> None:
         try:
-            len(failed) < MAX_FAILURES and job()
+            len(errors) < MAX_FAILURES and job()
         except FetchError as error:
-            failed.append(error)
+            errors.append(error)
 
     pool = ThreadPoolExecutor(CONNECTIONS)
     try:
-        for done in [pool.submit(attempt, job) for job in jobs]:
-            done.result()
-    finally:  # after Ctrl-C those under way end, and no others begin
+        for future in [pool.submit(attempt, job) for job in jobs]:
+            future.result()
+    finally:  # after Ctrl-C, running jobs finish and no others start
         pool.shutdown(cancel_futures=True)
-    if failed:
-        more = f" And {len(failed) - 1} more failed." if len(failed) > 1 else ""
-        raise FetchError(f"{failed[0]}{more} The others are here, and the same command goes on.")
+    return errors
 
 
 # a file
 
 
 def download_file(file: RemoteFile, work: Path, count: Callable[[int], Any]) -> Path:
-    """Download a file into a folder, go on where an earlier transfer broke, and verify it.
+    """Download a file into a folder, continuing an interrupted transfer, and verify it.
 
     Raises:
-        FetchError: It cannot be had, or its bytes are not the official ones.
+        FetchError: The file cannot be downloaded, or its bytes are not the official ones.
     """
     import pooch
 
     pooch.get_logger().setLevel("ERROR")
     name = PurePosixPath(file.name).name
-    download = partial(_download, part=work / f"{name}.part", size=file.bytes, count=count)
+    download = partial(_download, part=work / f"{name}.part", size=file.size, count=count)
     try:
-        return Path(pooch.retrieve(file.url, file.hash, name, work, downloader=download))
-    except ValueError as error:  # pooch's word for a hash that is another
-        raise FetchError(f"{file.url}: its bytes are not the official ones, so none of them are kept.") from error
+        return Path(pooch.retrieve(file.url, file.digest, name, work, downloader=download))
+    except ValueError as error:  # pooch raises it for a wrong hash
+        raise FetchError(f"{file.url}: the downloaded bytes are not the official ones and were deleted.") from error
 
 
 def _download(url: str, output_file: str, _: Any, *, part: Path, size: int, count: Callable[[int], Any]) -> None:
-    """A downloader as pooch wants it, that resumes."""
+    """Download into `part`, with retries, then rename it; the signature is that of pooch's downloaders."""
     import requests
 
     failures = 0
@@ -361,40 +384,61 @@ def _download(url: str, output_file: str, _: Any, *, part: Path, size: int, coun
             failures = 1 if _file_size(part) > before else failures + 1
             status = error.response.status_code if error.response is not None else 0
             if failures >= MAX_TRIES or (400 <= status < 500 and status not in (408, 429)):
-                raise FetchError(f"{url}: {_error_reason(error)}. What has come is kept; try again.") from error
+                raise FetchError(f"{url}: {_error_reason(error)}.{_resume_hint(part)}") from error
             time.sleep(RETRY_SECONDS * 2 ** (failures - 1))
     os.replace(part, output_file)
 
 
 def _error_reason(error: Exception) -> str:
     response = getattr(error, "response", None)
-    return (
-        f"the server says {response.status_code} {response.reason}" if response is not None else f"no answer ({error})"
-    )
+    if response is not None:
+        return f"the server answers {response.status_code} {response.reason}"
+    cause = getattr(error.args[0] if error.args else error, "reason", error)  # requests wraps urllib3's errors
+    return f"the connection failed ({str(cause).rpartition('): ')[2]})"
+
+
+def _resume_hint(part: Path) -> str:
+    size = _file_size(part)
+    return f" The {size} bytes received are kept; the same command continues there." if size else ""
 
 
 def _transfer(url: str, part: Path, size: int, count: Callable[[int], Any]) -> None:
     import requests
 
-    there = _file_size(part)
+    offset = _file_size(part)
     headers = {"User-Agent": f"sernb/{__version__}", "Accept-Encoding": "identity"}
-    headers |= {"Range": f"bytes={there}-"} if there else {}
+    headers |= {"Range": f"bytes={offset}-"} if offset else {}
     with requests.get(url, headers=headers, stream=True, timeout=30) as response:
         if response.status_code == 416:
-            part.unlink()  # or it would be asked for again and again
+            part.unlink()  # or the same range would be requested again and again
         response.raise_for_status()
-        resumed = response.headers.get("Content-Range", "").startswith(f"bytes {there}-")
+        resumed = response.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
         with open(part, "ab" if resumed else "wb") as file:
             for chunk in response.iter_content(CHUNK_BYTES):
                 file.write(chunk)
                 count(len(chunk))
                 if file.tell() > size:
                     break
-    if _file_size(part) > size:
-        part.unlink()
-        raise FetchError(f"{url}: more than the official {size} bytes, so none of them are kept.")
+        announced = int(response.headers.get("Content-Length", size)) + (offset if resumed else 0)
+    _refuse_substitute(url, part, size, announced)
     if _file_size(part) < size:
         raise requests.ConnectionError("the transfer ended early")
+
+
+def _refuse_substitute(url: str, part: Path, size: int, announced: int) -> None:
+    """Refuse what servers send in place of a file: a web page, a Git LFS pointer, or a file of another size."""
+    with open(part, "rb") as file:
+        start = file.read(512).lstrip()
+    if start.startswith(b"<"):  # neither a zip, nor a WAV file, nor a table starts like this
+        reason = "the server sent a web page in place of the file. Does your network ask for a login in the browser?"
+    elif start.startswith(audio.LFS_PREFIX):
+        reason = "the server sent a Git LFS pointer in place of the file, as it does when its quota is used up."
+    elif announced != size or _file_size(part) > size:
+        reason = f"the server's file has {max(announced, _file_size(part))} bytes, and the official one {size}."
+    else:
+        return
+    part.unlink()
+    raise FetchError(f"{url}: {reason} Nothing of it was kept.")
 
 
 def _file_size(part: Path) -> int:

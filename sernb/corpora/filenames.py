@@ -1,4 +1,4 @@
-"""File names of CREMA-D and RAVDESS as fields."""
+"""The labels in the file names of CREMA-D and RAVDESS."""
 
 from __future__ import annotations
 
@@ -49,16 +49,13 @@ RAVDESS_CODES = {
 }
 
 
-# from a file's name to its labels
-
-
 def parse_crema_name(name: str) -> dict | None:
-    """Decode a CREMA-D name such as `1001_IEO_ANG_HI.wav`; None if it is not one.
+    """Parse a CREMA-D name such as `1001_IEO_ANG_HI.wav`; return None for any other name.
 
-    An emotion code outside the six of the corpus becomes `unknown`.
+    An emotion code that is not one of the corpus's six becomes `unknown`.
 
     Example:
-        >>> fields = crema_fields("1001_IEO_ANG_HI.wav")
+        >>> fields = parse_crema_name("1001_IEO_ANG_HI.wav")
         >>> fields["speaker"], fields["emotion"], fields["intensity"]
         ('1001', 'angry', 'high')
     """
@@ -73,16 +70,17 @@ def parse_crema_name(name: str) -> dict | None:
 
 
 def parse_ravdess_name(name: str) -> dict | None:
-    """Decode the seven fields of a RAVDESS name such as `03-01-05-02-01-02-16.wav`; None if it is not one.
+    """Parse the seven fields of a RAVDESS name such as `03-01-05-02-01-02-16.wav`; return None for any other name.
 
-    Besides the columns of the clip table this gives `modality`, `repetition` and `actor`. An emotion code outside
-    the published ones becomes `unknown`, other codes stay as they are. Odd actors are male, even ones female.
+    The result also has `modality`, `repetition` and `actor`, which are not in the clip table. An emotion code that is
+    not one of the published eight becomes `unknown`; other unknown codes are returned unchanged. Actors with odd
+    numbers are male, those with even numbers female.
 
     Example:
-        >>> fields = ravdess_fields("03-01-05-02-01-02-16.wav")
+        >>> fields = parse_ravdess_name("03-01-05-02-01-02-16.wav")
         >>> fields["emotion"], fields["channel"], fields["speaker"], fields["sex"]
         ('angry', 'speech', '16', 'female')
-        >>> ravdess_fields("holiday.wav")
+        >>> parse_ravdess_name("holiday.wav")
     """
     match = RAVDESS_NAME_RE.fullmatch(Path(name).stem)
     if not match:
@@ -91,6 +89,19 @@ def parse_ravdess_name(name: str) -> dict | None:
     fields["emotion"] = RAVDESS_CODES["emotion"].get(match["emotion"], "unknown")
     fields["speaker"] = match["actor"]
     fields["sex"] = "male" if int(match["actor"]) % 2 else "female"
-    # Neutral was recorded at one intensity only; its names say "normal" all the same.
+    # Neutral was recorded at one intensity only, which its names call "normal".
     fields["intensity"] = "" if fields["emotion"] == "neutral" else fields["intensity"]
     return fields
+
+
+def take_id(name: str) -> str:
+    """Return the part of a file name that is the same for all copies of one recording.
+
+    That is the name without its suffix and, for RAVDESS, without the modality (audio-video, video or audio).
+
+    Example:
+        >>> take_id("03-01-05-02-01-02-16.wav"), take_id("1001_IEO_ANG_HI.mp3")
+        ('01-05-02-01-02-16', '1001_IEO_ANG_HI')
+    """
+    stem = Path(name).stem
+    return stem[3:] if RAVDESS_NAME_RE.fullmatch(stem) else stem

@@ -1,17 +1,19 @@
-"""A corpus folder becomes a table, one row a clip.
+"""The clip table: a corpus folder is read into a table with one row per clip.
 
-Names decide the labels, in whatever folders the clips lie; a local corpus says in `manifest.csv` what its names do not.
+CREMA-D's and RAVDESS's labels are read from the file names, in any folders; a local corpus lists its clips, emotions
+and speakers in `manifest.csv`.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
+import shlex
 import warnings
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,238 +26,150 @@ from sernb.corpora.demo import DEMO_CORPORA
 from sernb.corpora.demo import demo_folder
 from sernb.corpora.filenames import parse_crema_name
 from sernb.corpora.filenames import parse_ravdess_name
+from sernb.corpora.filenames import take_id
+from sernb.corpora.manifest import EMOTIONS
+from sernb.corpora.manifest import MANIFEST_PATTERN
+from sernb.corpora.manifest import MAX_LISTED
+from sernb.corpora.manifest import PACKED_SUFFIXES
+from sernb.corpora.manifest import CorpusError
+from sernb.corpora.manifest import CorpusWarning
+from sernb.corpora.manifest import normalise_name
+from sernb.corpora.manifest import read_demographics
+from sernb.corpora.manifest import read_manifest_rows
+from sernb.corpora.manifest import similar_speakers
+from sernb.corpora.manifest import unpack_hint
 
-EMOTIONS = ("angry", "calm", "disgust", "fear", "happy", "neutral", "sad", "surprise", "unknown")
 CHANNELS = ("all", "speech", "song")
-CLIP_COLUMNS = [
-    "clip",
-    "path",
-    "corpus",
-    "speaker",
-    "sex",
-    "emotion",
-    "intensity",
-    "statement",
-    "channel",
-    "condition",
-    "sha256",
-]
-AUDIO_SUFFIXES = {
-    ".wav",
-    ".flac",
-    ".ogg",
-    ".opus",
-    ".mp3",
-    ".aif",
-    ".aiff",
-    ".aifc",
-    ".au",
-    ".caf",
-    ".w64",
-    ".rf64",
-}
-
-
-class CorpusError(ValueError):
-    """A corpus that cannot be read, with the file or value at fault and the remedy."""
+CLIP_COLUMNS = "clip path corpus speaker sex emotion intensity statement channel condition sha256".split()
+AUDIO_SUFFIXES = set(".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64".split())
+LOSSY_SUFFIXES = {".mp3", ".ogg", ".oga", ".opus"}
+# Containers that hold speech and that libsndfile does not read.
+UNREADABLE_SUFFIXES = set(
+    ".m4a .m4b .mp4 .m4v .aac .webm .wma .amr .3gp .3g2 .mov .avi .mkv .mka .flv .mpg .mpeg .wmv .ac3 .ape .wv".split()
+)
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """What is known of a corpus before any of it is read."""
+    """Facts about a corpus that are known before any of it is read.
+
+    `parse` reads the labels from a file name (None if the file is not a clip); without it, they are in `manifest.csv`.
+    """
 
     name: str
     title: str
     licence: str
     source: str
     pattern: str
-    read: Callable[[Path], list[dict]]
+    parse: Callable[[str], dict | None] | None = None
 
 
 # from a folder to rows
 
 
-def find_audio_files(root: Path) -> Iterator[Path]:
-    """Audio files under a folder in the order in which the file system lists them (it differs between machines)."""
+def find_audio_files(root: Path, suffixes: Set[str] = AUDIO_SUFFIXES) -> Iterator[Path]:
+    """Yield the audio files below a folder in the file system's order, which differs between machines."""
     for folder, _, names in os.walk(root, onerror=_refuse_unlisted):
-        yield from (Path(folder, name) for name in names if _is_audio(name))
+        for name in names:
+            if os.path.splitext(name)[1].lower() in suffixes and not name.startswith("."):
+                yield Path(folder, name)
 
 
 def _refuse_unlisted(error: OSError) -> None:
-    """Passed over, a folder that cannot be listed would make the corpus smaller and nobody the wiser."""
-    if isinstance(error, FileNotFoundError):
-        return
-    raise CorpusError(f"{error.filename}: cannot be listed ({error.strerror}). Make it readable, or move it away.")
+    """Refuse a folder that cannot be listed: skipping it would silently make the corpus smaller."""
+    if not isinstance(error, FileNotFoundError):
+        raise CorpusError(f"{error.filename}: cannot be listed ({error.strerror}). Make it readable, or move it away.")
 
 
-def _is_audio(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES and not name.startswith(".")
+def _read_rows(facts: Corpus, root: Path) -> list[dict]:
+    if facts.parse is None:
+        return read_manifest_rows(root)
+    files = sorted(find_audio_files(root), key=str)
+    rows = [{"path": file, **fields} for file in files if (fields := facts.parse(file.name))]
+    if not rows:
+        raise CorpusError(_no_clips_error(facts, root, files))
+    if facts.parse is parse_crema_name:
+        sexes = read_demographics(root).set_index("speaker")["sex"].to_dict()
+        rows = [{**row, "sex": sexes.get(row["speaker"], "")} for row in rows]
+    return rows
 
 
-def _reader_for(fields_of: Callable[[str], dict | None], pattern: str) -> Callable[[Path], list[dict]]:
-    def read(root: Path) -> list[dict]:
-        files = sorted(find_audio_files(root), key=str)
-        rows = [{"path": file, **fields} for file in files if (fields := fields_of(file.name))]
-        if not rows:
-            raise CorpusError(_no_clips_error(root, files, pattern))
-        return rows
-
-    return read
+def _no_clips_error(facts: Corpus, root: Path, files: list[Path]) -> str:
+    if unreadable := _unreadable_clips(facts, root, set()):
+        return f"{root}: no readable clip. {_describe_unreadable(unreadable)}"
+    examples = files[:2] or sorted(root.iterdir())[:2]
+    names = " and ".join(repr(file.name) for file in examples) or "nothing"
+    return f"{root}: no clip found. It contains {names}; expected names like {facts.pattern}.{unpack_hint(root)}"
 
 
-def _no_clips_error(root: Path, files: list[Path], pattern: str) -> str:
-    seen = files[:2] or sorted(root.iterdir())[:2]
-    found = " and ".join(repr(file.name) for file in seen) or "nothing at all"
-    return f"{root}: no recognisable clip. Found for example {found}; expected names like {pattern}."
+def _unreadable_clips(facts: Corpus, root: Path, takes: Set[str]) -> list[str]:
+    """Return the files that are named like clips, are in a container that cannot be read, and whose take is missing."""
+
+    def is_clip(name: str) -> bool:
+        fields = facts.parse(name) if facts.parse and take_id(name) not in takes else None
+        return fields is not None and fields.get("modality") != "video"  # RAVDESS's modality 02 has no sound
+
+    files = find_audio_files(root, UNREADABLE_SUFFIXES)
+    return sorted(_clip_id(file.relative_to(root)) for file in files if is_clip(file.name))
 
 
-def _read_crema(root: Path) -> list[dict]:
-    rows = _reader_for(parse_crema_name, CREMA_PATTERN)(root)
-    sexes = read_demographics(root).set_index("speaker")["sex"].to_dict()
-    return [{**row, "sex": sexes.get(row["speaker"], "")} for row in rows]
+def _describe_unreadable(names: Sequence[str]) -> str:
+    source = shlex.quote(names[0])
+    target = shlex.quote(os.path.splitext(names[0])[0] + ".wav")
+    return (
+        f"{len(names)} {'file is' if len(names) == 1 else 'files are'} named like clips, but in a format that cannot "
+        f"be read: {_list_some(names)}. Convert to WAV, for example with `ffmpeg -i {source} {target}`."
+    )
 
 
-def read_demographics(root: Path) -> pd.DataFrame:
-    """Speaker, sex and age (years) from CREMA-D's `VideoDemographics.csv` in a corpus folder, above or below it.
-
-    The table is empty where the file does not lie there.
-    """
-    below = sorted(path for path in root.iterdir() if path.is_dir())
-    for file in (folder / "VideoDemographics.csv" for folder in (root, root.parent, *below)):
-        if file.is_file():
-            found = pd.read_csv(file, dtype={"ActorID": str})
-            found = found.rename(columns={"ActorID": "speaker", "Sex": "sex", "Age": "age"})
-            if missing := {"speaker", "sex", "age"} - set(found):
-                raise CorpusError(f"{file}: no column for {', '.join(sorted(missing))}; expected ActorID, Age, Sex.")
-            return found[["speaker", "sex", "age"]].assign(sex=found["sex"].str.lower())
-    return pd.DataFrame(columns=["speaker", "sex", "age"])
-
-
-def _read_manifest(root: Path) -> list[dict]:
-    file = root / "manifest.csv"
-    if not file.is_file():
-        raise CorpusError(f"{file} is missing. A local corpus needs it, with the columns {MANIFEST_PATTERN}.")
-    rows = read_csv(file)
-    missing = [column for column in ("file", "emotion", "speaker") if column not in rows]
-    if missing:
-        raise CorpusError(
-            f"{file}, line 1: no column {', '.join(missing)}. Found {', '.join(rows)}; expected {MANIFEST_PATTERN}."
-        )
-    problems = list(_manifest_problems(root, rows))
-    if problems or rows.empty:
-        shown = "\n".join(problems[:5] or ["no row below the header: add one line for each clip."])
-        more = f"\n... and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise CorpusError(f"{file}:\n{shown}{more}")
-    columns = [
-        column for column in CLIP_COLUMNS if column in rows and column not in ("clip", "path", "corpus", "sha256")
-    ]
-    return [{"path": root / row["file"], **{c: row[c].strip() for c in columns}} for row in rows.to_dict("records")]
-
-
-def read_csv(file: Path) -> pd.DataFrame:
-    """Every line below the header as text, blank ones dropped, indexed so that line = index + 2.
-
-    Raises:
-        CorpusError: It is not comma-separated text in UTF-8.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # lines longer than the header would be cut
-            rows = pd.read_csv(
-                file, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True,
-                index_col=False, skip_blank_lines=False,
-            )  # fmt: skip
-    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        said = str(error).removeprefix("Error tokenizing data. C error: ").strip()
-        raise CorpusError(f"{file} cannot be read: {said}. Save it as comma-separated text in UTF-8.") from error
-    return rows[(rows != "").any(axis=1)]
-
-
-def _manifest_problems(root: Path, rows: pd.DataFrame) -> Iterator[str]:
-    first_line: dict[str, int] = {}
-    for line, row in zip(rows.index + 2, rows.to_dict("records"), strict=True):
-        name, emotion = row["file"], row["emotion"].strip()
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            yield f"line {line}: {name!r} leaves the corpus folder; give a path inside {root}."
-        elif not name or not _exists(root / name):
-            yield f"line {line}: there is no file {name!r} in {root}."
-        elif Path(name).as_posix() in first_line:
-            yield f"line {line}: {name!r} stands already in line {first_line[Path(name).as_posix()]}; remove one."
-        first_line.setdefault(Path(name).as_posix(), line)
-        if emotion not in EMOTIONS:
-            near = difflib.get_close_matches(emotion.lower(), EMOTIONS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(EMOTIONS)} is right."
-            yield f"line {line}: unknown emotion {emotion!r}; {hint}"
-        if not row["speaker"].strip():
-            yield f"line {line}: no speaker; give a pseudonym, the same for all clips of one person."
-
-
-def _exists(path: Path) -> bool:
-    """Whether a file is there, or a link, of which `check` says where it leads."""
-    try:
-        return path.is_file() or path.is_symlink()
-    except (OSError, ValueError):  # a name that no file can have
-        return False
+def _list_some(names: Sequence[str]) -> str:
+    text = ", ".join(map(audio.escape_control_characters, names[:MAX_LISTED]))
+    return f"{text}, and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else text
 
 
 # the corpora
 
 CREMA_PATTERN = "1001_IEO_ANG_HI.wav (ACTOR_SENTENCE_EMOTION_LEVEL)"
 RAVDESS_PATTERN = "03-01-05-01-02-01-16.wav (modality-channel-emotion-intensity-statement-repetition-actor)"
-MANIFEST_PATTERN = "file,emotion,speaker and optionally sex,condition,statement,intensity"
 _CREMA_HOME = "github.com/CheyneyComputerScience/CREMA-D, folder AudioWAV"
 _RAVDESS_HOME = "zenodo.org/records/1188976, the two Audio_ archives"
 _DEMO_SOURCE = "MIT, like this package"
 _BUILT_IN = "built in"
 
 CORPORA = {
-    corpus.name: corpus
-    for corpus in (
-        Corpus("crema", "CREMA-D", "ODbL 1.0", _CREMA_HOME, CREMA_PATTERN, _read_crema),
-        Corpus(
-            "ravdess",
-            "RAVDESS",
-            "CC BY-NC-SA 4.0",
-            _RAVDESS_HOME,
-            RAVDESS_PATTERN,
-            _reader_for(parse_ravdess_name, RAVDESS_PATTERN),
-        ),
-        Corpus("local", "Local corpus", "yours", "your recordings", MANIFEST_PATTERN, _read_manifest),
-        Corpus("demo-crema", "Synthetic CREMA-D", _DEMO_SOURCE, _BUILT_IN, CREMA_PATTERN, _read_crema),
-        Corpus(
-            "demo-ravdess",
-            "Synthetic RAVDESS",
-            _DEMO_SOURCE,
-            _BUILT_IN,
-            RAVDESS_PATTERN,
-            _reader_for(parse_ravdess_name, RAVDESS_PATTERN),
-        ),
-        Corpus("demo-local", "Synthetic local corpus", _DEMO_SOURCE, _BUILT_IN, MANIFEST_PATTERN, _read_manifest),
+    facts.name: facts
+    for facts in (
+        Corpus("crema", "CREMA-D", "ODbL 1.0", _CREMA_HOME, CREMA_PATTERN, parse_crema_name),
+        Corpus("ravdess", "RAVDESS", "CC BY-NC-SA 4.0", _RAVDESS_HOME, RAVDESS_PATTERN, parse_ravdess_name),
+        Corpus("local", "Local corpus", "yours", "your recordings", MANIFEST_PATTERN),
+        Corpus("demo-crema", "Synthetic CREMA-D", _DEMO_SOURCE, _BUILT_IN, CREMA_PATTERN, parse_crema_name),
+        Corpus("demo-ravdess", "Synthetic RAVDESS", _DEMO_SOURCE, _BUILT_IN, RAVDESS_PATTERN, parse_ravdess_name),
+        Corpus("demo-local", "Synthetic local corpus", _DEMO_SOURCE, _BUILT_IN, MANIFEST_PATTERN),
     )
 }
 
 
 def get_corpus(corpus: str) -> Corpus:
-    """The corpus of that name.
+    """Return the facts about a corpus.
 
     Raises:
         CorpusError: No corpus has that name.
     """
     if corpus not in CORPORA:
-        raise CorpusError(f"no corpus is called {corpus!r}; there are {', '.join(CORPORA)}.")
+        raise CorpusError(f"no corpus is called {corpus!r}; use one of {', '.join(CORPORA)}.")
     return CORPORA[corpus]
 
 
 def locate(corpus: str, data_dir: str | Path = "") -> Path:
-    """The folder of a corpus: `data_dir`, or the built-in demo, or `$SERNB_DATA/<corpus>`.
+    """Return the folder of a corpus: `data_dir`, or the built-in demo, or `$SERNB_DATA/<corpus>`.
 
     Raises:
-        CorpusError: The corpus is unknown or its folder is not there.
+        CorpusError: The corpus is unknown or its folder does not exist.
     """
-    wanted = get_corpus(corpus)
+    facts = get_corpus(corpus)
     if data_dir and corpus in DEMO_CORPORA:
         raise CorpusError(
-            f"{corpus} is built in, and lies in no other folder. Name the corpus that lies there "
+            f"{corpus} is built in and cannot be read from a folder. Name the corpus that is in {data_dir} "
             f"({', '.join(name for name in CORPORA if name not in DEMO_CORPORA)}), or give no folder."
         )
     if data_dir:
@@ -266,16 +180,19 @@ def locate(corpus: str, data_dir: str | Path = "") -> Path:
         folder = Path(os.environ["SERNB_DATA"]).expanduser() / corpus
     else:
         raise CorpusError(
-            f"where is {wanted.title}? Give its folder as DATA_DIR, or set SERNB_DATA to the folder that holds "
-            f"{corpus}/. It comes from: {wanted.source}."
+            f"where is {facts.title}? Give its folder as DATA_DIR, or set SERNB_DATA to the folder that contains "
+            f"{corpus}/. Source: {facts.source}."
         )
+    if folder.is_file():
+        remedy = "unpack it" if folder.name.lower().endswith(PACKED_SUFFIXES) else "the corpus needs a folder"
+        raise CorpusError(f"{folder} is a file, not a folder: {remedy}, and give the folder.")
     if not folder.is_dir():
-        raise CorpusError(f"{folder}: no such folder. {wanted.title} comes from: {wanted.source}.")
+        raise CorpusError(f"{folder}: no such folder. Source of {facts.title}: {facts.source}.")
     return folder.resolve()
 
 
 def synthetic_notice(*names: str) -> str:
-    """What every page on a demo corpus says; empty where all corpora are real (an empty name is none)."""
+    """Return the notice for a page that uses a demo corpus, or "" if all the named corpora are real (or empty)."""
     if any(get_corpus(name).name in DEMO_CORPORA for name in names if name):
         return "Synthetic speech: it shows that the tools run and says nothing about people."
     return ""
@@ -295,45 +212,112 @@ def load(
 ) -> pd.DataFrame:
     """Read a corpus into the clip table, sorted by clip, the same on every machine.
 
+    Where a recording is present several times (in other folders, containers, sample rates or RAVDESS modalities), one
+    file is used; a `CorpusWarning` says so, and which files are in a format that cannot be read.
+
     Args:
         corpus: One of `CORPORA`.
         data_dir: Its folder; empty to look it up (see `locate`).
         channel: `all`, `speech` or `song`.
-        emotions: The emotions to keep; empty for all, `unknown` among them.
-        max_clips: At most so many clips, balanced over the emotions; 0 for all.
-        seed: Of the choice of clips under `max_clips`.
+        emotions: The emotions to keep; empty for all, including `unknown`.
+        max_clips: The maximum number of clips, balanced over the emotions; 0 for all.
+        seed: Seed of the choice of clips with `max_clips`.
 
     Returns:
-        One row a clip with the columns of `COLUMNS`, all of them strings.
+        One row per clip with the columns of `CLIP_COLUMNS`, all of them strings. `clip` is the file's posix path within
+        the folder, its accents in NFC.
 
     Raises:
-        CorpusError: Nothing to read, or a manifest with errors.
+        CorpusError: The folder has no clips, or its manifest has errors.
     """
-    root = locate(corpus, data_dir)
-    table = pd.DataFrame(get_corpus(corpus).read(root)).assign(corpus=corpus)
-    table["clip"] = [_clip_id(path.relative_to(root)) for path in table["path"]]
+    root, facts = locate(corpus, data_dir), get_corpus(corpus)
+    table = pd.DataFrame(_read_rows(facts, root)).assign(corpus=corpus)
+    table["clip"] = _clip_ids([path.relative_to(root) for path in table["path"]])
     table["sha256"] = sha256_of_files(table["path"])
     table["path"] = table["path"].map(str)
     table = table.reindex(columns=CLIP_COLUMNS).fillna("").sort_values("clip", ignore_index=True)
-    return select_clips(_drop_duplicates(table), channel=channel, emotions=emotions, max_clips=max_clips, seed=seed)
+    takes = _take_ids(facts, table)
+    _warn_about_labels(facts, root, table, set(takes))
+    table = _keep_one_per_take(facts, table, takes)
+    return select_clips(table, channel=channel, emotions=emotions, max_clips=max_clips, seed=seed)
+
+
+def _clip_ids(paths: Sequence[Path]) -> list[str]:
+    """Return ids with accents in NFC, whatever a file system stores; spelt as on the disk if two would be equal."""
+    raw = [_clip_id(path) for path in paths]
+    ids = [normalise_name(name) for name in raw]
+    return ids if len(set(ids)) == len(set(raw)) else raw
 
 
 def _clip_id(path: Path) -> str:
-    """A clip's id; it goes into tables and pages, which are UTF-8."""
     name = path.as_posix()
     try:
-        name.encode()
+        name.encode()  # it goes into tables and pages, which are UTF-8
     except UnicodeEncodeError as error:
         raise CorpusError(f"{audio.escape_control_characters(name)}: this name is not UTF-8. Rename it.") from error
     return name
 
 
-def sha256_of_files(paths: Sequence[str | Path], *, again: bool = False) -> list[str]:
-    """SHA-256 of each file's bytes; empty for a file that cannot be read (`check` tells why).
+def _warn(text: str) -> None:
+    """Warn without naming a line of code: on a page it would be a temporary file of the kernel's."""
+    warnings.warn_explicit(text, CorpusWarning, "sernb.corpora.load", 0)
+
+
+def _warn_about_labels(facts: Corpus, root: Path, table: pd.DataFrame, takes: Set[str]) -> None:
+    if unreadable := _unreadable_clips(facts, root, takes):
+        _warn(_describe_unreadable(unreadable))
+    if facts.parse is None and (groups := similar_speakers(table)):  # the ids may be private: a page shows the warning
+        ids = sum(map(len, groups))
+        _warn(
+            f"{ids} speaker ids differ only in capitals, spaces or number format (such as 3 and 3.0) and count as "
+            f"different speakers. `sernb check {facts.name}` lists them."
+        )
+
+
+def _take_ids(facts: Corpus, table: pd.DataFrame) -> pd.Series:
+    """Return an id for each row that is the same for copies of one recording: by name, or in a manifest by content."""
+    names = table["clip"].str.rsplit("/", n=1).str[-1]
+    return names.map(take_id) if facts.parse else names + table["sha256"].where(table["sha256"] != "", table["clip"])
+
+
+def _keep_one_per_take(facts: Corpus, table: pd.DataFrame, takes: pd.Series) -> pd.DataFrame:
+    """Keep the best file of each take (see `_copy_rank`), or the first of equally good ones."""
+    copies = table.index[takes.duplicated(keep=False)]
+    ranks = utils.map_files(_copy_rank, table.loc[copies, "path"])
+    best: dict[str, int] = {}
+    for take, _, row in sorted(zip(takes[copies], ranks, copies, strict=True)):
+        best.setdefault(take, row)
+    dropped = copies.difference(list(best.values()))
+    if len(dropped):
+        used, unused = table["clip"][best[takes[dropped[0]]]], table["clip"][dropped[0]]
+        example = f" For example, {used} is used and {unused} is not." if facts.parse else ""  # a manifest is private
+        _warn(
+            f"{len(dropped)} of {len(table)} files are not used: further copies of clips (in another folder, format, "
+            f"sample rate or modality).{example}"
+        )
+    return table.drop(index=dropped).reset_index(drop=True)
+
+
+def _copy_rank(path: str) -> tuple[bool, str, bool, int]:
+    """Return a sort key for copies of a take: readable, then audio-only (RAVDESS), lossless, of a high sample rate."""
+    import soundfile
+
+    try:
+        header = None if audio.access_problem(path) else soundfile.info(os.fsencode(path))
+    except (OSError, RuntimeError):  # libsndfile's errors are RuntimeErrors
+        header = None
+    fields = parse_ravdess_name(Path(path).name) or {}
+    modality = {"audio": "1", "audio-video": "2"}.get(fields.get("modality", "audio"), "3")
+    rate = header.samplerate if header else 0
+    return (not (header and header.frames), modality, Path(path).suffix.lower() in LOSSY_SUFFIXES, -rate)
+
+
+def sha256_of_files(paths: Sequence[str | Path], *, force: bool = False) -> list[str]:
+    """Return the SHA-256 of each file, or "" for a file that cannot be read (`check_files` says why).
 
     Args:
         paths: The files.
-        again: Read those too that have been read before and have the same size and times (see `files`).
+        force: Read every file, also one whose digest is cached and whose size and times have not changed.
     """
 
     def digest(path: str | Path) -> str:
@@ -348,16 +332,7 @@ def sha256_of_files(paths: Sequence[str | Path], *, again: bool = False) -> list
         except OSError:
             return ""
 
-    return utils.map_files(digest, paths) if again else utils.cached_per_file("sha256", digest, paths)
-
-
-def _drop_duplicates(table: pd.DataFrame) -> pd.DataFrame:
-    """Drop copies of one file under one name: common downloads hold the whole corpus twice, in nested folders."""
-    names = table["clip"].str.rsplit("/", n=1).str[-1]
-    twin = pd.DataFrame({"name": names, "sha256": table["sha256"]}).duplicated() & (table["sha256"] != "")
-    if twin.any():
-        warnings.warn(f"{twin.sum()} clips lie here twice under one name; the first of each is kept.", stacklevel=3)
-    return table[~twin].reset_index(drop=True)
+    return utils.map_files(digest, paths) if force else utils.cached_per_file("sha256", digest, paths)
 
 
 def select_clips(
@@ -368,68 +343,68 @@ def select_clips(
     max_clips: int = 0,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Narrow a clip table to a channel, to some emotions and to a balanced number of clips.
+    """Reduce a clip table to a channel, to some emotions and to a balanced number of clips.
 
     Raises:
-        CorpusError: Nothing is left, or a channel or emotion does not exist.
+        CorpusError: No clip remains, or a channel or emotion does not exist.
     """
     if channel not in CHANNELS:
-        raise CorpusError(f"no channel is called {channel!r}; there are {', '.join(CHANNELS)}.")
-    if strangers := [emotion for emotion in emotions if emotion not in EMOTIONS]:
-        raise CorpusError(f"no emotion is called {strangers[0]!r}; there are {', '.join(EMOTIONS)}.")
+        raise CorpusError(f"no channel is called {channel!r}; use one of {', '.join(CHANNELS)}.")
+    if unknown := [emotion for emotion in emotions if emotion not in EMOTIONS]:
+        raise CorpusError(f"no emotion is called {unknown[0]!r}; use {', '.join(EMOTIONS)}.")
     if max_clips < 0:
         raise CorpusError(f"max_clips is {max_clips}; give a number of clips, or 0 for all.")
-    # Local corpora need not name a channel: theirs counts as speech.
-    chosen = table if channel == "all" else table[table["channel"].replace("", "speech") == channel]
-    chosen = chosen[chosen["emotion"].isin(emotions)] if emotions else chosen
-    if chosen.empty:
-        raise CorpusError(f"no clip is left with channel {channel!r} and emotions {list(emotions) or 'all'}.")
-    return _sample_balanced(chosen, max_clips, seed) if max_clips else chosen.reset_index(drop=True)
+    # Local corpora need not name a channel; theirs counts as speech.
+    selected = table if channel == "all" else table[table["channel"].replace("", "speech") == channel]
+    selected = selected[selected["emotion"].isin(emotions)] if emotions else selected
+    if selected.empty:
+        raise CorpusError(f"no clip has channel {channel!r} and one of the emotions {list(emotions) or 'all'}.")
+    return _sample_balanced(selected, max_clips, seed) if max_clips else selected.reset_index(drop=True)
 
 
 def _sample_balanced(table: pd.DataFrame, max_clips: int, seed: int) -> pd.DataFrame:
-    """The first `max_clips` rows when every emotion, shuffled, gives one clip in turn."""
+    """Shuffle the clips and take one of each emotion in turn, until there are `max_clips`."""
     shuffled = table.iloc[np.random.default_rng(seed).permutation(len(table))]
     turn = shuffled.groupby("emotion").cumcount()
-    chosen = shuffled.assign(turn=turn).sort_values(["turn", "emotion"]).head(max_clips)
-    return chosen.drop(columns="turn").sort_values("clip", ignore_index=True)
+    selected = shuffled.assign(turn=turn).sort_values(["turn", "emotion"]).head(max_clips)
+    return selected.drop(columns="turn").sort_values("clip", ignore_index=True)
 
 
 def sort_by_listing(table: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """The table as the file system happens to list it: the fault `unsorted-listing`."""
-    place = {str(path): i for i, path in enumerate(find_audio_files(root))}
-    return table.sort_values("path", key=lambda paths: paths.map(place), ignore_index=True)
+    """Return the table in the file system's order: the fault `unsorted-listing`."""
+    position = {str(path): i for i, path in enumerate(find_audio_files(root))}
+    return table.sort_values("path", key=lambda paths: paths.map(position), ignore_index=True)
 
 
 def emotion_labels(table: pd.DataFrame) -> list[str]:
-    """The emotions of a table in alphabetical order without `unknown`: the one label list of a run."""
+    """Return the emotions of a table in alphabetical order without `unknown`: the one label list of a run."""
     return sorted(set(table["emotion"]) - {"unknown"})
 
 
 def drop_unknown(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose emotion is known; how many are left out is for the caller to show."""
+    """Return the rows whose emotion is known; the caller should show how many were dropped."""
     return table[table["emotion"] != "unknown"].reset_index(drop=True)
 
 
 def keep_common_emotions(table: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Of two corpora, the clips whose emotion the other has too: one can be trained on and the other tested.
+    """Reduce two corpora to their common emotions, so that a model can be trained on one and tested on the other.
 
     Raises:
-        CorpusError: They share fewer than two emotions.
+        CorpusError: They have fewer than two emotions in common.
     """
-    shared = set(emotion_labels(table)) & set(emotion_labels(other))
-    if len(shared) < 2:
-        names = [f"{one['corpus'].iloc[0]} has {', '.join(emotion_labels(one))}" for one in (table, other)]
-        raise CorpusError(f"the two corpora share fewer than two emotions: {'; '.join(names)}")
-    kept, kept_other = (one[one["emotion"].isin(shared)].reset_index(drop=True) for one in (table, other))
-    return kept, kept_other
+    common = set(emotion_labels(table)) & set(emotion_labels(other))
+    if len(common) < 2:
+        labels = [f"{clips['corpus'].iloc[0]} has {', '.join(emotion_labels(clips))}" for clips in (table, other)]
+        raise CorpusError(f"the two corpora have fewer than two emotions in common: {'; '.join(labels)}.")
+    first, second = (clips[clips["emotion"].isin(common)].reset_index(drop=True) for clips in (table, other))
+    return first, second
 
 
 def count_by_emotion(table: pd.DataFrame) -> pd.DataFrame:
-    """Clips and speakers for each emotion (`unknown` included), with the total below."""
-    grouped = table.groupby("emotion").agg(clips=("clip", "size"), speakers=("speaker", "nunique"))
-    grouped.loc["all"] = [len(table), table["speaker"].nunique()]
-    return grouped
+    """Count clips and speakers per emotion (including `unknown`), with the total in the last row."""
+    counts = table.groupby("emotion").agg(clips=("clip", "size"), speakers=("speaker", "nunique"))
+    counts.loc["all"] = [len(table), table["speaker"].nunique()]
+    return counts
 
 
 def example_clips(clips: pd.DataFrame) -> pd.DataFrame:
@@ -438,41 +413,43 @@ def example_clips(clips: pd.DataFrame) -> pd.DataFrame:
 
 
 def speaker_table(table: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """One row a speaker: `speaker`, `sex`, `clips`, and `age` (years) where the corpus comes with ages."""
-    found = table.groupby("speaker", as_index=False).agg(sex=("sex", "first"), clips=("clip", "size"))
-    ages = read_demographics(root) if get_corpus(table["corpus"].iloc[0]).read is _read_crema else pd.DataFrame()
-    return found if ages.empty else found.merge(ages[["speaker", "age"]], how="left", on="speaker")
+    """Return one row per speaker: `speaker`, `sex`, `clips`, and `age` (years) if the corpus documents ages."""
+    speakers = table.groupby("speaker", as_index=False).agg(sex=("sex", "first"), clips=("clip", "size"))
+    is_crema = get_corpus(table["corpus"].iloc[0]).parse is parse_crema_name
+    ages = read_demographics(root) if is_crema else pd.DataFrame()
+    return speakers if ages.empty else speakers.merge(ages[["speaker", "age"]], how="left", on="speaker")
 
 
 def corpus_fingerprint(table: pd.DataFrame) -> str:
-    """16 hexadecimal digits that change when a clip, a label, a speaker or a clip's audio does."""
+    """Return 16 hexadecimal digits that change if a clip, a label, a speaker or a clip's audio changes."""
     rows = table.sort_values("clip")[["clip", "speaker", "emotion", "sha256"]]
-    return hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()[:16]
+    return hashlib.sha256(rows.to_csv(index=False, lineterminator="\n").encode()).hexdigest()[:16]
 
 
 def unmatched_files(corpus: str, data_dir: str | Path = "") -> list[str]:
-    """Audio files in a corpus's folder that are none of its clips, by their names or by its manifest; sorted.
+    """Return the audio files in a corpus's folder that are not clips, by their names or by its manifest; sorted.
 
     Raises:
-        CorpusError: As of `load`.
+        CorpusError: As in `load`.
     """
-    root = locate(corpus, data_dir)
-    clips = {row["path"] for row in get_corpus(corpus).read(root)}
-    return sorted(path.relative_to(root).as_posix() for path in find_audio_files(root) if path not in clips)
+    root, facts = locate(corpus, data_dir), get_corpus(corpus)
+    clips = {row["path"] for row in _read_rows(facts, root)}
+    files = [path for path in find_audio_files(root, AUDIO_SUFFIXES | UNREADABLE_SUFFIXES) if path not in clips]
+    return sorted(path.relative_to(root).as_posix() for path in files if not (facts.parse and facts.parse(path.name)))
 
 
 def check_files(table: pd.DataFrame) -> pd.DataFrame:
-    """Open every clip and say what is wrong with it.
+    """Decode every clip and report problems.
 
     Returns:
-        One row a clip, with `clip`, `emotion`, `seconds`, `sample_rate` (Hz), `channels`, `problem`, which is empty for
-        a clip that can be trained on, and `odd`: what is unusual about it and harmless.
+        One row per clip, with `clip`, `emotion`, `seconds`, `sample_rate` (Hz), `channels`, `problem` (empty for a clip
+        that can be used for training) and `odd` (something unusual but harmless).
     """
-    found = pd.DataFrame(utils.map_files(_check_file, table["path"]))
-    return pd.concat([table[["clip", "emotion"]].reset_index(drop=True), found], axis=1)
+    reports = pd.DataFrame(utils.map_files(_check_file, table["path"]))
+    return pd.concat([table[["clip", "emotion"]].reset_index(drop=True), reports], axis=1)
 
 
 def _check_file(path: str) -> dict:
-    found = audio.decode(path, longest=audio.MAX_SECONDS)
-    facts = {"seconds": found.seconds, "sample_rate": found.sample_rate, "channels": found.channels}
-    return {**facts, "problem": found.broken or found.unfit, "odd": found.odd}
+    recording = audio.decode(path, longest=audio.MAX_SECONDS)
+    facts = {"seconds": recording.seconds, "sample_rate": recording.sample_rate, "channels": recording.channels}
+    return {**facts, "problem": recording.broken or recording.unfit, "odd": recording.odd}

@@ -36,6 +36,7 @@ from sernb import audio
 from sernb import corpora
 from sernb import evaluation
 from sernb import features
+from sernb import utils
 from sernb import models
 from sernb import studies
 
@@ -122,19 +123,18 @@ def filled(folder: Path, cache: Path) -> tuple[float, int]:
     """Load a corpus and bring its mel spectrograms into the store; seconds, and how many rows were written."""
     os.environ["SERNB_CACHE"] = str(cache)
     audio.compile_librosa()
-    place = features.store_path({"feature": "mel", "sample_rate": RATE, "n_mels": 128}, version=features.STORE_VERSION)
-    before = _last_row(place)
+    before = _last_row()
     start = time.perf_counter()
     features.split_usable(corpora.load("crema", folder), "mel", sample_rate=RATE)
     # A row that is written again gets a new number: these are all that were written.
-    return time.perf_counter() - start, _last_row(place) - before
+    return time.perf_counter() - start, _last_row() - before
 
 
-def _last_row(place: Path) -> int:
-    if not place.is_file():
-        return 0
-    with closing(sqlite3.connect(place)) as there:
-        return there.execute("SELECT max(rowid) FROM features").fetchone()[0] or 0
+def _last_row() -> int:
+    for path in utils.cache_dir().glob("mel-*.sqlite"):
+        with closing(sqlite3.connect(path)) as connection:
+            return connection.execute("SELECT max(rowid) FROM features").fetchone()[0] or 0
+    return 0
 
 
 def growth(folder: Path, asked: argparse.Namespace) -> list[dict]:
@@ -173,7 +173,8 @@ def arrays(name: str, count: int, folder: Path) -> None:
         corpora.drop_unknown(corpora.load(corpus, max_clips=count)), "random", ratio="60:20:20"
     )
     x = features.extract(rows, feature, sample_rate=rate, **options)
-    x = features.standardise(features.to_db(x) if feature == "mel" else x, (rows["split"] == "train").to_numpy())
+    x = features.to_db(x) if feature == "mel" else x
+    x = features.apply_scaler(x, *features.fit_scaler(x, (rows["split"] == "train").to_numpy()))
     np.save(folder / f"{name}.npy", x)
     rows.to_pickle(folder / f"{name}.pickle")
 

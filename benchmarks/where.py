@@ -100,7 +100,7 @@ def _staged(paths: Sequence[str]) -> dict[str, float]:
     timed("zero-crossing rate and RMS", lambda signal: features.zcr_rms(signal, RATE), signals)
     rows = [(str(i), picture.shape[1], picture) for i, picture in enumerate(pictures)]
     chunks = [rows[start : start + features.MIN_BATCH_CLIPS] for start in range(0, len(rows), features.MIN_BATCH_CLIPS)]
-    place = features.store_path({"feature": "mel"}, version=features.STORE_VERSION)
+    place = features.store_path({"feature": "mel"}, code="benchmark")
     passes = itertools.count()
 
     def write(there: sqlite3.Connection, some: list) -> None:

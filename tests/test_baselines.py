@@ -12,6 +12,7 @@ import pytest
 from sernb import audio
 from sernb import corpora
 from sernb import evaluation
+from sernb import features
 from sernb import models
 
 
@@ -84,6 +85,23 @@ def test_mfcc_statistics_leave_the_padding_out(table):
     np.testing.assert_allclose(found, [*own.mean(axis=1), *own.std(axis=1)], rtol=0.02, atol=1)
 
 
+@pytest.mark.parametrize("augmentation", ["speed", "voice"])
+def test_mfcc_statistics_of_a_copy_cover_its_own_frames(table, augmentation):
+    rows = table.head(4).loc[[0, 0, 1, 1, 2, 2, 3, 3]].assign(copy=[0, 1] * 4)
+    statistics = models.mfcc_statistics(rows, augmentation=augmentation, n_mfcc=20)
+    lengths = []
+    for row, values in zip(rows.to_dict("records"), statistics, strict=True):
+        signal = audio.load(row["path"], 16000)
+        if row["copy"]:
+            seed = audio.clip_seed(row["sha256"], row["copy"], 0)
+            signal = audio.augment(signal, 16000, augmentation, seed=seed)
+        _, mfcc = features.extract_signal(signal, {"feature": "mfcc", "sample_rate": 16000, "n_mfcc": 20})
+        own = mfcc[:, : 1 + len(signal) // features.HOP_LENGTH]
+        np.testing.assert_allclose(values, [*own.mean(axis=1), *own.std(axis=1)], rtol=1e-4, atol=1e-3)
+        lengths.append(len(signal))
+    assert any(original != copy for original, copy in zip(lengths[::2], lengths[1::2], strict=True))
+
+
 def test_egemaps_takes_opensmile_and_says_so(rows, table):
     if importlib.util.find_spec("opensmile"):
         pytest.skip("opensmile is installed")
@@ -96,12 +114,12 @@ def test_egemaps_takes_opensmile_and_says_so(rows, table):
 def test_egemaps_are_those_of_opensmile(table):
     opensmile = pytest.importorskip("opensmile", reason="the extra egemaps is not installed")
     few = table.head(2).assign(copy=[0, 1])
-    found = models.egemaps_functionals(few, n_jobs=1)
+    vectors = features.extract(few, "egemaps", sample_rate=16000, n_jobs=1)
     smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
     signal = audio.load(few["path"][0], 16000)
-    np.testing.assert_allclose(found[0], smile.process_signal(signal, 16000).to_numpy()[0], rtol=1e-5)
-    assert found.shape == (2, 88) and (found[0] != found[1]).any()
-    np.testing.assert_array_equal(found, models.egemaps_functionals(few, n_jobs=1))  # from the store
+    np.testing.assert_allclose(vectors[0], smile.process_signal(signal, 16000).to_numpy()[0], rtol=1e-5)
+    assert vectors.shape == (2, 88) and (vectors[0] != vectors[1]).any()
+    np.testing.assert_array_equal(vectors, features.extract(few, "egemaps", sample_rate=16000))  # from the store
 
 
 def test_beside_a_network_stand_the_same_test_rows_of_every_fold(table):

@@ -48,16 +48,6 @@ def test_a_clip_of_the_run_gets_the_probabilities_that_the_run_gave_it(tmp_path,
     assert (found["problem"] == "").all() and list(found["file"]) == list(table["path"][:8])
 
 
-def test_standardising_in_two_steps_changes_no_figure(table):
-    x = np.random.default_rng(0).normal(3, 2, (12, 5, 7)).astype(np.float32)
-    x[:, 4] = 1
-    train = np.arange(12) < 8
-    np.testing.assert_array_equal(
-        features.standardise(x, train), features.apply_scaler(x, *features.fit_scaler(x, train))
-    )
-    assert np.abs(features.standardise(x, train)[train].mean(axis=(0, 2))).max() < 1e-5
-
-
 def test_a_long_clip_is_heard_in_windows(run, table):
     clips = [audio.load(path, RATE) for path in table["path"]]
     long = np.concatenate(clips[:8])

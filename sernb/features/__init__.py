@@ -5,9 +5,10 @@ from sernb.features.extraction import FEATURES
 from sernb.features.extraction import JOBS_PER_BLOCK
 from sernb.features.extraction import MAX_PENDING_BYTES
 from sernb.features.extraction import MIN_BATCH_CLIPS
-from sernb.features.extraction import STORE_VERSION
+from sernb.features.extraction import NO_OPENSMILE
 from sernb.features.extraction import THREAD_SAFE
 from sernb.features.extraction import ExtractionPlan
+from sernb.features.extraction import count_frames
 from sernb.features.extraction import default_parameters
 from sernb.features.extraction import describe_unusable
 from sernb.features.extraction import extract
@@ -33,6 +34,7 @@ from sernb.features.functionals import WINDOW
 from sernb.features.functionals import Spectrogram
 from sernb.features.functionals import VoiceTrack
 from sernb.features.functionals import compute_functionals
+from sernb.features.functionals import egemaps
 from sernb.features.functionals import feature_groups
 from sernb.features.functionals import feature_names
 from sernb.features.scaling import InputSpec
@@ -40,7 +42,6 @@ from sernb.features.scaling import apply_scaler
 from sernb.features.scaling import fit_scaler
 from sernb.features.scaling import make_inputs
 from sernb.features.scaling import max_minus
-from sernb.features.scaling import standardise
 from sernb.features.scaling import to_db
 from sernb.features.spectral import HOP_LENGTH
 from sernb.features.spectral import N_FFT
@@ -50,19 +51,6 @@ from sernb.features.spectral import mel
 from sernb.features.spectral import mfcc
 from sernb.features.spectral import pitch
 from sernb.features.spectral import zcr_rms
-from sernb.features.stacked import CHECKSUM_BLOCK
-from sernb.features.stacked import KEYS_PER_SELECT
-from sernb.features.stacked import MIN_ARRAYS_KEPT
-from sernb.features.stacked import STALE_SECONDS
-from sernb.features.stacked import load_stacked
-from sernb.features.stacked import stack
-from sernb.features.store import FEATURE_TABLE
-from sernb.features.store import LOCK_COUNT
 from sernb.features.store import allocate_features
-from sernb.features.store import decode_row
-from sernb.features.store import delete
-from sernb.features.store import extraction_locks
-from sernb.features.store import fetch
 from sernb.features.store import insert
-from sernb.features.store import missing_keys
 from sernb.features.store import store_path

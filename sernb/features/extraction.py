@@ -1,7 +1,7 @@
-"""A row becomes a feature, extracted once and kept in the feature store.
+"""Extracting features of clips once, and keeping them in the feature store.
 
-A picture (mel, MFCC) is kept with a tail of silence after its clip: padding a clip at its end only repeats the last,
-silent frame, so one stored picture serves every padded length, and a longer clip added later spoils nothing.
+A spectrogram (mel, MFCC) is stored with a tail of silence after its clip: padding a clip at its end only repeats the
+last, silent frame, so one stored spectrogram serves every padded length, whatever clips are added later.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,29 +25,29 @@ import pandas as pd
 from sernb import audio
 from sernb import utils
 from sernb.features.functionals import compute_functionals
+from sernb.features.functionals import egemaps
 from sernb.features.spectral import HOP_LENGTH
 from sernb.features.spectral import N_FFT
 from sernb.features.spectral import audio_fingerprint
 from sernb.features.spectral import mel
 from sernb.features.spectral import mfcc
 from sernb.features.spectral import zcr_rms
-from sernb.features.stacked import load_stacked
-from sernb.features.stacked import stack
 from sernb.features.store import FEATURE_TABLE
+from sernb.features.store import PACKAGES
+from sernb.features.store import decode_row
 from sernb.features.store import delete
 from sernb.features.store import extraction_locks
+from sernb.features.store import frame_counts
 from sernb.features.store import insert
+from sernb.features.store import load_stacked
 from sernb.features.store import missing_keys
+from sernb.features.store import stack
 from sernb.features.store import store_path
 
-MIN_BATCH_CLIPS, MAX_PENDING_BYTES = (
-    128,
-    2**24,
-)  # clips, or bytes, whose features are written at once: a killed run loses no more
-JOBS_PER_BLOCK = 256  # clips that are begun before the first of them is asked for: those done wait in memory
-# Raise it when stored features would no longer be what this module computes.
-STORE_VERSION = 4
-
+# Results are written in batches of so many clips, or bytes: a killed run loses no more than that.
+MIN_BATCH_CLIPS = 128
+MAX_PENDING_BYTES = 2**24
+JOBS_PER_BLOCK = 256  # clips that are begun before the first result is taken: finished ones wait in memory
 
 FEATURES: dict[str, Callable[..., np.ndarray]] = {
     "zcr_rms": zcr_rms,
@@ -54,10 +55,15 @@ FEATURES: dict[str, Callable[..., np.ndarray]] = {
     "mfcc": mfcc,
     "fingerprint": audio_fingerprint,
     "functionals": compute_functionals,
+    "egemaps": egemaps,
 }
-CLIP_LEVEL = (zcr_rms, audio_fingerprint, compute_functionals)  # without frames
-# NumPy and SciPy alone, which let other threads run: these are done by threads, where processes take seconds to start.
+CLIP_LEVEL = ("zcr_rms", "fingerprint", "functionals", "egemaps")  # one vector per clip, without frames
+# NumPy and SciPy alone, which release Python's lock: threads extract these, where processes take seconds to start.
 THREAD_SAFE = ("zcr_rms", "mel", "mfcc", "fingerprint")
+NO_OPENSMILE = (
+    "eGeMAPS needs the package opensmile, which is not installed: `pip install opensmile`, or `sernb[egemaps]`. "
+    "Its licence allows private, research and teaching use, nothing commercial, which is why it is an extra."
+)
 
 
 def extract(
@@ -70,65 +76,87 @@ def extract(
     n_jobs: int = -1,
     **parameters: int,
 ) -> np.ndarray:
-    """The feature of every row, padded at its end to the longest clip; what is in the store is not extracted again.
+    """Return a feature of every row, padded at its end to the longest clip; what is stored is not extracted again.
 
     Args:
-        rows: `path` and `sha256` of each clip, and `copy`, if there: 0 for the recording, 1 and up for augmented
+        rows: `path` and `sha256` of each clip and, optionally, `copy`: 0 for the recording, 1 and up for augmented
             copies of it.
         feature: One of `FEATURES`.
         sample_rate: Clips are resampled to it, in Hz.
-        augmentation: What was done to the copies, see `audio.augment`.
+        augmentation: How the copies are made, see `audio.augment`.
         seed: Of the augmentation; each clip derives its own from it.
-        n_jobs: Workers; -1 for one a core.
+        n_jobs: Workers; -1 for one per core.
         **parameters: Of the feature.
 
     Returns:
         float32, row by row, of shape (n, 2) for `zcr_rms`, (n, 288) for `fingerprint`, (n, 824) for `functionals`,
-        (n, bands, frames) for the pictures, `frames` being those of the longest clip.
+        (n, 88) for `egemaps`, (n, bands, frames) for `mel` and `mfcc`, `frames` being those of the longest clip.
 
     Raises:
-        AudioError: A clip cannot be used (`usable` leaves those out); the others are in the store by then.
+        AudioError: A clip cannot be used (`split_usable` leaves those out); the others are in the store by then.
+        ImportError: `egemaps` without the package opensmile.
         StoreError: The store cannot be read or written.
     """
     plan = _make_plan(rows, {feature: parameters}, sample_rate, augmentation, seed)
-    place = plan.places[feature]
-    if (array := load_stacked(place, plan.keys)) is not None:
+    path = plan.paths[feature]
+    if (array := load_stacked(path, plan.keys)) is not None:
         return array
-    for attempt in range(3):  # what is damaged in the store is made again, and at last the store itself
-        if bad := _fill_missing(plan, n_jobs):
-            raise _unusable_error(bad)
-        array, damaged = stack(place, plan.keys)
+    for attempt in range(3):  # damaged rows are extracted again, and at last the whole store
+        if problems := _fill_missing(plan, n_jobs):
+            raise _unusable_error(problems)
+        array, damaged = stack(path, plan.keys)
         if not damaged:
             return array
-        utils.run_transaction(place, functools.partial(delete, keys=damaged), FEATURE_TABLE)
+        utils.run_transaction(path, functools.partial(delete, keys=damaged), FEATURE_TABLE)
         if attempt:
-            utils.quarantine(place)
-    raise utils.storage_error(place, f"{len(damaged)} arrays are damaged again, as soon as they are written")
+            utils.quarantine(path)
+    raise utils.storage_error(path, f"{len(damaged)} arrays were damaged again as soon as they were written")
 
 
-def _unusable_error(bad: dict[str, audio.AudioError]) -> audio.AudioError:
-    first = next(iter(bad.values()))
-    more = f" And {len(bad) - 1} more clips cannot be used." if len(bad) > 1 else ""
+def count_frames(
+    rows: pd.DataFrame,
+    feature: str,
+    *,
+    sample_rate: int,
+    augmentation: str = "noise",
+    seed: int = 0,
+    n_jobs: int = -1,
+    **parameters: int,
+) -> np.ndarray:
+    """Return the frames of each row's own clip in what `extract` returns, without its padding; shape (n,).
+
+    An augmented copy has its own number: a changed speed changes the length. The arguments are those of `extract`.
+    """
+    plan = _make_plan(rows, {feature: parameters}, sample_rate, augmentation, seed)
+    if problems := _fill_missing(plan, n_jobs):
+        raise _unusable_error(problems)
+    frames = utils.run_transaction(plan.paths[feature], functools.partial(frame_counts, keys=plan.keys), FEATURE_TABLE)
+    return np.array(frames, dtype=int)
+
+
+def _unusable_error(problems: dict[str, audio.AudioError]) -> audio.AudioError:
+    first = next(iter(problems.values()))
+    more = f" {len(problems) - 1} more clips cannot be used." if len(problems) > 1 else ""
     return audio.AudioError(*first.args[:-1], f"{first.reason}. `sernb check` lists every such clip.{more}")
 
 
 def fill_store(
-    rows: pd.DataFrame, wanted: Mapping[str, Mapping[str, int]], *, sample_rate: int, n_jobs: int = -1
+    rows: pd.DataFrame, parameters: Mapping[str, Mapping[str, int]], *, sample_rate: int, n_jobs: int = -1
 ) -> pd.Series:
-    """Bring several features of recordings into the store: a clip is decoded once for all that it lacks.
+    """Extract several features of recordings into the store; each clip is decoded once for all that it lacks.
 
     Args:
         rows: `path` and `sha256` of each clip.
-        wanted: The parameters of each of `FEATURES` that is wanted.
+        parameters: The parameters of each of `FEATURES` that is needed.
         sample_rate: In Hz, of all of them.
-        n_jobs: Workers; -1 for one a core.
+        n_jobs: Workers; -1 for one per core.
 
     Returns:
         For each row why its clip cannot be used; empty if it can.
     """
-    plan = _make_plan(rows.assign(copy=0), wanted, sample_rate, "", 0)
-    bad = _fill_missing(plan, n_jobs)
-    return pd.Series([bad[key].reason if key in bad else "" for key in plan.keys], rows.index, dtype=str)
+    plan = _make_plan(rows.assign(copy=0), parameters, sample_rate, "", 0)
+    problems = _fill_missing(plan, n_jobs)
+    return pd.Series([problems[key].reason if key in problems else "" for key in plan.keys], rows.index, dtype=str)
 
 
 def split_usable(
@@ -141,43 +169,45 @@ def split_usable(
     n_jobs: int = -1,
     **parameters: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tell the clips that can be trained on from those that cannot, by extracting a feature that is needed anyway.
+    """Separate the clips that can be trained on from those that cannot, by extracting a feature that is needed anyway.
 
     Args:
         rows: The clip table; its recordings' feature is in the store afterwards.
         feature: One of `FEATURES`.
         sample_rate: In Hz.
-        also: Further features, with their own settings, that will be wanted: a clip is decoded once for all.
+        also: Further features, with their default parameters: a clip is decoded once for all.
         strict: Stop at a clip that cannot be used.
-        n_jobs: Workers; -1 for one a core.
+        n_jobs: Workers; -1 for one per core.
         **parameters: Of the feature.
 
     Returns:
-        The rows that can be used, and those that cannot, with `problem`; `left_out` tells how many.
+        The usable rows, and the others with `problem`; `describe_unusable` sums those up.
 
     Raises:
-        AudioError: A clip cannot be used and `strict` forbids that, or none can.
+        AudioError: A clip cannot be used and `strict` forbids that, or no clip can be used.
     """
-    wanted = {**{name: {} for name in also}, feature: parameters}
-    problems = fill_store(rows, wanted, sample_rate=sample_rate, n_jobs=n_jobs)
-    kept, out = rows[problems == ""], rows.assign(problem=problems)[problems != ""]
-    if len(out) and (strict or kept.empty):
-        raise audio.AudioError(_list_unusable(out, len(rows)))
-    return kept.reset_index(drop=True), out.reset_index(drop=True)
+    problems = fill_store(
+        rows, {**{name: {} for name in also}, feature: parameters}, sample_rate=sample_rate, n_jobs=n_jobs
+    )
+    usable, unusable = rows[problems == ""], rows.assign(problem=problems)[problems != ""]
+    if len(unusable) and (strict or usable.empty):
+        raise audio.AudioError(_list_unusable(unusable, len(rows)))
+    return usable.reset_index(drop=True), unusable.reset_index(drop=True)
 
 
-def _list_unusable(out: pd.DataFrame, of: int) -> str:
-    clips = zip(out["clip"].head(5), out["problem"].head(5), strict=True)
-    shown = [f"{audio.escape_control_characters(clip)}: {problem}" for clip, problem in clips]
-    more = [f"... and {len(out) - 5} more"] if len(out) > 5 else []
-    return "\n".join([f"{len(out)} of {of} clips cannot be used:", *shown, *more])
+def _list_unusable(unusable: pd.DataFrame, total: int) -> str:
+    first = zip(unusable["clip"].head(5), unusable["problem"].head(5), strict=True)
+    lines = [f"{audio.escape_control_characters(clip)}: {problem}" for clip, problem in first]
+    more = [f"... and {len(unusable) - 5} more"] if len(unusable) > 5 else []
+    return "\n".join([f"{len(unusable)} of {total} clips cannot be used:", *lines, *more])
 
 
-def describe_unusable(kept: pd.DataFrame, out: pd.DataFrame) -> str:
-    """A sentence for the page on what `usable` has left out, without names; empty where that is nothing."""
-    reasons = out["problem"].str.split(":").str[0].value_counts()
-    told = ", ".join(f"{reason} ({number})" for reason, number in reasons.items())
-    return f"**Left out:** {len(out)} of {len(kept) + len(out)} clips: {told}." if told else ""
+def describe_unusable(usable: pd.DataFrame, unusable: pd.DataFrame) -> str:
+    """Return a sentence on the clips that `split_usable` left out, without their names; empty where there are none."""
+    counts = unusable["problem"].str.split(":").str[0].value_counts()
+    reasons = ", ".join(f"{reason} ({number})" for reason, number in counts.items())
+    total = len(usable) + len(unusable)
+    return f"**Left out:** {len(unusable)} of {total} clips: {reasons}." if reasons else ""
 
 
 # from clips to the store
@@ -185,112 +215,123 @@ def describe_unusable(kept: pd.DataFrame, out: pd.DataFrame) -> str:
 
 @dataclass(frozen=True)
 class ExtractionPlan:
-    """What is to be in the store: the key of each row, its clip by key; the recipe and the place of each feature."""
+    """What has to be in the store: the key of each row, each key's clip, and the recipe and file of each feature."""
 
     keys: list[str]
     clips: dict[str, dict]
     recipes: dict[str, dict]
-    places: dict[str, Path]
+    paths: dict[str, Path]
     augmentation: str
     seed: int
 
 
 def _make_plan(
-    rows: pd.DataFrame, wanted: Mapping[str, Mapping[str, int]], sample_rate: int, augmentation: str, seed: int
+    rows: pd.DataFrame, parameters: Mapping[str, Mapping[str, int]], sample_rate: int, augmentation: str, seed: int
 ) -> ExtractionPlan:
     records = rows.to_dict("records")
-    keys = [_row_key(row, augmentation, seed) for row in records]
+    copies = _augmentation_version() if rows.get("copy", pd.Series([0])).any() else ""
+    keys = [_row_key(row, augmentation, seed, copies) for row in records]
     recipes = {
-        name: {"feature": name, "sample_rate": sample_rate, **default_parameters(FEATURES[name]), **parameters}
-        for name, parameters in wanted.items()
+        name: {"feature": name, "sample_rate": sample_rate, **default_parameters(FEATURES[name]), **settings}
+        for name, settings in parameters.items()
     }
-    places = {name: store_path(recipe, version=STORE_VERSION) for name, recipe in recipes.items()}
-    return ExtractionPlan(keys, dict(zip(keys, records, strict=True)), recipes, places, augmentation, seed)
+    paths = {name: _feature_path(name, recipe) for name, recipe in recipes.items()}
+    return ExtractionPlan(keys, dict(zip(keys, records, strict=True)), recipes, paths, augmentation, seed)
 
 
-def _row_key(row: dict, augmentation: str, seed: int) -> str:
+def _feature_path(name: str, recipe: dict) -> Path:
+    """Return the store's file for a feature as the present code and packages compute it."""
+    code = utils.source_digest([FEATURES[name], _decode_clip, _extract_frames, insert, decode_row])
+    try:
+        return store_path(recipe, code, PACKAGES + (("opensmile",) if name == "egemaps" else ()))
+    except PackageNotFoundError as error:
+        raise ImportError(NO_OPENSMILE) from error
+
+
+def _row_key(row: dict, augmentation: str, seed: int, copies: str) -> str:
     if not row["sha256"]:
-        return f"unread {row['path']}"  # nothing is kept under it: see `compute`
+        return f"unread {row['path']}"  # never stored: see `extract_clip`
     if not row.get("copy", 0):
         return row["sha256"]
-    return f"{row['sha256']}:{augmentation}:{row['copy']}:{seed}:nlpaug-{_nlpaug_version()}"
+    return f"{row['sha256']}:{augmentation}:{row['copy']}:{seed}:{copies}"
 
 
-@functools.cache
-def _nlpaug_version() -> str:
-    return version("nlpaug")
+def _augmentation_version() -> str:
+    return f"nlpaug-{version('nlpaug')}:{utils.source_digest([_augment_clip])[:12]}"
 
 
 def default_parameters(function: Callable) -> dict[str, int]:
-    """A feature's own settings, so that a default and the same value spelt out share one store."""
+    """Return a feature's default settings, so that a default and the same value spelt out share one store."""
     settings = inspect.signature(function).parameters.values()
     return {setting.name: setting.default for setting in settings if setting.kind is setting.KEYWORD_ONLY}
 
 
 def _missing(plan: ExtractionPlan) -> dict[str, list[str]]:
-    """The features that the store lacks of each clip, by its key."""
-    found: dict[str, list[str]] = {}
-    for name, place in plan.places.items():
-        for key in utils.run_transaction(place, lambda there: missing_keys(there, plan.clips), FEATURE_TABLE):
-            found.setdefault(key, []).append(name)
-    return found
+    """Return the features that the store lacks of each clip, by the clip's key."""
+    missing: dict[str, list[str]] = {}
+    for name, path in plan.paths.items():
+        for key in utils.run_transaction(path, functools.partial(missing_keys, keys=plan.clips), FEATURE_TABLE):
+            missing.setdefault(key, []).append(name)
+    return missing
 
 
 def _fill_missing(plan: ExtractionPlan, n_jobs: int) -> dict[str, audio.AudioError]:
-    """Compute and keep what the store lacks; of several processes that lack the same one does it, the others wait.
+    """Extract what the store lacks; of several processes that lack the same, one does it and the others wait.
 
     Returns:
-        The clips that cannot be used, by their keys.
+        The errors of clips that cannot be used, by their keys.
     """
     if not _missing(plan):
         return {}
-    with extraction_locks([f"{place.name} {key}" for key in plan.clips] for place in plan.places.values()):
-        return _compute_missing(plan, _missing(plan), n_jobs)
+    with extraction_locks([f"{path.name} {key}" for key in plan.clips] for path in plan.paths.values()):
+        return _extract_missing(plan, _missing(plan), n_jobs)
 
 
-def _compute_missing(plan: ExtractionPlan, todo: dict[str, list[str]], n_jobs: int) -> dict[str, audio.AudioError]:
+def _extract_missing(plan: ExtractionPlan, missing: dict[str, list[str]], n_jobs: int) -> dict[str, audio.AudioError]:
     jobs = [
         (plan.clips[key], [plan.recipes[name] for name in names], plan.augmentation, plan.seed)
-        for key, names in todo.items()
+        for key, names in missing.items()
     ]
     bar = utils.progress_bar(_run_jobs(jobs, n_jobs), total=len(jobs), desc=f"features of {len(jobs)} clips")
-    done: dict[str, list] = {name: [] for name in plan.places}
-    bad = {}
+    pending: dict[str, list] = {name: [] for name in plan.paths}
+    problems = {}
     try:
-        for (key, names), results in zip(todo.items(), bar, strict=True):
+        for (key, names), results in zip(missing.items(), bar, strict=True):
             if isinstance(results, audio.AudioError):
-                bad[key] = results
+                problems[key] = results
                 continue
             for name, result in zip(names, results, strict=True):
-                done[name].append((key, *result))
-            _flush(plan, {name: some for name, some in done.items() if _should_flush(some)})
+                pending[name].append((key, *result))
+            _flush(plan, {name: batch for name, batch in pending.items() if _should_flush(batch)})
     finally:
-        _flush(plan, done)
-    return bad
+        _flush(plan, pending)
+    return problems
 
 
-def _should_flush(some: list) -> bool:
-    return len(some) >= MIN_BATCH_CLIPS or (len(some) > 0 and len(some) * some[-1][2].nbytes >= MAX_PENDING_BYTES)
+def _should_flush(batch: list) -> bool:
+    return len(batch) >= MIN_BATCH_CLIPS or (len(batch) > 0 and len(batch) * batch[-1][2].nbytes >= MAX_PENDING_BYTES)
 
 
-def _flush(plan: ExtractionPlan, done: dict[str, list]) -> None:
-    for name, some in done.items():
-        if some:
-            utils.run_transaction(plan.places[name], functools.partial(insert, done=some), FEATURE_TABLE)
+def _flush(plan: ExtractionPlan, pending: dict[str, list]) -> None:
+    for name, batch in pending.items():
+        if batch:
+            utils.run_transaction(plan.paths[name], functools.partial(insert, results=batch), FEATURE_TABLE)
+
+
+# workers
 
 
 def _run_jobs(jobs: Sequence[tuple], n_jobs: int) -> Iterator[list[tuple[int, np.ndarray]] | audio.AudioError]:
-    light = all(recipe["feature"] in THREAD_SAFE for _, recipes, *_ in jobs for recipe in recipes)
-    # One thread at a time may augment (see `audio.seeded_global_rng`); noise is made in a moment, a change of pitch is not.
-    light &= all(augmentation == "noise" or not row.get("copy", 0) for row, _, augmentation, _ in jobs)
-    # Starting processes costs seconds: a handful of clips is quicker without.
-    if n_jobs == 1 or len(jobs) < 24:
+    if n_jobs == 1 or len(jobs) < 24:  # starting processes costs seconds
         return _run_serially(jobs)
-    return _run_in_threads(jobs, n_jobs) if light else _run_in_processes(jobs, n_jobs)
+    threads = all(recipe["feature"] in THREAD_SAFE for _, recipes, *_ in jobs for recipe in recipes)
+    # Only one thread at a time may augment (see `audio.seeded_global_rng`): noise is quick, a change of pitch is not.
+    threads &= all(augmentation == "noise" or not row.get("copy", 0) for row, _, augmentation, _ in jobs)
+    return _run_in_threads(jobs, n_jobs) if threads else _run_in_processes(jobs, n_jobs)
 
 
 def _try_extract(*job: Any) -> list[tuple[int, np.ndarray]] | audio.AudioError:
-    """A bad clip is an answer like others: raised, it would cost those that other workers have under way."""
+    """Return an error instead of raising it: raised, it would lose what other workers are computing."""
     try:
         return extract_clip(*job)
     except audio.AudioError as error:
@@ -300,7 +341,7 @@ def _try_extract(*job: Any) -> list[tuple[int, np.ndarray]] | audio.AudioError:
 def _run_serially(jobs: Iterable[tuple]) -> Iterator[list[tuple[int, np.ndarray]] | audio.AudioError]:
     from threadpoolctl import threadpool_limits
 
-    # joblib's processes have one BLAS thread each; so here, or the last digits would depend on the number of jobs.
+    # As joblib's processes, which have one BLAS thread each: the last digits must not depend on the number of jobs.
     with threadpool_limits(1, user_api="blas"):
         yield from (_try_extract(*job) for job in jobs)
 
@@ -328,43 +369,63 @@ def _run_in_processes(jobs: Sequence[tuple], n_jobs: int) -> Iterator[list[tuple
         for block in _job_blocks(jobs):
             yield from parallel(delayed(_try_extract)(*job) for job in block)
     finally:
-        # Idle processes would keep their memory throughout the training that follows.
+        # Idle processes would keep their memory during the training that follows.
         get_reusable_executor().shutdown(wait=True)
 
 
 def _job_blocks(jobs: Sequence[tuple]) -> Iterator[Sequence[tuple]]:
-    """Joblib goes on whether or not its results are taken: given all at once it could come to hold them all."""
+    """Return the jobs in blocks: joblib does not wait for its results to be taken, and could come to hold them all."""
     return (jobs[start : start + JOBS_PER_BLOCK] for start in range(0, len(jobs), JOBS_PER_BLOCK))
 
 
 def extract_clip(row: dict, recipes: Sequence[dict], augmentation: str, seed: int) -> list[tuple[int, np.ndarray]]:
-    """Decode one clip, augment it if the row is a copy, and extract features that want it at one rate.
+    """Decode one clip, augment it if the row is a copy, and extract features that share one sample rate.
 
     Returns:
-        For each the frames of the clip itself (0 for a feature without frames), and the array to keep.
+        For each recipe the frames of the clip itself (0 for a feature without frames), and the array to store.
     """
-    if not row["sha256"]:  # what could not be read when the table was made has no name in the store
-        reason = audio.access_problem(row["path"]) or "could not be read when the corpus was loaded: load it again"
-        raise audio.AudioError(row["path"], reason)
     sample_rate = recipes[0]["sample_rate"]
-    signal = audio.load(row["path"], sample_rate, training=True)
-    if copy := row.get("copy", 0):
-        clip_seed = audio.clip_seed(row["sha256"], copy, seed)
-        signal = audio.augment(signal, sample_rate, augmentation, seed=clip_seed)
+    signal = _decode_clip(row, sample_rate)
+    if row.get("copy", 0):
+        signal = _augment_clip(signal, sample_rate, row, augmentation, seed)
     return [extract_signal(signal, recipe) for recipe in recipes]
 
 
+def _decode_clip(row: dict, sample_rate: int) -> np.ndarray:
+    if not row["sha256"]:  # a clip that could not be read when the corpus was loaded has no key
+        reason = audio.access_problem(row["path"]) or "could not be read when the corpus was loaded: load it again"
+        raise audio.AudioError(row["path"], reason)
+    return audio.load(row["path"], sample_rate, training=True)
+
+
+def _augment_clip(signal: np.ndarray, sample_rate: int, row: dict, augmentation: str, seed: int) -> np.ndarray:
+    clip_seed = audio.clip_seed(row["sha256"], row["copy"], seed)
+    return audio.augment(signal, sample_rate, augmentation, seed=clip_seed)
+
+
 def extract_signal(signal: np.ndarray, recipe: dict) -> tuple[int, np.ndarray]:
+    """Return the frames of a signal itself, 0 for a feature without frames, and the array to store.
+
+    Args:
+        signal: Samples, shape (n,).
+        recipe: `feature`, `sample_rate` in Hz and the feature's parameters.
+    """
     settings = dict(recipe)
-    function, sample_rate = FEATURES[settings.pop("feature")], settings.pop("sample_rate")
-    if function in CLIP_LEVEL:
-        return 0, function(signal, sample_rate, **settings)
-    # The last frame of this tail is centred more than half a window behind the clip: it hears silence alone.
+    name, sample_rate = settings.pop("feature"), settings.pop("sample_rate")
+    if name in CLIP_LEVEL:
+        return 0, FEATURES[name](signal, sample_rate, **settings)
+    return _extract_frames(FEATURES[name], signal, sample_rate, settings)
+
+
+def _extract_frames(
+    function: Callable[..., np.ndarray], signal: np.ndarray, sample_rate: int, settings: dict
+) -> tuple[int, np.ndarray]:
+    # The last frame of this tail is centred more than half a window after the clip: it holds silence alone.
     length = len(signal) + N_FFT // 2 + HOP_LENGTH
     array, frames = function(audio.pad(signal, length), sample_rate, **settings), 1 + length // HOP_LENGTH
-    if array.ndim != 2 or array.shape[1] != frames:  # it would be cut, or padded, without a word
+    if array.ndim != 2 or array.shape[1] != frames:  # it would be cut or padded silently
         raise ValueError(
-            f"{recipe['feature']} gives an array of shape {array.shape}; with frames {HOP_LENGTH} samples apart it has "
-            f"(bands, {frames}), without frames it is one of NUMBERS."
+            f"the feature function {function.__name__} must return the shape (bands, {frames}), of frames {HOP_LENGTH} "
+            f"samples apart, or be listed in CLIP_LEVEL (got {array.shape})"
         )
     return 1 + len(signal) // HOP_LENGTH, array

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +56,18 @@ def compute_functionals(signal: np.ndarray, sample_rate: int, *, speeds: int = 3
         for speed in (SPEEDS if speeds > 1 else (1.0,))
     ]
     return np.nan_to_num(np.mean(each, axis=0), posinf=0, neginf=0).astype(np.float32)
+
+
+def egemaps(signal: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Return the 88 functionals of eGeMAPSv02 by openSMILE, an optional package; shape (88,), float32."""
+    return _opensmile().process_signal(signal, sample_rate).to_numpy(dtype=np.float32)[0]
+
+
+@cache
+def _opensmile() -> Any:
+    import opensmile
+
+    return opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
 
 
 @cache

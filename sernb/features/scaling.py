@@ -70,11 +70,6 @@ def apply_scaler(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.n
     return out
 
 
-def standardise(x: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """`scaled` by the `scaling` of the same rows: zero mean and unit deviation for each band over the training rows."""
-    return apply_scaler(x, *fit_scaler(x, train))
-
-
 @dataclass(frozen=True)
 class InputSpec:
     """How a network's inputs were made of clips: what it takes to prepare one that it has never seen.

@@ -2,10 +2,8 @@
 
 from sernb.models.baselines import BASELINES
 from sernb.models.baselines import N_MFCC
-from sernb.models.baselines import NO_OPENSMILE
 from sernb.models.baselines import RANDOM_MODEL
 from sernb.models.baselines import baseline_predictions
-from sernb.models.baselines import egemaps_functionals
 from sernb.models.baselines import fit_svm
 from sernb.models.baselines import mfcc_statistics
 from sernb.models.baselines import random_predictions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -11,17 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sernb import audio
 from sernb import features
-from sernb import utils
 
 RANDOM_MODEL = "guess"
 BASELINES = {"mfcc": "mfcc-svm", "egemaps": "egemaps-svm"}
 N_MFCC = 40
-NO_OPENSMILE = (
-    "eGeMAPS takes the package opensmile, which is not installed: `pip install opensmile`, or `sernb[egemaps]`. "
-    "Its licence allows private, research and teaching use, nothing commercial, which is why it is an extra."
-)
 
 
 def baseline_predictions(
@@ -103,8 +96,8 @@ def svm_predictions(
     """
     if feature not in BASELINES:
         raise ValueError(f"feature is {feature!r}; give one of {', '.join(BASELINES)}.")
-    statistics = mfcc_statistics if feature == "mfcc" else egemaps_functionals
-    x = statistics(rows, sample_rate=sample_rate, augmentation=augmentation, seed=seed)
+    options = {"sample_rate": sample_rate, "augmentation": augmentation, "seed": seed}
+    x = mfcc_statistics(rows, **options) if feature == "mfcc" else features.extract(rows, "egemaps", **options)
     return fit_svm(x, rows, labels, BASELINES[feature], sides)
 
 
@@ -148,64 +141,11 @@ def mfcc_statistics(
 
     The first `n_mfcc` of the 100 that notebook 03 keeps in the feature store, so that a clip is decoded once for both.
     """
-    pictures = features.extract(rows, "mfcc", sample_rate=sample_rate, augmentation=augmentation, seed=seed)
-    frames = 1 + audio.n_samples(rows["path"], sample_rate) // features.HOP_LENGTH
+    options = {"sample_rate": sample_rate, "augmentation": augmentation, "seed": seed}
+    pictures = features.extract(rows, "mfcc", **options)
+    frames = features.count_frames(rows, "mfcc", **options)
     out = np.empty((len(rows), 2 * n_mfcc), dtype=np.float32)
     for i, (picture, own) in enumerate(zip(pictures, frames, strict=True)):
         part = picture[:n_mfcc, :own]
         out[i] = [*part.mean(axis=1), *part.std(axis=1)]
     return out
-
-
-def egemaps_functionals(
-    rows: pd.DataFrame, *, sample_rate: int = 16000, augmentation: str = "noise", seed: int = 0, n_jobs: int = -1
-) -> np.ndarray:
-    """The 88 eGeMAPSv02 functionals of each row by openSMILE, kept beside the feature store; shape (n, 88).
-
-    Raises:
-        ImportError: opensmile is not installed.
-    """
-    try:
-        from opensmile import __version__ as version
-    except ImportError as error:
-        raise ImportError(NO_OPENSMILE) from error
-    file = utils.cache_dir() / f"egemaps-{version}-{sample_rate}.csv"
-    keys = [_row_key(row, augmentation, seed) for row in rows.to_dict("records")]
-    jobs = dict(zip(keys, rows.to_dict("records"), strict=True))
-    kept = pd.read_csv(file, index_col=0, float_precision="round_trip") if file.is_file() else pd.DataFrame()
-    todo = {key: (row, sample_rate, augmentation, seed) for key, row in jobs.items() if key not in kept.index}
-    if todo:
-        kept = pd.concat([kept, _functionals(todo, n_jobs)])
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_suffix(f".{os.getpid()}")  # whoever reads meanwhile finds the old file, or the new one
-        kept.to_csv(unfinished)
-        unfinished.replace(file)
-    return kept.loc[keys].to_numpy(dtype=np.float32)
-
-
-def _row_key(row: dict, augmentation: str, seed: int) -> str:
-    return f"{row['sha256']}:{augmentation}:{row['copy']}:{seed}" if row["copy"] else row["sha256"]
-
-
-def _functionals(jobs: dict[str, tuple], n_jobs: int) -> pd.DataFrame:
-    from joblib import Parallel
-    from joblib import delayed
-
-    audio.compile_librosa()
-    values = Parallel(n_jobs=n_jobs, return_as="generator", batch_size=16)(
-        delayed(_row_functionals)(*job) for job in jobs.values()
-    )
-    bar = utils.progress_bar(values, total=len(jobs), desc=f"eGeMAPS of {len(jobs)} clips")
-    return pd.DataFrame(list(bar), index=list(jobs)).rename(columns=str)
-
-
-def _row_functionals(row: dict, sample_rate: int, augmentation: str, seed: int) -> np.ndarray:
-    import opensmile
-
-    signal = audio.load(row["path"], sample_rate)
-    if row["copy"]:
-        signal = audio.augment(
-            signal, sample_rate, augmentation, seed=audio.clip_seed(row["sha256"], row["copy"], seed)
-        )
-    smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
-    return smile.process_signal(signal, sample_rate).to_numpy(dtype=np.float32)[0]

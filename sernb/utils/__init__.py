@@ -1,7 +1,6 @@
 """Progress bars, large arrays, caches and text files: nothing here knows about speech."""
 
 from sernb.utils.arrays import BLOCK_BYTES
-from sernb.utils.arrays import CGROUP_LIMITS
 from sernb.utils.arrays import MEMORY_SHARE
 from sernb.utils.arrays import MemoryLimitError
 from sernb.utils.arrays import allocate
@@ -9,16 +8,15 @@ from sernb.utils.arrays import is_memmap
 from sernb.utils.arrays import memory_limit
 from sernb.utils.arrays import reserve_disk
 from sernb.utils.arrays import row_blocks
-from sernb.utils.arrays import total_memory
 from sernb.utils.filecache import ANSWERS_TABLE
 from sernb.utils.filecache import KEYS_PER_QUERY
 from sernb.utils.filecache import MIN_AGE_SECONDS
 from sernb.utils.filecache import cached_per_file
 from sernb.utils.filecache import map_files
-from sernb.utils.locks import HOLDER_FILE
-from sernb.utils.locks import LOCK_FILE
 from sernb.utils.locks import FolderInUseError
 from sernb.utils.locks import output_lock
+from sernb.utils.machine import cpu_count
+from sernb.utils.machine import total_memory
 from sernb.utils.progress import is_headless
 from sernb.utils.progress import progress_bar
 from sernb.utils.resources import find_resource
@@ -36,6 +34,8 @@ from sernb.utils.sqlite import run_transaction
 from sernb.utils.sqlite import storage_error
 from sernb.utils.text import file_digest
 from sernb.utils.text import folder_digest
+from sernb.utils.text import is_ignored
 from sernb.utils.text import list_files
+from sernb.utils.text import parse_yaml
 from sernb.utils.text import read_yaml
 from sernb.utils.text import text_digest

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sernb.utils.machine import cpu_count
 from sernb.utils.sqlite import cache_dir
 from sernb.utils.sqlite import run_transaction
 
@@ -27,9 +28,9 @@ MIN_AGE_SECONDS = 2.0  # seconds: a file as new as that may change again without
 def map_files(ask: Callable[[Any], Any], files: Iterable[Any]) -> list:
     """What `ask` returns for each file, in their order; threads, since reading waits for the disk."""
     files = list(files)
-    size = max(1, min(KEYS_PER_QUERY, len(files) // (4 * (os.cpu_count() or 1))))
+    size = max(1, min(KEYS_PER_QUERY, len(files) // (4 * cpu_count())))
     chunks = [files[start : start + size] for start in range(0, len(files), size)]
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(min(32, cpu_count() + 4)) as pool:
         return [found for chunk in pool.map(lambda chunk: [ask(file) for file in chunk], chunks) for found in chunk]
 
 

@@ -28,23 +28,21 @@ import psutil
 import keras
 from sernb import features
 from sernb import models
-from sernb import store
-from sernb import training
 
-training.seed_everything(1)
+models.seed_everything(1)
 labels = ["happy", "sad"]
 sides = np.array(["train", "val", "test"])[np.arange(4000) % 5 % 3]
 rows = pd.DataFrame({"emotion": [labels[i % 2] for i in range(4000)], "split": sides, "copy": 0})
 rows = rows.assign(clip=rows.index.map(str), speaker="a")
-held = int(open("/proc/self/status").read().split("VmData:")[1].split()[0]) * 1024
-resource.setrlimit(resource.RLIMIT_DATA, (held + 500_000_000, -1))
-x = store.room((4000, 100, 500))
+used = int(open("/proc/self/status").read().split("VmData:")[1].split()[0]) * 1024
+resource.setrlimit(resource.RLIMIT_DATA, (used + 500_000_000, -1))
+x = features.allocate_features((4000, 100, 500))
 for i in range(0, 4000, 500):
     x[i : i + 500] = rows["emotion"].eq("sad").to_numpy()[i : i + 500, None, None]
-x = features.standardise(x, (sides == "train"))
+x = features.apply_scaler(x, *features.fit_scaler(x, (sides == "train")))
 layers = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2, activation="softmax")]
-network = models.compiled(keras.Sequential([keras.Input((100, 500, 1)), *layers], name="small"))
-trained = training.fit(network, x, rows, labels, epochs=1)
+network = models.compile_model(keras.Sequential([keras.Input((100, 500, 1)), *layers], name="small"))
+trained = models.fit(network, x, rows, labels, epochs=1)
 print(trained.predictions["prediction"].isin(labels).sum(), trained.history["train_accuracy"].iloc[-1])
 """
 
@@ -65,7 +63,7 @@ def test_what_lies_on_disk_is_what_would_be_in_memory(rows, tmp_path, monkeypatc
         mfcc = features.max_minus(
             features.extract(rows, "mfcc", sample_rate=RATE), np.array([8000, 4800, 19_200, 14_400])
         )
-        found[megabytes] = [mel, mfcc, features.standardise(mel, train)]
+        found[megabytes] = [mel, mfcc, features.apply_scaler(mel, *features.fit_scaler(mel, train))]
     for held, lying in zip(*found.values(), strict=True):
         assert utils.is_memmap(lying) and utils.is_memmap(lying[..., None]) and not utils.is_memmap(held)
         np.testing.assert_array_equal(lying, held)
@@ -92,7 +90,7 @@ def test_a_disk_without_room_is_an_error_before_anything_is_written(monkeypatch,
 def test_a_bound_that_is_no_number_is_said(monkeypatch):
     for told in ("much", "inf", "nan", "-5"):
         monkeypatch.setenv("SERNB_MEMORY", told)
-        with pytest.raises(utils.MemoryLimitError, match=f"SERNB_MEMORY is '{told}'; give a number of megabytes"):
+        with pytest.raises(utils.MemoryLimitError, match=f"SERNB_MEMORY must be a number of megabytes.*got '{told}'"):
             utils.memory_limit()
 
 

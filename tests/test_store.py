@@ -25,7 +25,7 @@ RATE = 8_000
 def rows(tmp_path, monkeypatch):
     """Six clips, and a number of them that is many."""
     monkeypatch.setenv("SERNB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("sernb.features.stacked.MIN_ARRAYS_KEPT", 5)
+    monkeypatch.setattr("sernb.features.store.MIN_ARRAYS_KEPT", 5)
     paths = [write(tmp_path / f"{i}.wav", tone(0.2 + i / 10, RATE, 200 + i), RATE) for i in range(6)]
     return pd.DataFrame({"path": map(str, paths), "sha256": corpora.sha256_of_files(paths)})
 
@@ -42,7 +42,7 @@ def kept():
 def from_rows(rows, monkeypatch):
     """What the store's rows give, without a set that is kept."""
     with monkeypatch.context() as patch:
-        patch.setattr("sernb.features.stacked.MIN_ARRAYS_KEPT", 1000)
+        patch.setattr("sernb.features.store.MIN_ARRAYS_KEPT", 1000)
         found = extracted(rows)
     assert not kept()
     return found
@@ -135,7 +135,7 @@ def forbidden(*_):
     raise PermissionError(1, "Operation not permitted")
 
 
-def full(*_):
+def full(*_, **__):
     raise OSError(28, "No space left on device")
 
 
@@ -155,9 +155,9 @@ def test_a_process_killed_while_it_assembles_leaves_nothing_that_is_believed(row
     code = (
         "import os, signal, sys, pandas as pd\n"
         "from sernb import features\n"
-        "from sernb.features import stacked\n"
-        "stacked.MIN_ARRAYS_KEPT = 5\n"
-        "stacked._copy_rows = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "from sernb.features import store\n"
+        "store.MIN_ARRAYS_KEPT = 5\n"
+        "store._copy_rows = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"features.extract(pd.read_csv(sys.argv[1]), 'mel', sample_rate={RATE})"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "rows.csv")]).returncode == -9

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from sernb import results
+from sernb import utils
 
 COLUMNS = ["part", "measure", "clips", "ours", "baseline", "unit", "ratio"]
 
@@ -110,7 +111,7 @@ def machine() -> dict[str, str]:
 
     return {
         "cpu": _cpu(),
-        "cores": str(os.cpu_count()),
+        "cores": str(utils.cpu_count()),
         "memory_gb": f"{psutil.virtual_memory().total / 1e9:.0f}",
         "system": platform.system(),
         "python": platform.python_version(),

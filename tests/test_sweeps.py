@@ -20,6 +20,7 @@ import yaml
 from support import small_notebooks
 
 from sernb import runs
+from sernb import utils
 from sernb.runs import sweeps
 
 ROOT = Path(__file__).parents[1]
@@ -229,7 +230,7 @@ def test_the_run_of_a_killed_worker_is_made_again_by_another(tmp_path: Path, not
     assert len(logged(tmp_path, "begins")) == 5, "the one that died was begun twice"
     assert not victim.is_running(), "no kernel without its worker"
     threads = {line.split()[3] for line in (tmp_path / "log.txt").read_text().splitlines()}
-    assert threads == {str(max(1, (os.cpu_count() or 1) // 2))}, "two workers share out the cores"
+    assert threads == {str(max(1, utils.cpu_count() // 2))}, "two workers share out the cores"
 
 
 @pytest.mark.notebook

@@ -124,3 +124,10 @@ def test_the_published_majority_comes_out_on_all_of_crema(real):
     assert found["accuracy"] == pytest.approx(0.45, abs=0.01)
     shared = sum(told[emotion][told["truth"] == emotion].sum() for emotion in evaluation.VOTE_LETTERS.values()) / 7442
     assert found["accuracy"] == pytest.approx(shared, abs=0.005)  # as if ties were shared out
+
+
+def test_a_repeated_line_counts_its_clip_once(folder, rows):
+    (folder / "summaryTable.csv").write_text(VOTES + VOTES.splitlines()[1] + "\n")
+    voted = evaluation.load_votes("crema", folder)
+    assert voted.index.is_unique
+    assert len(evaluation.listener_predictions(rows, voted)) == 4

@@ -157,3 +157,16 @@ def test_the_books_tables_are_those_of_its_runs(table: Path):
     found = results.results_table(folders)
     for column in ("run", "model", *results.SCORES, "fingerprint"):
         assert finished[column].tolist() == found[column].tolist()
+
+
+def test_speakers_with_names_that_pandas_takes_for_missing_values_are_kept(tmp_path):
+    speakers = ["NA", "null", "None", "nan", "P1"]
+    rows = pd.DataFrame({"speaker": speakers}).assign(
+        model="net", clip="NA", split="test", truth="sad", prediction="sad"
+    )
+    rows.to_csv(tmp_path / "predictions.csv", index=False)
+    assert results.test_answers(tmp_path)["speaker"].tolist() == speakers
+    assert set(results.read_predictions(tmp_path)["clip"]) == {"NA"}
+    rows.assign(rows=1).to_csv(tmp_path / "answers.csv", index=False)
+    (tmp_path / "predictions.csv").unlink()
+    assert results.test_answers(tmp_path)["speaker"].tolist() == speakers

@@ -43,6 +43,7 @@ def load_votes(corpus: str, data_dir: str | Path = "") -> pd.DataFrame:
     found = corpora.read_csv(file)
     if missing := {"FileName", "VoiceVote"} - set(found):
         raise corpora.CorpusError(f"{file}: no column {', '.join(sorted(missing))}; is it CREMA-D's own?")
+    found = found.drop_duplicates("FileName")  # a repeated line would count its clip twice
     letters = found["VoiceVote"].str.split(":")
     if strangers := sorted({letter for vote in letters for letter in vote} - set(VOTE_LETTERS)):
         raise corpora.CorpusError(

@@ -28,7 +28,7 @@ EMOBOX = [{1, 11, 20, 21}, {4, 10, 12, 14}, {8, 9, 19, 23}, {3, 5, 7, 24}, {2, 1
 REAL_CREMA = Path(__file__).parents[2] / "shared" / "data" / "crema"
 
 needs_espeak = pytest.mark.skipif(
-    not shutil.which("espeak-ng"), reason="espeak-ng is not installed: the generator cannot run, only what it made"
+    not shutil.which("espeak-ng"), reason="espeak-ng is not installed: only the shipped archives can be tested"
 )
 
 
@@ -39,7 +39,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def sounds(name):
-    """Yield file and bytes of every clip that ships."""
+    """Yield the name and the bytes of every shipped clip."""
     with zipfile.ZipFile(corpora.DATA_DIR / f"{name}.zip") as packed:
         for file in packed.namelist():
             if file.endswith(".ogg"):
@@ -50,7 +50,7 @@ def decode(ogg):
     return soundfile.read(io.BytesIO(ogg))
 
 
-# What ships
+# The shipped archives
 
 
 def test_zips_are_small():
@@ -68,7 +68,7 @@ def test_zip_is_plain(name):
 
 
 @pytest.mark.parametrize("name", corpora.DEMO_CORPORA)
-def test_zip_holds_what_the_generator_plans(name):
+def test_zip_contains_the_planned_clips(name):
     planned = make_demo_corpora.plan(name)
     assert len(planned) == CLIPS[name]
     assert len({clip.speaker for clip in planned}) == len({clip.voice for clip in planned}) == SPEAKERS[name]
@@ -76,7 +76,7 @@ def test_zip_holds_what_the_generator_plans(name):
 
 
 @pytest.mark.parametrize("name", corpora.DEMO_CORPORA)
-def test_clips_are_sane(name):
+def test_clips_have_plausible_lengths_and_levels(name):
     for file, ogg in sounds(name):
         samples, rate = decode(ogg)
         assert rate == 16_000 and samples.ndim == 1, file
@@ -93,17 +93,19 @@ def test_no_two_clips_sound_the_same(name):
     assert len({hashlib.sha256(ogg).digest() for _, ogg in sounds(name)}) == CLIPS[name]
 
 
-def test_cues_are_in_the_samples():
-    """Angry is loud and short, sad soft and long, as the table of emotions says."""
-    heard = {"angry": [], "sad": [], "neutral": []}
+def test_cues_can_be_measured():
+    """Angry clips are loud and short, sad ones soft and long, as in the table of emotions."""
+    measured = {"angry": [], "sad": [], "neutral": []}
     emotions = {clip.file: clip.emotion for clip in make_demo_corpora.plan("demo-crema")}
     for file, ogg in sounds("demo-crema"):
-        if emotions[file] in heard:
+        if emotions[file] in measured:
             samples, rate = decode(ogg)
-            heard[emotions[file]].append((len(samples) / rate, 10 * np.log10(np.mean(samples**2))))
-    (angry_s, angry_db), (sad_s, sad_db), (neutral_s, neutral_db) = (np.mean(rows, axis=0) for rows in heard.values())
-    assert angry_s < neutral_s < sad_s
-    assert angry_db > neutral_db + 3 and sad_db < neutral_db - 3
+            measured[emotions[file]].append((len(samples) / rate, 10 * np.log10(np.mean(samples**2))))
+    (angry_s, angry_db), (sad_s, sad_db), (neutral_s, neutral_db) = (
+        np.mean(rows, axis=0) for rows in measured.values()
+    )
+    assert angry[0] < neutral[0] < sad[0]
+    assert angry[1] > neutral[1] + 3 and sad[1] < neutral[1] - 3
 
 
 # Designs
@@ -127,8 +129,8 @@ def test_crema_demographics():
     }
 
 
-@pytest.mark.skipif(not REAL_CREMA.is_dir(), reason="CREMA-D's lists are not here to compare the actors with")
-def test_crema_actors_fit_the_published_split():
+@pytest.mark.skipif(not REAL_CREMA.is_dir(), reason="the lists of CREMA-D are not available")
+def test_crema_actors_are_balanced_over_the_published_split():
     split = json.loads((REAL_CREMA / "speaker_splits.json").read_text())
     sexes = pd.read_csv(REAL_CREMA / "VideoDemographics.csv").set_index("ActorID").Sex.str.lower()
     assert all(sexes[actor] == sex for actor, (sex, _) in make_demo_corpora.CREMA_ACTORS.items())
@@ -161,8 +163,8 @@ def test_local_manifest():
     assert sorted(Counter(patients.sex).values()) == [12, 13]
 
 
-def test_local_statements_are_no_cue():
-    """Neither alone nor together with sex and accent does the sentence tell the emotion."""
+def test_local_statements_do_not_predict_the_emotion():
+    """The sentence does not predict the emotion, neither alone nor together with sex and accent."""
     clips = pd.DataFrame(make_demo_corpora.plan("demo-local"))
     assert set(clips.groupby(["speaker", "text"]).size()) == {4}
     assert set(clips.groupby(["speaker", "emotion"]).text.nunique()) == {1}
@@ -174,7 +176,7 @@ def test_local_statements_are_no_cue():
 # Unpacking
 
 
-def test_folder_is_idempotent(cache):
+def test_a_corpus_is_unpacked_once(cache):
     first = corpora.demo_folder("demo-ravdess")
     stamp = first.stat().st_mtime_ns
     assert corpora.demo_folder("demo-ravdess") == first and first.stat().st_mtime_ns == stamp
@@ -183,7 +185,7 @@ def test_folder_is_idempotent(cache):
     assert list(cache.iterdir()) == [first]
 
 
-def test_folder_by_many_processes_at_once(cache):
+def test_many_processes_may_unpack_at_once(cache):
     code = "from sernb import corpora; f = corpora.demo_folder('demo-local'); print(f, len(list(f.rglob('*.ogg'))))"
     with ThreadPoolExecutor(6) as pool:
         runs = list(pool.map(lambda _: subprocess.check_output([sys.executable, "-c", code], text=True), range(6)))
@@ -191,7 +193,7 @@ def test_folder_by_many_processes_at_once(cache):
     assert len(list(cache.iterdir())) == 1
 
 
-def test_interrupted_unpacking_is_not_believed(cache, monkeypatch):
+def test_an_interrupted_unpacking_leaves_nothing(cache, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(zipfile.ZipFile, "_extract_member", _half_way(zipfile.ZipFile._extract_member))
         corpora.demo_folder("demo-ravdess")
@@ -201,24 +203,24 @@ def test_interrupted_unpacking_is_not_believed(cache, monkeypatch):
 
 def _half_way(extract):
     """Return an extraction that is interrupted at the hundredth file."""
-    done = []
+    extracted = []
 
     def stop(self, *args):
-        done.append(args)
-        if len(done) == 100:
+        extracted.append(args)
+        if len(extracted) == 100:
             raise KeyboardInterrupt
         return extract(self, *args)
 
     return stop
 
 
-def test_leftovers_of_a_killed_process_do_no_harm(cache):
+def test_files_of_a_killed_process_do_no_harm(cache):
     (cache / ".demo-ravdess-killed" / "fresh" / "Audio_Speech_Actors_01-24").mkdir(parents=True)
     assert len(list(corpora.demo_folder("demo-ravdess").rglob("*.ogg"))) == 360
 
 
-def test_copy_of_a_faster_process_is_left_alone():
-    """Its reader may be listing it by now."""
+def test_the_folder_of_a_faster_process_is_left_unchanged():
+    """Another process may already be reading it."""
     folder = corpora.demo_folder("demo-ravdess")
     inode = folder.stat().st_ino
     demo._unpack(corpora.DATA_DIR / "demo-ravdess.zip", folder)
@@ -232,43 +234,43 @@ def test_damaged_folder_is_unpacked_again(cache):
     assert len(list(folder.rglob("*.ogg"))) == 360 and list(cache.iterdir()) == [folder]
 
 
-def test_unwritable_cache_is_named(tmp_path, monkeypatch):
+def test_a_file_as_the_cache_is_reported(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("SERNB_CACHE", str(tmp_path / "file"))
     with pytest.raises(corpora.DemoError, match=r"\$SERNB_CACHE"):
         corpora.demo_folder("demo-crema")
 
 
-def test_read_only_cache_is_named(cache, monkeypatch):
+def test_a_read_only_cache_is_reported(cache, monkeypatch):
     def refuse(*args, **options):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("sernb.corpora.demo.tempfile.mkdtemp", refuse)  # as root may write into any folder
-    with pytest.raises(corpora.DemoError, match=r"Permission denied; set \$SERNB_CACHE"):
+    monkeypatch.setattr("sernb.corpora.demo.tempfile.mkdtemp", refuse)  # root may write into any folder
+    with pytest.raises(corpora.DemoError, match=r"Permission denied. Set \$SERNB_CACHE"):
         corpora.demo_folder("demo-crema")
 
 
-def test_unknown_name_lists_the_known_ones():
+def test_an_unknown_name_is_refused_with_the_right_ones():
     with pytest.raises(corpora.DemoError, match="demo-crema, demo-ravdess, demo-local"):
         corpora.demo_folder("demo-cremad")
 
 
-def test_missing_zip_names_the_remedy(tmp_path, monkeypatch):
+def test_a_missing_zip_is_reported_with_the_command_that_generates_it(tmp_path, monkeypatch):
     monkeypatch.setattr("sernb.corpora.demo.DATA_DIR", tmp_path)
-    with pytest.raises(corpora.DemoError, match=r"python -m sernb\.demo"):
+    with pytest.raises(corpora.DemoError, match=r"python tools/make_demo_corpora\.py"):
         corpora.demo_folder("demo-crema")
 
 
 # The generator
 
 
-def test_without_espeak_the_remedy_is_named(tmp_path, monkeypatch):
+def test_without_espeak_the_command_that_installs_it_is_shown(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(corpora.DemoError, match="apt-get install espeak-ng"):
         make_demo_corpora.generate("demo-crema", tmp_path)
 
 
-def test_unknown_name_is_refused_before_anything_is_made(tmp_path):
+def test_an_unknown_name_is_refused_by_the_generator(tmp_path):
     with pytest.raises(corpora.DemoError, match="demo-cremad"):
         make_demo_corpora.generate("demo-cremad", tmp_path)
 
@@ -290,16 +292,16 @@ def test_generated_zip_is_the_same_twice(tmp_path, monkeypatch):
 
 
 @needs_espeak
-def test_generator_makes_what_ships():
-    """Only nearly, as the versions of espeak-ng and of libsndfile may be others."""
+def test_the_generator_reproduces_the_shipped_clips():
+    """Approximately, as the versions of espeak-ng and of libsndfile may differ."""
     shipped = dict(sounds("demo-ravdess"))
     for clip in make_demo_corpora.plan("demo-ravdess")[::90]:
-        made, ships = (decode(ogg)[0] for ogg in (make_demo_corpora.render(clip), shipped[clip.file]))
-        assert len(made) == pytest.approx(len(ships), rel=0.1)
-        assert np.sqrt(np.mean(made**2)) == pytest.approx(np.sqrt(np.mean(ships**2)), rel=0.1)
+        samples, expected = (decode(ogg)[0] for ogg in (make_demo_corpora.render(clip), shipped[clip.file]))
+        assert len(samples) == pytest.approx(len(expected), rel=0.1)
+        assert np.sqrt(np.mean(samples**2)) == pytest.approx(np.sqrt(np.mean(expected**2)), rel=0.1)
 
 
-def test_tidy_ogg_keeps_the_sound():
+def test_tidy_ogg_leaves_the_audio_unchanged():
     options = {"format": "OGG", "subtype": "OPUS"}
     files = []
     for _ in range(2):
@@ -311,11 +313,11 @@ def test_tidy_ogg_keeps_the_sound():
     np.testing.assert_array_equal(decode(tidy[0])[0], decode(files[0])[0])
 
 
-# Neither trivial nor hopeless
+# Difficulty
 
 
-def test_unseen_speakers_are_neither_trivial_nor_hopeless():
-    """MFCC means and deviations, an SVM, one actor left out at a time: above chance (0.125), below 0.85."""
+def test_emotions_of_new_speakers_are_neither_trivial_nor_impossible_to_classify():
+    """An SVM on means and deviations of MFCC, leaving out one actor at a time: above chance (0.125), below 0.75."""
     import librosa
     from sklearn.metrics import balanced_accuracy_score
     from sklearn.model_selection import LeaveOneGroupOut

@@ -16,8 +16,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from support import small_notebooks
-from test_properties import QUICK
-from test_properties import SLOWER
+from support.hypothesis_settings import QUICK
+from support.hypothesis_settings import SLOWER
 
 from sernb import runs
 

@@ -1,22 +1,25 @@
-"""Make the built-in corpora anew with espeak-ng: `python tools/make_demo_corpora.py [OUT_DIR]`.
+"""Generate the built-in demo corpora with espeak-ng: `python tools/make_demo_corpora.py [OUT_DIR]`.
 
-What each emotion does to the voice (numbers in `EMOTIONS`, directions from the sources below):
+OUT_DIR is the package's own folder by default. With the same versions of espeak-ng (1.51) and libsndfile the archives
+are the shipped ones, byte for byte.
+
+The effect of each emotion on the speech (numbers in `EMOTIONS`, directions from the sources below):
 
 - angry: fast, high, wide pitch range, loud, bright (tense voice: much energy at high frequencies), irregular [1, 2, 3]
 - happy: fast, high, wide range, rather loud, regular, somewhat bright [1, 2, 3]
-- fear: fast, high with a narrow range, irregular; low in intensity, but high in panic, so medium here [1, 2, 3]
+- fear: fast, high, narrow range, irregular; the intensity is low in fear and high in panic, so medium here [1, 2, 3]
 - sad: slow, low, narrow range, soft, dull and breathy (lax voice: little energy at high frequencies) [1, 2, 3]
-- calm: slow, low, narrow range, soft, regular; the nearest thing that was studied is tenderness [1]
+- calm: slow, low, narrow range, soft, regular; tenderness is the most similar emotion that was studied [1]
 - disgust: slow, low, slightly wide range, rather soft, grumbling [4]; the studies disagree most about it [2, 3]
-- surprise: high, very wide range, rising at the end; after speech synthesis [5], as the reviews hardly cover it
+- surprise: high, very wide range, rising at the end; from speech synthesis [5], as the reviews hardly cover it
 - neutral: the speaker's own voice
 
-Strong intensity goes half as far again (`STRENGTH`). A speaker has a voice, an expressiveness and habits of expressing
-each emotion (`PERSON`, `HABIT`), and a clip varies by chance (`SPREAD`): classes overlap, and a classifier that has
-heard a speaker does better on that speaker.
+Strong intensity multiplies the effects by 1.4 (`STRENGTH`). Each speaker has a voice, an expressiveness and habits of
+expressing each emotion (`PERSON`, `HABIT`), and each clip varies randomly (`SPREAD`). The classes therefore
+overlap, and a classifier scores higher on speakers that it was trained on.
 
-The conditions of `demo-local` slow the speech or lengthen its pauses a little (`CONDITIONS`). That is invented, to give
-the column something to show: it is not what stroke, dementia, epilepsy or migraine do to a voice.
+The conditions of `demo-local` slow the speech or lengthen its pauses a little (`CONDITIONS`). They are invented, so
+that the column has values: they are not the effects of stroke, dementia, epilepsy or migraine on speech.
 
 [1] Juslin & Laukka 2003, Psychological Bulletin 129, 770-814. [2] Scherer 2003, Speech Communication 40, 227-256.
 [3] Banse & Scherer 1996, J. Personality and Social Psychology 70, 614-636. [4] Murray & Arnott 1993, J. Acoustical
@@ -44,12 +47,12 @@ import numpy as np
 from sernb import corpora
 
 SAMPLE_RATE = 16_000
-ESPEAK_RATE = 22_050  # what espeak-ng speaks at
+ESPEAK_RATE = 22_050  # the sample rate of espeak-ng
 SEED = 20200919
 COMPRESSION = 0.965  # on libsndfile's scale from 0 to 1: Opus at about 15 kbit/s
 
-# Rate and pitch range relative to neutral, pitch in semitones, energy in dB, tilt of the spectrum in dB per octave
-# (bright > 0 > dull), breath as noise relative to the voice, irregularity of periods and amplitudes; the last sign.
+# Rate and pitch range relative to neutral, pitch in semitones, energy in dB, spectral tilt in dB per octave (bright > 0
+# > dull), breath noise relative to the voice, irregularity of periods and amplitudes; the sentence's punctuation mark.
 CUES = ("rate", "pitch", "range", "energy", "tilt", "breath", "irregular")
 EMOTIONS = {
     #            rate  pitch range energy tilt  breath irregular
@@ -62,13 +65,13 @@ EMOTIONS = {
     "disgust": ((0.86, -2.0, 1.15, -2.5, -0.8, 0.02, 1.0), "."),
     "surprise": ((1.04, +4.5, 1.70, +1.5, +0.3, 0.05, 0.1), "?"),
 }
-# Standard deviations, cue by cue: of speakers' voices, of a speaker's way with one emotion, of one clip.
+# Standard deviations per cue: between speakers, of a speaker's expression of one emotion, and between clips.
 PERSON = (0.05, 0.8, 0.10, 1.2, 0.4, 0.01, 0.05)
 HABIT = (0.05, 0.9, 0.15, 1.3, 0.5, 0.02, 0.15)
 SPREAD = (0.06, 0.9, 0.15, 1.7, 0.5, 0.02, 0.15)
-EXPRESSIVE = (0.9, 1.5)  # how far speakers go, as a factor
+EXPRESSIVE = (0.9, 1.5)  # range of the speakers' expressiveness, a factor
 STRENGTH = {"normal": 1.0, "strong": 1.4}
-CONDITIONS = {  # clips' rate as a factor, pause between words in units of 10 ms
+CONDITIONS = {  # speaking rate as a factor, pause between words in units of 10 ms
     "": (1.00, 0),
     "stroke": (0.92, 2),
     "dementia": (0.95, 4),
@@ -79,7 +82,7 @@ VOICES = {
     "male": "m3 m1 m7 m2 edward m4 john m6 travis max norbert Gene adam".split(),
     "female": "f2 f1 steph f3 Annie f4 aunty f5 belinda linda shelby Alicia grandma".split(),
 }
-CREMA_ACTORS = {  # real ids of a published speaker-disjoint split (four train, two dev, two test); invented ages
+CREMA_ACTORS = {  # real ids from a published speaker-disjoint split (four train, two dev, two test); invented ages
     1001: ("male", 51),
     1002: ("female", 21),
     1003: ("female", 24),
@@ -89,9 +92,7 @@ CREMA_ACTORS = {  # real ids of a published speaker-disjoint split (four train, 
     1048: ("male", 38),
     1074: ("female", 31),
 }
-CREMA_EMOTIONS = {"ANG": "angry", "DIS": "disgust", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
-RAVDESS_ACTORS = (1, 4, 9, 15, 22, 24)  # one of each EmoBox fold
-RAVDESS_EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise")
+RAVDESS_ACTORS = (1, 4, 9, 15, 22, 24)  # one from each EmoBox fold
 RAVDESS_STATEMENTS = ("Kids are talking by the door", "Dogs are sitting by the door")
 PATIENTS = ["stroke"] * 10 + ["dementia"] * 8 + ["epilepsy"] * 4 + ["migraine"] * 3
 LOCAL_STATEMENTS = (
@@ -104,7 +105,7 @@ LOCAL_STATEMENTS = (
 
 @dataclass(frozen=True)
 class Clip:
-    """What one clip is to be: everything that decides its samples, and its row of a manifest."""
+    """The description of a clip: everything that determines its samples, and its line in a manifest."""
 
     corpus: str
     file: str
@@ -118,11 +119,15 @@ class Clip:
 
 
 def generate(name: str, to: Path) -> None:
-    """Make `to`/`name`.zip with espeak-ng, with the same bytes each time."""
+    """Write `to`/`name`.zip, with the same bytes each time.
+
+    Raises:
+        DemoError: The corpus is unknown, or espeak-ng is not installed.
+    """
     planned = plan(name)
     if not shutil.which("espeak-ng"):
         raise corpora.DemoError(
-            "making the demo corpora needs espeak-ng, which is not installed: `apt-get install espeak-ng`"
+            "the demo corpora are generated with espeak-ng, which is not installed: `apt-get install espeak-ng`"
         )
     from rich.progress import track
 
@@ -146,7 +151,7 @@ def plan(name: str) -> list[Clip]:
 def _plan_crema() -> Iterator[Clip]:
     voices = _voices({str(actor): sex for actor, (sex, _) in CREMA_ACTORS.items()})
     for (actor, (sex, voice)), (code, text), (short, emotion) in product(
-        voices.items(), corpora.CREMA_SENTENCES.items(), CREMA_EMOTIONS.items()
+        voices.items(), corpora.CREMA_SENTENCES.items(), corpora.CREMA_EMOTIONS.items()
     ):
         level = "HI" if code == "IEO" and emotion != "neutral" else "XX"  # as in CREMA-D, where only IEO has levels
         file = f"AudioWAV/{actor}_{code}_{short}_{level}.ogg"
@@ -155,15 +160,15 @@ def _plan_crema() -> Iterator[Clip]:
 
 def _plan_ravdess() -> Iterator[Clip]:
     voices = _voices({f"{actor:02}": "male" if actor % 2 else "female" for actor in RAVDESS_ACTORS})
-    for (actor, (sex, voice)), emotion, intensity, statement, repetition in product(
-        voices.items(), range(1, 9), (1, 2), (1, 2), (1, 2)
+    emotions, intensities = (corpora.RAVDESS_CODES[field].items() for field in ("emotion", "intensity"))
+    for (actor, (sex, voice)), (code, emotion), (level, intensity), statement, repetition in product(
+        voices.items(), emotions, intensities, (1, 2), (1, 2)
     ):
-        if emotion == 1 and intensity == 2:  # neutral has no strong intensity
+        if emotion == "neutral" and intensity == "strong":  # not in RAVDESS
             continue
-        file = f"03-01-{emotion:02}-{intensity:02}-{statement:02}-{repetition:02}-{actor}.ogg"
+        file = f"03-01-{code}-{level}-{statement:02}-{repetition:02}-{actor}.ogg"
         path = f"Audio_Speech_Actors_01-24/Actor_{actor}/{file}"
-        feeling, strength = RAVDESS_EMOTIONS[emotion - 1], ("normal", "strong")[intensity - 1]
-        yield Clip("demo-ravdess", path, actor, sex, voice, feeling, strength, RAVDESS_STATEMENTS[statement - 1])
+        yield Clip("demo-ravdess", path, actor, sex, voice, emotion, intensity, RAVDESS_STATEMENTS[statement - 1])
 
 
 def _plan_local() -> Iterator[Clip]:
@@ -171,14 +176,16 @@ def _plan_local() -> Iterator[Clip]:
     voices = _voices(dict(zip(patients, cycle(("female", "male")))), ("en-gb", "en-gb", "en-us", "en-us"))
     for patient, condition in patients.items():
         sex, voice = voices[patient]
-        order = _rng("demo-local", patient, "statements").permutation(8) % 4  # shuffled: no cue to the emotion
+        order = (
+            _rng("demo-local", patient, "statements").permutation(8) % 4
+        )  # shuffled, so that the sentence does not predict the emotion
         for (emotion, statement), take in product(zip(EMOTIONS, order, strict=True), (1, 2)):
             file, text = f"audio/{patient}/{patient}_{emotion}_{take}.ogg", LOCAL_STATEMENTS[statement]
             yield Clip("demo-local", file, patient, sex, voice, emotion, "normal", text, condition)
 
 
 def _voices(sexes: dict[str, str], accents: tuple[str, ...] = ("en-us",)) -> dict[str, tuple[str, str]]:
-    """Give each speaker, in order, the next espeak-ng voice of the right sex."""
+    """Return sex and espeak-ng voice by speaker: each speaker gets the next voice of the right sex."""
     variants = {sex: iter(names) for sex, names in VOICES.items()}
     accent = cycle(accents)
     return {speaker: (sex, f"{next(accent)}+{next(variants[sex])}") for speaker, sex in sexes.items()}
@@ -195,7 +202,7 @@ def _side_files(name: str, clips: list[Clip]) -> dict[str, str]:
 
 
 def render(clip: Clip) -> bytes:
-    """Speak a clip and return it as an Ogg/Opus file."""
+    """Synthesise a clip and return it as an Ogg/Opus file."""
     import soundfile
 
     buffer = io.BytesIO()
@@ -205,7 +212,7 @@ def render(clip: Clip) -> bytes:
 
 
 def synthesise(clip: Clip) -> np.ndarray:
-    """Speak a clip: espeak-ng sets rate, pitch and pitch range, the rest is done to its samples."""
+    """Synthesise a clip: espeak-ng sets rate, pitch and pitch range; the other cues are applied to its samples."""
     from scipy.signal import resample_poly
 
     rng = _rng(clip.corpus, clip.file)
@@ -223,19 +230,19 @@ def synthesise(clip: Clip) -> np.ndarray:
 
 
 def _cues(clip: Clip, rng: np.random.Generator) -> dict[str, float]:
-    """Draw the settings of one clip: emotion, intensity, speaker, condition and chance together."""
-    neutral, felt = np.array(EMOTIONS["neutral"][0]), np.array(EMOTIONS[clip.emotion][0])
+    """Draw the cues of one clip from its emotion, intensity, speaker and condition, and at random."""
+    neutral, acted = np.array(EMOTIONS["neutral"][0]), np.array(EMOTIONS[clip.emotion][0])
     person, habit = _rng(clip.corpus, clip.speaker), _rng(clip.corpus, clip.speaker, clip.emotion)
     values = neutral + person.normal(0, PERSON) + rng.normal(0, SPREAD)
-    if clip.emotion != "neutral":  # which is the speaker's own voice, without habits
-        values += person.uniform(*EXPRESSIVE) * STRENGTH[clip.intensity] * (felt - neutral) + habit.normal(0, HABIT)
+    if clip.emotion != "neutral":  # neutral is the speaker's own voice, without habits
+        values += person.uniform(*EXPRESSIVE) * STRENGTH[clip.intensity] * (acted - neutral) + habit.normal(0, HABIT)
     cues = dict(zip(CUES, values.tolist(), strict=True))
     cues["rate"] *= CONDITIONS[clip.condition][0]
     return cues | {cue: max(0.0, cues[cue]) for cue in ("range", "breath", "irregular")}
 
 
 def _rng(*key: str) -> np.random.Generator:
-    """Return the generator that belongs to a key, whatever was drawn before."""
+    """Return a random generator that depends on the key alone."""
     return np.random.default_rng([SEED, zlib.crc32("/".join(key).encode())])
 
 
@@ -247,8 +254,8 @@ def _espeak(clip: Clip, cues: dict[str, float]) -> np.ndarray:
     text = f'<speak><prosody range="{width}">{clip.text}{EMOTIONS[clip.emotion][1]}</prosody></speak>'
     options = {"-v": clip.voice, "-s": round(165 * cues["rate"]), "-p": pitch, "-g": CONDITIONS[clip.condition][1]}
     command = ["espeak-ng", *(str(part) for option in options.items() for part in option), "-m", "--stdout", text]
-    spoken = subprocess.run(command, check=True, capture_output=True).stdout
-    return soundfile.read(io.BytesIO(spoken))[0]
+    wav = subprocess.run(command, check=True, capture_output=True).stdout
+    return soundfile.read(io.BytesIO(wav))[0]
 
 
 def _trim(x: np.ndarray) -> np.ndarray:
@@ -256,7 +263,7 @@ def _trim(x: np.ndarray) -> np.ndarray:
     return x[loud[0] : loud[-1] + 1]
 
 
-def _wander(n: int, rng: np.random.Generator) -> np.ndarray:
+def _slow_noise(n: int, rng: np.random.Generator) -> np.ndarray:
     """Return slow noise (below about 60 Hz) of unit variance."""
     window = np.hanning(ESPEAK_RATE // 60)
     noise = np.convolve(rng.normal(size=n), window, "same")
@@ -264,13 +271,13 @@ def _wander(n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _roughen(x: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
-    """Make periods (by bending time) and amplitudes irregular."""
-    time = np.arange(len(x)) + np.cumsum(0.02 * amount * _wander(len(x), rng))
-    return np.interp(time, np.arange(len(x)), x) * (1 + 0.15 * amount * _wander(len(x), rng))
+    """Make the periods (by warping time) and the amplitudes irregular."""
+    time = np.arange(len(x)) + np.cumsum(0.02 * amount * _slow_noise(len(x), rng))
+    return np.interp(time, np.arange(len(x)), x) * (1 + 0.15 * amount * _slow_noise(len(x), rng))
 
 
 def _aspiration(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return high-frequency noise that follows the loudness of the voice."""
+    """Return high-frequency noise with the amplitude envelope of the speech."""
     envelope = np.convolve(np.abs(x), np.hanning(ESPEAK_RATE // 50) / (ESPEAK_RATE // 100), "same")
     return envelope * np.diff(rng.normal(size=len(x) + 1))
 
@@ -282,7 +289,7 @@ def _tilt(x: np.ndarray, slope: float) -> np.ndarray:
 
 
 def _tidy_ogg(ogg: bytes) -> bytes:
-    """Replace the stream's random serial number, so that equal audio means equal bytes, and drop its padding."""
+    """Replace the stream's random serial number, so that equal audio has equal bytes, and drop the padding."""
     tidy, start = b"", 0
     while start < len(ogg):
         lacing = ogg[start + 27 : start + 27 + ogg[start + 26]]
@@ -297,7 +304,7 @@ def _tidy_ogg(ogg: bytes) -> bytes:
 
 
 def _ogg_checksum(page: bytes) -> int:
-    """Return Ogg's CRC-32 (not zlib's, which reflects its bits) of a page whose checksum field is zero."""
+    """Return Ogg's CRC-32 (unlike zlib's, without bit reflection) of a page whose checksum field is zero."""
     crc = 0
     for byte in page:
         crc = (crc << 8 & 0xFFFFFFFF) ^ _ogg_table()[crc >> 24 ^ byte]

@@ -1,38 +1,14 @@
-"""Samples become numbers, computed once and stored."""
+"""Compute features of clips, once, and store them."""
 
-from sernb.features.extraction import CLIP_LEVEL
 from sernb.features.extraction import FEATURES
-from sernb.features.extraction import JOBS_PER_BLOCK
-from sernb.features.extraction import MAX_PENDING_BYTES
 from sernb.features.extraction import MIN_BATCH_CLIPS
-from sernb.features.extraction import NO_OPENSMILE
-from sernb.features.extraction import THREAD_SAFE
-from sernb.features.extraction import ExtractionPlan
 from sernb.features.extraction import count_frames
-from sernb.features.extraction import default_parameters
 from sernb.features.extraction import describe_unusable
 from sernb.features.extraction import extract
-from sernb.features.extraction import extract_clip
 from sernb.features.extraction import extract_signal
 from sernb.features.extraction import fill_store
 from sernb.features.extraction import split_usable
-from sernb.features.functionals import BANDS
-from sernb.features.functionals import COEFFICIENTS
-from sernb.features.functionals import FLOOR
-from sernb.features.functionals import FULL_BAND
-from sernb.features.functionals import HOP
-from sernb.features.functionals import MAX_PITCH
-from sernb.features.functionals import MIN_PITCH
-from sernb.features.functionals import PERIODIC
-from sernb.features.functionals import PITCH_HOP
-from sernb.features.functionals import SILENCE
 from sernb.features.functionals import SPEEDS
-from sernb.features.functionals import STATISTICS
-from sernb.features.functionals import VOICED
-from sernb.features.functionals import WIDE_BANDS
-from sernb.features.functionals import WINDOW
-from sernb.features.functionals import Spectrogram
-from sernb.features.functionals import VoiceTrack
 from sernb.features.functionals import compute_functionals
 from sernb.features.functionals import egemaps
 from sernb.features.functionals import feature_groups
@@ -45,7 +21,6 @@ from sernb.features.scaling import max_minus
 from sernb.features.scaling import to_db
 from sernb.features.spectral import HOP_LENGTH
 from sernb.features.spectral import N_FFT
-from sernb.features.spectral import SILENT_POWER
 from sernb.features.spectral import audio_fingerprint
 from sernb.features.spectral import mel
 from sernb.features.spectral import mfcc

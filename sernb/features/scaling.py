@@ -1,4 +1,4 @@
-"""Scaling of features, and inputs for clips that were not in the training run."""
+"""Scale features, and prepare the inputs of clips that were not in the training run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sernb.features.store import allocate_features
 
 
 def to_db(power: np.ndarray) -> np.ndarray:
-    """Power spectrograms, shape (n, bands, frames), in dB below each clip's own maximum, at most 80 of them."""
+    """Return power spectrograms, shape (n, bands, frames), in dB below each clip's own maximum, limited to 80 dB."""
     import librosa
 
     db = allocate_features(power.shape)
@@ -25,44 +25,44 @@ def to_db(power: np.ndarray) -> np.ndarray:
     return db
 
 
-def max_minus(pictures: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Each clip's maximum minus each of its values, then padded with zeros: one reading of the paper's normalisation.
+def max_minus(x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return each clip's maximum minus each value, then padded with zeros: one reading of the paper's normalisation.
 
     Args:
-        pictures: Shape (n, bands, frames).
+        x: Spectrograms or MFCC, shape (n, bands, frames).
         lengths: Samples of each clip before it was padded, at the rate of the feature; shape (n,).
 
     Returns:
         An array of the same shape.
     """
-    out = allocate_features(pictures.shape)
+    out = allocate_features(x.shape)
     for i, frames in enumerate(1 + lengths // HOP_LENGTH):
-        own = pictures[i, :, :frames]
+        own = x[i, :, :frames]
         out[i, :, :frames] = own.max() - own
     return out
 
 
 def fit_scaler(x: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each band (or number), learnt from the training rows alone.
+    """Return the mean and standard deviation of each band (or number) over the training rows alone.
 
     Args:
         x: Shape (n, bands, frames) or (n, numbers).
-        train: Boolean, shape (n,): the rows to learn from.
+        train: Boolean, shape (n,).
 
     Returns:
-        Two float32 arrays of shape (bands,) or (numbers,); a deviation of 0 is given as 1.
+        Two float32 arrays of shape (bands,) or (numbers,); a deviation of 0 is replaced by 1.
     """
     axes, rows = tuple(axis for axis in range(x.ndim) if axis != 1), np.flatnonzero(train)
     count = len(rows) * x[:1].size // x.shape[1]
-    mean = sum(x[some].sum(axis=axes, dtype=np.float64) for some in utils.row_blocks(x, rows)) / count
+    mean = sum(x[block].sum(axis=axes, dtype=np.float64) for block in utils.row_blocks(x, rows)) / count
     centre = mean.reshape(-1, *(1,) * (x.ndim - 2))
-    squares = (np.square(x[some] - centre).sum(axis=axes) for some in utils.row_blocks(x, rows))
+    squares = (np.square(x[block] - centre).sum(axis=axes) for block in utils.row_blocks(x, rows))
     deviation = np.sqrt(sum(squares) / count).astype(np.float32)
     return mean.astype(np.float32), np.where(deviation > 0, deviation, np.float32(1))
 
 
 def apply_scaler(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """Rows, shape (n, bands, frames) or (n, numbers), less the mean of each band, in units of its deviation."""
+    """Subtract the mean of each band from rows of shape (n, bands, frames) or (n, numbers); divide by its deviation."""
     shape = (1, -1, *(1,) * (x.ndim - 2))
     out = allocate_features(x.shape)
     for rows in utils.row_blocks(x):
@@ -72,10 +72,10 @@ def apply_scaler(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.n
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How a network's inputs were made of clips: what it takes to prepare one that it has never seen.
+    """Hold how a network's inputs were computed, so that new clips can be prepared in the same way.
 
-    `scale` is `db`, `max-minus`, or anything else for neither; `frames` is the width of a picture, 0 for numbers;
-    `mean` and `deviation` are those of `scaling`, None where the inputs were not standardised.
+    `scale` is `db`, `max-minus`, or anything else for neither; `frames` is the width of a spectrogram, 0 for a vector;
+    `mean` and `deviation` are those of `fit_scaler`, None where the inputs were not standardised.
     """
 
     feature: str
@@ -88,11 +88,11 @@ class InputSpec:
 
 
 def make_inputs(signals: Sequence[np.ndarray], inputs: InputSpec) -> np.ndarray:
-    """New clips as a network was given those that it was trained on; one longer than those is cut.
+    """Return a network's inputs for new clips; a clip longer than those of the training run is cut.
 
     Args:
         signals: Each of shape (n,), at the inputs' sample rate.
-        inputs: What the network's run has kept.
+        inputs: As stored by the network's run.
 
     Returns:
         float32, shape (n, bands, frames) or (n, numbers).
@@ -108,7 +108,7 @@ def make_inputs(signals: Sequence[np.ndarray], inputs: InputSpec) -> np.ndarray:
 
 
 def _pad_to(array: np.ndarray, frames: int) -> np.ndarray:
-    """A stored picture, its tail of silence included, at another width; numbers (0 frames) as they are."""
+    """Return a stored spectrogram, tail of silence included, at another width; a vector (0 frames) as it is."""
     if not frames:
         return array
     return np.pad(array[:, :frames], ((0, 0), (0, max(0, frames - array.shape[1]))), mode="edge")

@@ -11,38 +11,38 @@ from sernb import audio
 
 HOP_LENGTH = 512
 N_FFT = 2048
-SILENT_POWER = 1e-10  # what librosa takes for zero when it looks for crossings
+SILENT_POWER = 1e-10  # an amplitude that librosa takes for zero when it looks for crossings
 
 
 def zcr_rms(signal: np.ndarray, sample_rate: int, *, length: int = 0) -> np.ndarray:
-    """Mean zero-crossing rate and mean RMS energy over frames of 2048 samples, 512 apart: librosa's.
+    """Return the mean zero-crossing rate and mean RMS energy over frames of 2048 samples, 512 apart, as librosa's.
 
     Args:
         signal: Samples, shape (n,).
         sample_rate: In Hz; neither number depends on it.
-        length: Zero-pad the clip to so many samples first, as study A does: both means then encode how long the
-            clip is. 0 leaves the clip as it is.
+        length: Zero-pad the clip to so many samples first, as study A does: both means then depend on the clip's
+            duration. 0 leaves the clip as it is.
 
     Returns:
         Crossings per sample and RMS energy, shape (2,).
     """
     frames = 1 + max(len(signal), length) // HOP_LENGTH
-    # Frames that hear the padding alone are zero in both, and need only be counted.
+    # Frames within the padding are zero in both, and need only be counted.
     padded = audio.pad(signal, min(length, len(signal) + N_FFT))
     return np.array([_zero_crossing_rate(padded).sum() / frames, _rms(padded).sum() / frames], dtype=np.float32)
 
 
 def _zero_crossing_rate(signal: np.ndarray) -> np.ndarray:
-    """librosa's; but each crossing is looked for once, and not in all of the four frames that it falls into."""
+    """Return librosa's rate of each frame, searching each crossing once instead of once for each of its four frames."""
     below = signal < -SILENT_POWER
     crossings = 1 + np.flatnonzero(below[1:] != below[:-1])
     starts = np.arange(0, len(signal) + 1, HOP_LENGTH) - N_FFT // 2
-    # The first sample of a frame has none before it that it could differ from.
+    # The first sample of a frame has no predecessor that it could differ from.
     return (np.searchsorted(crossings, starts + N_FFT) - np.searchsorted(crossings, starts + 1)) / N_FFT
 
 
 def _rms(signal: np.ndarray) -> np.ndarray:
-    """librosa's; but each sample is squared once: a frame is four hops that others share."""
+    """Return librosa's RMS of each frame, squaring each sample once: a frame is four hops, which others share."""
     whole, rest = np.split(signal, [len(signal) // HOP_LENGTH * HOP_LENGTH])
     hops = whole.reshape(-1, HOP_LENGTH)
     energy = np.concatenate([[0, 0], np.einsum("ij,ij->i", hops, hops), [rest @ rest, 0]])
@@ -50,10 +50,10 @@ def _rms(signal: np.ndarray) -> np.ndarray:
 
 
 def mel(signal: np.ndarray, sample_rate: int, *, n_mels: int = 128) -> np.ndarray:
-    """Librosa's mel spectrogram as power (Slaney's mel scale, n_fft 2048, hop 512); shape (n_mels, frames).
+    """Return librosa's mel spectrogram as power (Slaney's mel scale, n_fft 2048, hop 512); shape (n_mels, frames).
 
-    In single precision, and of the filters only what is not zero: three times as fast as
-    `librosa.feature.melspectrogram`, from which it differs by less than a millionth of the clip's maximum.
+    Single precision and sparse filters make it three times as fast as `librosa.feature.melspectrogram`, from which it
+    differs by less than a millionth of the clip's maximum.
     """
     from scipy.fft import rfft
 
@@ -81,17 +81,17 @@ def _filters(sample_rate: int, n_mels: int) -> Any:
 
 
 def mfcc(signal: np.ndarray, sample_rate: int, *, n_mfcc: int = 100) -> np.ndarray:
-    """Librosa's mel-frequency cepstral coefficients (128 mel bands, n_fft 2048, hop 512); shape (n_mfcc, frames)."""
+    """Return librosa's mel-frequency cepstral coefficients (128 bands, n_fft 2048, hop 512); shape (n_mfcc, frames)."""
     import librosa
 
     return librosa.feature.mfcc(S=librosa.power_to_db(mel(signal, sample_rate)), n_mfcc=n_mfcc)
 
 
 def audio_fingerprint(signal: np.ndarray, sample_rate: int) -> np.ndarray:
-    """What a copy of a recording keeps at another rate, level or codec, or with silence added at its ends.
+    """Return a vector that stays nearly the same at another sample rate, level or codec, or with silence at the ends.
 
-    A mel spectrogram of 12 bands (150 to 3,400 Hz, a frame each 10 ms) in dB, of which the upper 30 count, smoothed in
-    time: its Fourier transform over the frames at 12 modulation frequencies up to 9 Hz. Time is counted from the
+    It is a mel spectrogram of 12 bands (150 to 3,400 Hz, a frame every 10 ms), clipped to its upper 30 dB and smoothed
+    in time: its Fourier transform over the frames at 12 modulation frequencies up to 9 Hz. Time is counted from the
     spectrogram's centre of gravity, so that nothing depends on where the sound begins.
 
     Args:
@@ -118,20 +118,20 @@ def audio_fingerprint(signal: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def pitch(signal: np.ndarray, sample_rate: int, *, low: float = 65.0, high: float = 600.0) -> np.ndarray:
-    """Fundamental frequency of each frame in Hz by YIN, NaN where the voice is not periodic; shape (frames,).
+    """Return the fundamental frequency of each frame in Hz by YIN, NaN where it is unvoiced; shape (frames,).
 
-    A frame is voiced if it is less than 35 dB below the loudest one and resembles itself one period later (normalised
-    correlation above 0.5). That is cruder than librosa's pYIN and thirty times as fast.
+    A frame is voiced if it is less than 35 dB below the loudest one and its normalised correlation with itself one
+    period later is above 0.5. This is cruder than librosa's pYIN and thirty times as fast.
     """
     import librosa
 
-    frame = 2 * int(np.ceil(sample_rate / low))
-    f0 = librosa.yin(signal, fmin=low, fmax=high, sr=sample_rate, frame_length=frame, hop_length=HOP_LENGTH)
-    frames = librosa.util.frame(np.pad(signal, frame // 2), frame_length=frame, hop_length=HOP_LENGTH).T[: len(f0)]
+    size = 2 * int(np.ceil(sample_rate / low))
+    f0 = librosa.yin(signal, fmin=low, fmax=high, sr=sample_rate, frame_length=size, hop_length=HOP_LENGTH)
+    frames = librosa.util.frame(np.pad(signal, size // 2), frame_length=size, hop_length=HOP_LENGTH).T[: len(f0)]
     level = 10 * np.log10(np.square(frames).mean(axis=1) + 1e-10)
     lags = np.round(sample_rate / f0[: len(frames)]).astype(int)
-    alike = [_correlate(one[lag:], one[:-lag]) for one, lag in zip(frames, lags, strict=True)]
-    voiced = (level > level.max() - 35) & (np.array(alike) > 0.5)
+    periodicity = [_correlate(frame[lag:], frame[:-lag]) for frame, lag in zip(frames, lags, strict=True)]
+    voiced = (level > level.max() - 35) & (np.array(periodicity) > 0.5)
     return np.where(voiced, f0[: len(frames)], np.nan)
 
 

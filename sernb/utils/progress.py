@@ -1,4 +1,4 @@
-"""Progress bars that are alive in JupyterLab and a terminal, and quiet in a headless run."""
+"""Progress bars that are shown in JupyterLab and a terminal, and switched off in a headless run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def is_headless() -> bool:
-    """Whether nobody watches: no terminal, or a kernel that may not ask its user anything, as under papermill."""
+    """Return whether nobody is watching: no terminal, or a kernel that cannot ask for input, as under papermill."""
     if "ipykernel" not in sys.modules:
         return not sys.stderr.isatty()
     from IPython import get_ipython
@@ -18,7 +18,7 @@ def is_headless() -> bool:
 
 
 def progress_bar(steps: Iterable | None = None, **options: Any) -> Any:
-    """A tqdm bar over some steps, switched off when the run is headless; the options are tqdm's."""
+    """Return a tqdm bar over some steps, switched off when the run is headless; the options are tqdm's."""
     from tqdm.auto import tqdm
 
     return tqdm(steps, disable=is_headless(), leave=False, **options)

@@ -40,11 +40,6 @@ def source_digest(functions: Iterable[Callable]) -> str:
     return _digest(definitions, PROCESS if changed else "")
 
 
-def module_digest(modules: Iterable[str]) -> str:
-    """Return a digest of all the code of some modules (`sernb.features`) and of what it uses in their package."""
-    return _digest(_reachable((module, WHOLE) for module in modules))
-
-
 def code_digest(code: str, package: str = "sernb") -> str:
     """Return a digest of what some code, such as a notebook's cells, uses of a package; not of the code itself."""
     imports = _parse("__main__", code, package).imports

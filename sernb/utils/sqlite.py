@@ -1,4 +1,4 @@
-"""SQLite files as caches: opened, repaired or replaced, with one readable error."""
+"""SQLite files as caches: opened, replaced when damaged, with one readable error."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import TypeVar
 import platformdirs
 
 T = TypeVar("T")
-# Errors that another file in this place would meet too: no permission, busy for long, read-only, a disk that is full or
-# fails. After any other error of SQLite's the file is not what was written.
+# Errors that a new file in the same folder would meet too: no permission, busy for long, read-only, a disk that is full
+# or fails. After any other error of SQLite's the file is damaged.
 ENVIRONMENT_ERRORS = {
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_BUSY,
@@ -26,33 +26,33 @@ ENVIRONMENT_ERRORS = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_NOLFS,
 }
-PAGE_BYTES = 65536  # bytes: arrays are large, and SQLite moves a page at a time
+PAGE_BYTES = 65536  # arrays are large, and SQLite reads and writes whole pages
 
 
 class StoreError(OSError):
-    """A place where features cannot be kept, with the remedy."""
+    """A cache file cannot be read or written; the message names the remedy."""
 
 
 def cache_dir() -> Path:
-    """Where features are kept: `$SERNB_CACHE`, or the user's cache folder."""
+    """Return the folder of the feature store: in `$SERNB_CACHE`, or in the user's cache folder."""
     return Path(os.environ.get("SERNB_CACHE") or platformdirs.user_cache_path("sernb")).expanduser() / "features"
 
 
 def run_transaction(path: Path, work: Callable[[sqlite3.Connection], T], table: str) -> T:
-    """Do some work on a store; one that is no longer what was written is put away, and the work begins anew.
+    """Run a function on an SQLite file; a damaged file is moved away and the function run again on a new one.
 
     Args:
-        path: The store's file.
-        work: Is given the store.
-        table: The table that the store has, which is made if need be.
+        path: The file.
+        work: Takes the connection.
+        table: The file's table as SQL defines it; it is created if need be.
 
     Raises:
-        StoreError: The store cannot be read or written, with the remedy.
+        StoreError: The file cannot be read or written.
     """
     for last in (False, True):
         try:
-            with closing(_connect(path, table)) as there:
-                return work(there)
+            with closing(_connect(path, table)) as connection:
+                return work(connection)
         except sqlite3.DatabaseError as error:
             if last or getattr(error, "sqlite_errorcode", 0) & 0xFF in ENVIRONMENT_ERRORS:
                 raise storage_error(path, str(error)) from error
@@ -61,13 +61,13 @@ def run_transaction(path: Path, work: Callable[[sqlite3.Connection], T], table: 
 
 
 def storage_error(path: Path, reason: str) -> StoreError:
-    """The error of a store that cannot be read or written."""
+    """Return the error of a store that cannot be read or written, with the remedy."""
     remedy = "Free some space, or set SERNB_CACHE to another folder that can be written"
-    return StoreError(f"the feature store {path}: {reason}. {remedy}; what was extracted before is kept.")
+    return StoreError(f"cannot use the feature store {path}: {reason}. {remedy}; stored features are kept.")
 
 
 def quarantine(path: Path) -> None:
-    """Take a store that is no longer what was written out of the way."""
+    """Rename a damaged store, so that a new one can take its place."""
     with contextlib.suppress(FileNotFoundError):  # another process was faster
         path.replace(path.with_suffix(".damaged"))
     path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
@@ -78,8 +78,8 @@ def _connect(path: Path, table: str) -> sqlite3.Connection:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(path, error.strerror) from error
-    # Others write for moments only; who waits this long waits for a machine that hangs.
-    there = sqlite3.connect(path, timeout=120)
-    there.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-    there.execute(f"CREATE TABLE IF NOT EXISTS {table}")
-    return there
+    # Other processes write for moments only: after so long one of them hangs.
+    connection = sqlite3.connect(path, timeout=120)
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {table}")
+    return connection

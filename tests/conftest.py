@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,18 @@ def real():
         return REAL / name
 
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 1.2 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=1200k,mode=777", "tmpfs"]
+    if not hasattr(os, "geteuid") or os.geteuid() or subprocess.run(["mount", *options, folder]).returncode:
+        pytest.skip("only root can mount a small file system")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -92,6 +93,31 @@ def test_a_bound_that_is_no_number_is_said(monkeypatch):
         monkeypatch.setenv("SERNB_MEMORY", told)
         with pytest.raises(utils.MemoryLimitError, match=f"SERNB_MEMORY must be a number of megabytes.*got '{told}'"):
             utils.memory_limit()
+
+
+@pytest.mark.parametrize("fallocate", [True, False])
+def test_reserved_space_is_taken_and_what_is_before_it_stays(tmp_path, monkeypatch, fallocate):
+    """Also without `posix_fallocate` (macOS), where a file that is only made longer takes no space."""
+    if not fallocate:
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    elif not hasattr(os, "posix_fallocate"):
+        pytest.skip("this system has no posix_fallocate")
+    monkeypatch.setattr("sernb.utils.arrays.BLOCK_BYTES", 1000)
+    with open(tmp_path / "file", "w+b") as file:
+        file.write(b"head")
+        file.flush()
+        utils.reserve_disk(file, 123_456, start=4)
+        assert os.stat(file.name).st_blocks * 512 >= 123_460
+    assert (tmp_path / "file").read_bytes() == b"head" + bytes(123_456)
+
+
+def test_full_disk_is_an_error_without_posix_fallocate(tmp_path, monkeypatch, small_disk):
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    monkeypatch.setenv("SERNB_CACHE", str(small_disk))
+    monkeypatch.setenv("SERNB_MEMORY", "0.1")
+    assert features.allocate_features((200, 1000)).sum() == 0
+    with pytest.raises(utils.StoreError, match="0.0 GB for an array: No space left on device"):
+        features.allocate_features((400, 1000))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not keep this limit")

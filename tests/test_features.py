@@ -320,18 +320,6 @@ def test_every_column_of_a_row_is_under_its_checksum(rows):
         np.testing.assert_array_equal(features.extract(rows, "mfcc", sample_rate=8000), before, change)
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A real file system of 1.2 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=1200k,mode=777", "tmpfs"]
-    if not hasattr(os, "geteuid") or os.geteuid() or subprocess.run(["mount", *options, folder]).returncode:
-        pytest.skip("only root can mount a small file system")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
 def test_a_full_disk_is_an_error_with_its_remedy_and_nothing_half_written_is_believed(rows, small_disk, monkeypatch):
     many = pd.concat([rows.assign(copy=copy) for copy in range(8)], ignore_index=True)
     expected = features.extract(many, "mel", sample_rate=RATE, n_jobs=1)

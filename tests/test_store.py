@@ -1,11 +1,15 @@
-"""Sets that are kept as they were assembled: the same numbers, never believed when damaged, never in the way."""
+"""The feature store: its keys follow the source code, and a damaged, stale or locked file never gives wrong numbers."""
 
 from __future__ import annotations
 
+import math
 import os
+import shutil
 import subprocess
 import sys
 import time
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -164,3 +168,125 @@ def test_a_process_killed_while_it_assembles_leaves_nothing_that_is_believed(row
     assert not kept()
     np.testing.assert_array_equal(extracted(rows), from_rows)
     assert len(kept()) == 1
+
+
+# keys
+
+
+@pytest.fixture
+def source_copy(tmp_path, monkeypatch):
+    """A copy of the package whose files the digests read, and that a test may change."""
+    folder = Path(shutil.copytree(Path(features.__file__).parents[1], tmp_path / "sernb", ignore=lambda *_: {"data"}))
+    monkeypatch.setattr("sernb.utils.source._package_path", lambda name: folder / "__init__.py")
+    monkeypatch.setattr("sernb.utils.source.STARTED", math.inf)  # or the changed file's digest would be valid once only
+    return folder
+
+
+def feature_key(name: str, copy: int = 0) -> tuple[str, str]:
+    """Return the name of the feature's file, and the key of a clip in it."""
+    rows = pd.DataFrame({"path": ["a.wav"], "sha256": ["abc"], "copy": [copy]})
+    plan = features.extraction._make_plan(rows, {name: {}}, RATE, "noise", 0)
+    return plan.paths[name].name, plan.keys[0]
+
+
+def replace_once(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) >= 1, f"{old!r} is not in {file.name}"
+    file.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("features/spectral.py", "librosa.power_to_db(mel(signal, sample_rate))", "mel(signal, sample_rate)"),
+        ("features/spectral.py", "power += np.square(spectrum.imag)", "power -= np.square(spectrum.imag)"),
+        ("features/spectral.py", "N_FFT = 2048", "N_FFT = 1024"),
+        ("features/extraction.py", "N_FFT // 2 + HOP_LENGTH", "N_FFT + HOP_LENGTH"),
+        ("audio/loading.py", 'quality="HQ"', 'quality="VHQ"'),
+        ("audio/decoding.py", 'dtype="float32", always_2d=True', 'dtype="float64", always_2d=True'),
+    ],
+)
+def test_key_changes_with_the_feature_function_and_what_it_calls(source_copy, file, old, new):
+    before = feature_key("mfcc")
+    replace_once(source_copy / file, old, new)
+    assert feature_key("mfcc") != before
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("features/spectral.py", "import librosa", "import librosa  # a comment"),
+        ("features/spectral.py", '"""Return', '"""Compute'),
+        ("features/spectral.py", "fmin=150", "fmin=160"),  # of the fingerprint
+        ("features/functionals.py", "SILENCE = 35.0", "SILENCE = 30.0"),
+        ("audio/augmentation.py", "SPEED_RANGE = (0.8, 1.25)", "SPEED_RANGE = (0.7, 1.25)"),
+        ("lab/recorder.py", "import", "import os\nimport"),
+    ],
+)
+def test_key_does_not_change_with_comments_docstrings_and_other_functions(source_copy, file, old, new):
+    before = feature_key("mfcc")
+    text = (source_copy / file).read_text()
+    head, sep, rest = text.partition("from __future__ import annotations")
+    assert old in rest
+    (source_copy / file).write_text(head + sep + rest.replace(old, new, 1))
+    assert feature_key("mfcc") == before
+
+
+def test_key_of_an_augmented_copy_changes_with_the_augmentation(source_copy):
+    before = feature_key("mfcc", copy=1)
+    replace_once(source_copy / "audio" / "augmentation.py", "coverage=1.0", "coverage=0.5")
+    assert feature_key("mfcc", copy=1) != before
+    assert "nlpaug-" in before[1]
+
+
+def test_key_changes_with_the_packages(monkeypatch):
+    before = feature_key("mfcc")
+    monkeypatch.setattr("sernb.features.store.version", lambda package: "0" if package == "soxr" else "1")
+    assert feature_key("mfcc") != before
+
+
+def test_a_changed_feature_function_is_extracted_again(rows, monkeypatch):
+    """As after an edit and a restart: the number of a stored feature is never that of another function."""
+    before = features.extract(rows, "zcr_rms", sample_rate=RATE)
+    monkeypatch.setitem(features.FEATURES, "zcr_rms", doubled)
+    np.testing.assert_allclose(features.extract(rows, "zcr_rms", sample_rate=RATE), 2 * before)
+
+
+def doubled(signal, sample_rate, *, length: int = 0):
+    return 2 * features.zcr_rms(signal, sample_rate, length=length)
+
+
+def test_egemaps_without_opensmile_is_one_readable_line(rows, monkeypatch):
+    def no_opensmile(package):
+        if package == "opensmile":
+            raise PackageNotFoundError(package)
+        return "1"
+
+    monkeypatch.setattr("sernb.features.store.version", no_opensmile)
+    with pytest.raises(ImportError, match=r"eGeMAPS needs the package opensmile.*pip install opensmile") as caught:
+        features.extract(rows, "egemaps", sample_rate=16_000)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+# disks and systems
+
+
+def test_a_set_that_cannot_be_removed_is_passed_over(rows, from_rows, monkeypatch):
+    """Windows removes no file that is mapped."""
+    extracted(rows)
+    unlink = Path.unlink
+    monkeypatch.setattr(
+        Path, "unlink", lambda file, **how: forbidden() if file.suffix == ".npy" else unlink(file, **how)
+    )
+    for first in range(1, 20):
+        table = pd.concat([rows[first % 6 :], rows[: first % 6], rows[: first // 6]], ignore_index=True)
+        assert len(extracted(table)) == len(table)
+    assert len(kept()) == 20
+    np.testing.assert_array_equal(extracted(rows), from_rows)
+
+
+def test_rows_know_the_frames_of_their_own_clip(rows):
+    frames = features.count_frames(rows, "mel", sample_rate=RATE)
+    lengths = [round((0.2 + i / 10) * RATE) for i in range(6)]
+    np.testing.assert_array_equal(frames, [1 + length // features.HOP_LENGTH for length in lengths])
+    assert extracted(rows).shape[-1] == frames.max()

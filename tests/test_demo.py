@@ -101,9 +101,7 @@ def test_cues_can_be_measured():
         if emotions[file] in measured:
             samples, rate = decode(ogg)
             measured[emotions[file]].append((len(samples) / rate, 10 * np.log10(np.mean(samples**2))))
-    (angry_s, angry_db), (sad_s, sad_db), (neutral_s, neutral_db) = (
-        np.mean(rows, axis=0) for rows in measured.values()
-    )
+    angry, sad, neutral = (np.mean(rows, axis=0) for rows in measured.values())  # seconds, dB
     assert angry[0] < neutral[0] < sad[0]
     assert angry[1] > neutral[1] + 3 and sad[1] < neutral[1] - 3
 

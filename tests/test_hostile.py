@@ -1,4 +1,4 @@
-"""Names that are code, and names that nobody may read: a corpus of them becomes a small book, read in a browser."""
+"""A corpus whose names are code, or private, becomes a small book that is read in a browser."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sernb import runs
 
 pytestmark = pytest.mark.report
 ROOT = Path(__file__).parents[1]
-# Each is text that some reader of it would take for code: a browser, Markdown, MyST, Jinja, matplotlib, a terminal.
+# Text that a browser, Markdown, MyST, Jinja, matplotlib or a terminal could interpret as code.
 CODE = [
     "<script>window.hacked=1</script>",
     "<img src=x onerror=window.hacked=2>",
@@ -33,14 +33,14 @@ CODE = [
     "$x^2$ \\frac{1}{0} | a | b |",
     "--> <!-- ]]> </td></table></style></textarea>",
 ]
-# What is looked for where it must not be.
+# Words that mark private content.
 WORDS = ("zqspeaker", "zqclip", "zqstatement", "zqcondition")
 PRIVATE_HOME = "zqhome"
 TINY = {"EPOCHS": 1, "PROTOCOL": "speaker", "SPLIT": "60:20:20", "AUGMENT": "none"}
 
 
 def corpus(root: Path, *, publishable: bool) -> Path:
-    """Ten speakers of two emotions, everything about them hostile, and two clips that cannot be used."""
+    """Write a corpus of ten speakers and two emotions with hostile names everywhere, and two unusable clips."""
     rows = []
     for i, code in enumerate(CODE):
         for j, emotion in enumerate(["sad", "happy"]):
@@ -53,7 +53,7 @@ def corpus(root: Path, *, publishable: bool) -> Path:
     agreed = [[speaker, "yes", "yes", ""] for speaker in dict.fromkeys(row[2] for row in rows)]
     table(root / "consent.csv", [["speaker", "consent", "publish", "time"], *agreed])
     if publishable:
-        corpora.mark_publishable(root, "they are made of tones")
+        corpora.mark_publishable(root, "they are synthetic tones")
     return root
 
 
@@ -63,20 +63,20 @@ def table(file: Path, rows: list[list[str]]) -> None:
 
 
 def book(folder: Path, data: Path) -> Path:
-    """Chapters 1 and 3 on a corpus, as a book; returns the folder of its output."""
+    """Build chapters 1 and 3 on a corpus as a book, and return its output folder."""
     (folder / "book").mkdir(parents=True)
     shutil.copytree(ROOT / "notebooks", folder / "notebooks")
     shutil.copy(ROOT / "_config.yml", folder)
     shutil.copy(ROOT / "book" / "references.bib", folder / "book")
     shutil.copytree(ROOT / "book" / "_static", folder / "book" / "_static")
-    given = {"CORPUS": "local", "DATA_DIR": str(data)}
+    parameters = {"CORPUS": "local", "DATA_DIR": str(data)}
     chapters = [
-        {"name": "heard", "notebook": "notebooks/01_explore.ipynb", "title": "Heard", "parameters": given},
+        {"name": "explore", "notebook": "notebooks/01_explore.ipynb", "title": "Explore", "parameters": parameters},
         {
-            "name": "learnt",
+            "name": "train",
             "notebook": "notebooks/03_paper_replication.ipynb",
-            "title": "Learnt",
-            "parameters": given | TINY,
+            "title": "Train",
+            "parameters": parameters | TINY,
         },
     ]
     (folder / "book" / "runs.yml").write_text(yaml.safe_dump({"parts": [{"caption": "Mine", "chapters": chapters}]}))
@@ -92,7 +92,7 @@ def published(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def private(tmp_path_factory):
-    """A book of a corpus that is not publishable, with a feature store of its own."""
+    """A book on a corpus that is not publishable, with its own feature store."""
     folder = tmp_path_factory.mktemp("private") / PRIVATE_HOME
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SERNB_CACHE", str(folder / "cache"))
@@ -100,20 +100,21 @@ def private(tmp_path_factory):
 
 
 def leaks(folder: Path, words: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Which files hold which words, in their names or their bytes."""
-    found = []
+    """Return each file with each of the words that its name or its bytes contain."""
+    matches = []
     for path in sorted(folder.rglob("*")):
-        held = str(path.relative_to(folder)).lower().encode() + (path.read_bytes().lower() if path.is_file() else b"")
-        found += [(str(path.relative_to(folder)), word) for word in words if word.encode() in held]
-    return found
+        name = path.relative_to(folder).as_posix()
+        content = name.lower().encode() + (path.read_bytes().lower() if path.is_file() else b"")
+        matches += [(name, word) for word in words if word.encode() in content]
+    return matches
 
 
-def test_no_name_runs_in_a_browser_and_every_name_can_be_read(published, browser):
+def test_names_are_displayed_as_text_and_never_run(published, browser):
     page, errors = browser.new_page(), []
     page.on("dialog", lambda dialog: errors.append(dialog.message))
     page.on("pageerror", lambda error: errors.append(str(error)))
     texts = {}
-    for name in ("heard", "learnt"):
+    for name in ("explore", "train"):
         page.goto((published / "html" / f"{name}.html").as_uri())
         page.mouse.move(300, 300)
         page.wait_for_timeout(300)
@@ -121,66 +122,69 @@ def test_no_name_runs_in_a_browser_and_every_name_can_be_read(published, browser
         assert page.locator("article script:not([type])").count() == 0
         assert page.locator("article [onerror], article [onfocus], article [onmouseover]").count() == 0
         assert page.locator("article a[href^=javascript]").count() == 0
-        # As it stands in the document: what is shown folds blanks.
+        # textContent, as the visible text collapses spaces.
         texts[name] = page.locator("article").evaluate("element => element.textContent")
     assert not errors
     for code in CODE:
         for word in ("zqstatement", "zqcondition"):
-            assert f"{word} {code}" in texts["heard"]
+            assert f"{word} {code}" in texts["explore"]
     for text in texts.values():
-        assert f"zqclip01 {CODE[1]}.wav" in text and f"zqclip06 {CODE[6]}.wav" in text, "clips that are left out"
-    for code in CODE[1:3]:  # the second clip of each emotion that can be used
-        assert f"zqspeaker {code}" in texts["heard"], "beside its player"
+        assert f"zqclip01 {CODE[1]}.wav" in text and f"zqclip06 {CODE[6]}.wav" in text, "unusable clips are listed"
+    for code in CODE[1:3]:  # the second usable clip of each emotion
+        assert f"zqspeaker {code}" in texts["explore"], "next to its player"
 
 
-def test_a_published_page_does_not_say_where_it_was_made(published):
+def test_a_published_page_contains_no_path_of_the_machine(published):
     assert not leaks(published / "html", (PRIVATE_HOME, str(Path.home()).lower() + "/"))
 
 
-def test_a_private_corpus_is_on_no_page(private, published):
-    assert {word for _, word in leaks(published / "html", WORDS)} == set(WORDS), "found where they may stand"
-    assert "Private corpus" in (private / "html" / "heard.html").read_text(encoding="utf-8")
+def test_no_page_contains_private_content(private, published):
+    assert {word for _, word in leaks(published / "html", WORDS)} == set(WORDS), (
+        "the words are found on a page that may show them"
+    )
+    assert "Private corpus" in (private / "html" / "explore.html").read_text(encoding="utf-8")
     assert not leaks(private / "html", (*WORDS, PRIVATE_HOME))
-    assert "<audio" not in (private / "html" / "learnt.html").read_text(encoding="utf-8")
+    assert "<audio" not in (private / "html" / "train.html").read_text(encoding="utf-8")
 
 
-def test_a_private_corpus_is_in_no_table_that_is_published(private, tmp_path):
-    """What a sweep of this one run would leave as results.csv, and what is published of it."""
+def test_no_published_table_contains_private_content(private, tmp_path):
+    """The results.csv of a sweep of this one run, and its published version."""
     sweep = tmp_path / "sweep"
-    shutil.copytree(private / "runs" / "learnt", sweep / "learnt")
-    runs.write_results_table([runs.Job(Path("learnt.ipynb"), sweep / "learnt")], sweep / "results.csv")
+    shutil.copytree(private / "runs" / "train", sweep / "train")
+    runs.write_results_table([runs.Job(Path("train.ipynb"), sweep / "train")], sweep / "results.csv")
     assert len(results.results_table(sweep)) == 1
-    written = (sweep / "results.csv").read_text()
-    assert not [word for word in (*WORDS, PRIVATE_HOME) if word in written]
+    text = (sweep / "results.csv").read_text()
+    assert not [word for word in (*WORDS, PRIVATE_HOME) if word in text]
     results.publish_sweep(sweep, tmp_path / "results")
     assert not leaks(tmp_path / "results", (*WORDS, PRIVATE_HOME))
 
 
-def test_a_failed_run_of_a_private_corpus_tells_results_csv_no_more(tmp_path):
-    """Its error names the clip or the folder: in the run's notebook, and to the user."""
+def test_the_status_of_a_failed_run_contains_nothing_private(tmp_path):
+    """Its error names the clip or the folder, but only in the run's notebook and to the user."""
     folder = tmp_path / PRIVATE_HOME
-    given = {"CORPUS": "local", "DATA_DIR": str(corpus(folder / "corpus", publishable=False)), **TINY, "STRICT": True}
-    job = runs.Job(ROOT / "notebooks" / "03_paper_replication.ipynb", folder / "sweep" / "strict", given)
+    data_dir = str(corpus(folder / "corpus", publishable=False))
+    parameters = {"CORPUS": "local", "DATA_DIR": data_dir, **TINY, "STRICT": True}
+    job = runs.Job(ROOT / "notebooks" / "03_paper_replication.ipynb", folder / "sweep" / "strict", parameters)
     with pytest.raises(runs.RunError, match="2 of 20 clips cannot be used"):
         runs.run_notebook(job.notebook, job.parameters, job.output_dir)
     runs.write_results_table([job], folder / "sweep" / "results.csv")
-    written = (folder / "sweep" / "results.csv").read_text()
-    assert "failed: AudioError" in written
-    assert not [word for word in (*WORDS, PRIVATE_HOME) if word in written]
+    text = (folder / "sweep" / "results.csv").read_text()
+    assert "failed: AudioError" in text
+    assert not [word for word in (*WORDS, PRIVATE_HOME) if word in text]
 
 
-def test_the_store_holds_digests_and_numbers_alone(private):
+def test_the_store_contains_only_digests_and_numbers(private):
     cache = private.parent / "cache"
     stores = list(cache.rglob("*.sqlite"))
     assert {store.name.split("-")[0] for store in stores} >= {"zcr_rms", "mfcc"}
     assert not leaks(cache, (*WORDS, PRIVATE_HOME))
 
 
-def test_what_is_logged_has_no_names(tmp_path, capfd):
-    """Loading, extracting, leaving out: nothing of it writes a name where a page or a log would keep it."""
-    loaded = corpora.load("local", corpus(tmp_path / PRIVATE_HOME, publishable=False))
-    kept, out = features.split_usable(loaded, "zcr_rms", sample_rate=16_000)
-    assert (len(kept), len(out)) == (18, 2)
-    told = [features.describe_unusable(kept, out), *capfd.readouterr()]
-    assert "silent" in told[0]
-    assert not [word for word in (*WORDS, PRIVATE_HOME) for text in told if word in text]
+def test_logs_contain_nothing_private(tmp_path, capfd):
+    """Loading clips, extracting features and describing unusable clips writes no name that a page or log would keep."""
+    clips = corpora.load("local", corpus(tmp_path / PRIVATE_HOME, publishable=False))
+    usable, unusable = features.split_usable(clips, "zcr_rms", sample_rate=16_000)
+    assert (len(usable), len(unusable)) == (18, 2)
+    texts = [features.describe_unusable(usable, unusable), *capfd.readouterr()]
+    assert "silent" in texts[0]
+    assert not [word for word in (*WORDS, PRIVATE_HOME) for text in texts if word in text]

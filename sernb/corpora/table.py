@@ -63,6 +63,23 @@ class Corpus:
     pattern: str
     parse: Callable[[str], dict | None] | None = None
 
+    def read(self, root: Path) -> list[dict]:
+        """Return the path and the labels of each clip in a folder.
+
+        Raises:
+            CorpusError: There is no clip, or the manifest has errors.
+        """
+        if self.parse is None:
+            return read_manifest_rows(root)
+        files = sorted(find_audio_files(root), key=str)
+        rows = [{"path": file, **fields} for file in files if (fields := self.parse(file.name))]
+        if not rows:
+            raise CorpusError(_no_clips_error(self, root, files))
+        if self.parse is parse_crema_name:
+            sexes = read_demographics(root).set_index("speaker")["sex"].to_dict()
+            rows = [{**row, "sex": sexes.get(row["speaker"], "")} for row in rows]
+        return rows
+
 
 # from a folder to rows
 
@@ -79,19 +96,6 @@ def _refuse_unlisted(error: OSError) -> None:
     """Refuse a folder that cannot be listed: skipping it would silently make the corpus smaller."""
     if not isinstance(error, FileNotFoundError):
         raise CorpusError(f"{error.filename}: cannot be listed ({error.strerror}). Make it readable, or move it away.")
-
-
-def _read_rows(facts: Corpus, root: Path) -> list[dict]:
-    if facts.parse is None:
-        return read_manifest_rows(root)
-    files = sorted(find_audio_files(root), key=str)
-    rows = [{"path": file, **fields} for file in files if (fields := facts.parse(file.name))]
-    if not rows:
-        raise CorpusError(_no_clips_error(facts, root, files))
-    if facts.parse is parse_crema_name:
-        sexes = read_demographics(root).set_index("speaker")["sex"].to_dict()
-        rows = [{**row, "sex": sexes.get(row["speaker"], "")} for row in rows]
-    return rows
 
 
 def _no_clips_error(facts: Corpus, root: Path, files: list[Path]) -> str:
@@ -231,7 +235,7 @@ def load(
         CorpusError: The folder has no clips, or its manifest has errors.
     """
     root, facts = locate(corpus, data_dir), get_corpus(corpus)
-    table = pd.DataFrame(_read_rows(facts, root)).assign(corpus=corpus)
+    table = pd.DataFrame(facts.read(root)).assign(corpus=corpus)
     table["clip"] = _clip_ids([path.relative_to(root) for path in table["path"]])
     table["sha256"] = sha256_of_files(table["path"])
     table["path"] = table["path"].map(str)
@@ -433,7 +437,7 @@ def unmatched_files(corpus: str, data_dir: str | Path = "") -> list[str]:
         CorpusError: As in `load`.
     """
     root, facts = locate(corpus, data_dir), get_corpus(corpus)
-    clips = {row["path"] for row in _read_rows(facts, root)}
+    clips = {row["path"] for row in facts.read(root)}
     files = [path for path in find_audio_files(root, AUDIO_SUFFIXES | UNREADABLE_SUFFIXES) if path not in clips]
     return sorted(path.relative_to(root).as_posix() for path in files if not (facts.parse and facts.parse(path.name)))
 

@@ -23,7 +23,8 @@ def draw_waterfall() -> Figure:
     plt.style.use(show.RC_PARAMS)
     steps = results.pool_runs(results.read_sweep(BOOK / "results", "waterfall"), "label")
     claim = studies.claimed_scores("ravdess")["mean test"]
-    return show.waterfall(steps, claim=claim, chance=1 / 8, title="The paper's accuracy as its faults are removed")
+    title = "The paper's accuracy as its faults are removed"
+    return show.waterfall(steps, claim=claim, chance=1 / 8, title=title).figure
 
 
 if __name__ == "__main__":

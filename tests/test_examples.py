@@ -1,4 +1,4 @@
-"""What the API reference shows runs: examples in docstrings, and the study in a few lines."""
+"""The code that the API reference shows runs: examples in docstrings, and the study in ten lines."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 
 import pytest
+
+import sernb
 
 ROOT = Path(__file__).parents[1]
 FILES = [file.relative_to(ROOT) for file in sorted((ROOT / "sernb").rglob("*.py")) if ">>> " in file.read_text("utf-8")]
@@ -21,12 +23,17 @@ def test_the_examples_in_docstrings(name):
 
 
 def test_some_modules_have_examples():
-    assert {"sernb.corpora.table", "sernb.evaluation.splits"} <= set(MODULES)
+    assert {"sernb.corpora.filenames", "sernb.evaluation.splits"} <= set(MODULES)
 
 
 def test_the_study_in_ten_lines():
     code = re.search(r"```python\n(.*?)```", (ROOT / "book" / "api.md").read_text(), flags=re.DOTALL)[1]
-    found = {}
-    exec(code, found)
-    assert found["scores"]["speakers"] == 2 and 0.2 < found["scores"]["uar"] < 0.85
-    assert len(found["clips"]) == 240 and len([line for line in code.splitlines() if line]) <= 10
+    names = {}
+    exec(code, names)
+    assert names["scores"]["speakers"] == 2 and 0.2 < names["scores"]["uar"] < 0.85
+    assert len(names["clips"]) == 240 and len([line for line in code.splitlines() if line]) <= 10
+
+
+def test_the_table_of_packages_is_complete_and_in_order():
+    table = (ROOT / "book" / "api.md").read_text()
+    assert tuple(re.findall(r"^\| \{py:mod\}`~sernb\.(\w+)`", table, flags=re.MULTILINE)) == sernb.PACKAGES

@@ -1,9 +1,10 @@
-"""Players and pictures: what is drawn and heard is what was given."""
+"""Players and figures of clips show the sound they are given."""
 
 import base64
 import io
 import re
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,26 +14,26 @@ from support.audio_files import tone
 from sernb import display
 
 
-def decoded(html):
+def decode_player(html):
     data = re.search(r"data:audio/mpeg;base64,([^\"]+)", html)[1]
     return soundfile.read(io.BytesIO(base64.b64decode(data)))
 
 
 @pytest.mark.parametrize("rate", [16000, 22050, 44100, 10000])
-def test_a_player_holds_the_sound(rate):
+def test_a_player_contains_the_sound(rate):
     signal = tone(1.0, rate, 440)
-    heard, heard_rate = decoded(display.audio_element(signal, rate, "x"))
-    assert len(heard) / heard_rate == pytest.approx(1.0, abs=0.15)
-    spectrum = np.abs(np.fft.rfft(heard))
-    assert np.fft.rfftfreq(len(heard), 1 / heard_rate)[spectrum.argmax()] == pytest.approx(440, abs=3)
-    assert np.sqrt((heard**2).mean()) == pytest.approx(np.sqrt((signal**2).mean()), rel=0.15)
+    played, played_rate = decode_player(display.audio_element(signal, rate, "x"))
+    assert len(played) / played_rate == pytest.approx(1.0, abs=0.15)
+    spectrum = np.abs(np.fft.rfft(played))
+    assert np.fft.rfftfreq(len(played), 1 / played_rate)[spectrum.argmax()] == pytest.approx(440, abs=3)
+    assert np.sqrt((played**2).mean()) == pytest.approx(np.sqrt((signal**2).mean()), rel=0.15)
 
 
-def test_players_are_light_capped_and_never_clip():
+def test_players_are_small_limited_and_never_clip():
     assert len(display.encode_mp3(tone(3, 22050), 22050)) < 40_000
-    heard, rate = decoded(display.audio_element(3 * tone(20, 16000, level=1), 16000, "x"))
-    assert len(heard) / rate < display.PLAYER_SECONDS + 0.2
-    assert np.abs(heard).max() < 1.05
+    played, rate = decode_player(display.audio_element(3 * tone(20, 16000, level=1), 16000, "x"))
+    assert len(played) / rate < display.PLAYER_SECONDS + 0.2
+    assert np.abs(played).max() < 1.05
 
 
 def test_a_table_of_players_names_each_and_escapes_text():
@@ -60,7 +61,7 @@ def test_every_emotion_has_a_colour_of_its_own():
     assert len(set(display.EMOTION_COLOURS.values())) == len(display.EMOTION_COLOURS)
 
 
-def test_a_voice_has_its_pictures_on_one_time_axis_where_the_player_expects_it():
+def test_the_overview_of_a_clip_has_one_time_axis_where_the_player_expects_it():
     figure = display.clip_overview(tone(1.5, 22050), 22050, "sad")
     assert [ax.get_ylabel() for ax in figure.axes] == ["amplitude", "mel bands (Hz)", "MFCC", "pitch (Hz)"]
     for ax in figure.axes:
@@ -71,14 +72,54 @@ def test_a_voice_has_its_pictures_on_one_time_axis_where_the_player_expects_it()
         display.encode_png(display.clip_overview(short, 16000))
 
 
-def test_a_course_fills_the_whole_clip():
-    found = pd.DataFrame({"sad": [0.2, 0.6], "calm": [0.8, 0.4]}, index=[1.0, 1.5])
-    figure = display.probabilities_over_time(found, tone(2.5, 16000), 16000)
+def test_probabilities_over_time_fill_the_whole_clip():
+    windows = pd.DataFrame({"sad": [0.2, 0.6], "calm": [0.8, 0.4]}, index=[1.0, 1.5])
+    figure = display.probabilities_over_time(windows, tone(2.5, 16000), 16000)
     stack = figure.axes[1].collections[0].get_paths()[0].vertices
     assert stack[:, 0].min() == 0 and stack[:, 0].max() == 2.5
-    assert display.encode_png(display.probabilities_over_time(found.iloc[:1], tone(0.5, 16000), 16000))
+    assert display.encode_png(display.probabilities_over_time(windows.iloc[:1], tone(0.5, 16000), 16000))
 
 
-def test_probabilities_are_drawn_as_they_are():
+def test_bars_show_the_probabilities():
     ax = display.probability_bars(pd.Series({"sad": 0.25, "calm": 0.75}))
     assert [bar.get_width() for bar in ax.patches] == [0.25, 0.75] and "chance, 0.5" in ax.get_xlabel()
+
+
+EMPTY = pd.DataFrame(columns=["emotion", "zcr", "rms", "note", "epoch", "answer", "speakers", "uar"])
+DRAWING = [
+    (display.mel_spectrogram, np.zeros(0, np.float32), {"sample_rate": 16000, "title": ""}),
+    (display.waveform, np.zeros(0, np.float32), {"sample_rate": 16000, "emotion": "sad"}),
+    (display.feature_map, np.zeros((0, 0)), {"title": "", "ylabel": ""}),
+    (display.waveforms_and_spectrograms, {}, {"sample_rate": 16000}),
+    (display.spectrograms_side_by_side, {}, {"sample_rate": 16000}),
+    (display.probabilities_over_time, EMPTY, {"signal": np.zeros(0), "sample_rate": 16000}),
+    (display.training_history, EMPTY, {}),
+    (display.confusion_heatmap, [], {"labels": []}),
+    (display.confusion_heatmaps, {}, {"labels": []}),
+    (display.score_intervals, EMPTY, {"label": "UAR"}),
+    (display.waterfall, EMPTY, {"claim": 0.8, "chance": 0.1}),
+    (display.learning_curves, {}, {}),
+    (display.score_grid, EMPTY, {"failed": EMPTY, "label": "", "xlabel": "", "ylabel": ""}),
+    (display.scores_with_intervals, EMPTY, {}),
+    (display.robustness_curves, EMPTY, {}),
+    (display.mean_attribution_map, EMPTY, {}),
+    (display.contribution_heatmap, EMPTY, {}),
+    (display.time_breakdown, pd.Series(dtype=float), {"label": "s"}),
+    (display.probability_bars, pd.Series(dtype=float), {}),
+    (display.clip_counts, EMPTY, {}),
+    (display.boxes_by_emotion, EMPTY, {"column": "rms", "label": "RMS"}),
+    (display.zcr_rms_scatter, EMPTY, {}),
+]
+
+
+@pytest.mark.parametrize(("draw", "data", "options"), DRAWING, ids=[row[0].__name__ for row in DRAWING])
+def test_a_figure_without_data_is_drawn(draw, data, options):
+    drawn = draw(data, **options)
+    figure = getattr(drawn, "figure", None) or drawn
+    assert display.encode_png(figure).startswith(b"\x89PNG")
+    plt.close(figure)
+
+
+def test_a_table_of_players_without_rows_says_so():
+    html = display.audio_table([], caption="Nothing <to> play").data
+    assert "no clips" in html and "Nothing &lt;to&gt; play" in html

@@ -1,4 +1,4 @@
-"""Charts: what is drawn of results is what was counted."""
+"""Figures of results show the values they are given."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,61 +23,61 @@ def test_confusion_ticks_are_the_labels_in_their_order():
     assert [t.get_text() for t in ax.texts] == ["1", "2", "0", "3"]
 
 
-def test_curves_show_both_sides_of_both_measures():
+def test_a_training_history_shows_both_sets_for_both_measures():
     history = pd.DataFrame(
         {"epoch": [1, 2], **{f"{s}_{w}": [0.1, 0.2] for s in ("train", "val") for w in ("loss", "accuracy")}}
     )
     assert [len(ax.lines) for ax in display.training_history(history).axes] == [2, 2]
 
 
-def written(ax):
+def texts(ax):
     return [text.get_text() for text in ax.texts]
 
 
-def test_the_waterfall_says_each_score_and_what_was_lost():
+def test_the_waterfall_shows_each_score_and_its_change():
     steps = pd.DataFrame(
         {"accuracy": [0.8, 0.5], "accuracy_low": [0.7, 0.4], "accuracy_high": [0.9, 0.6]}, index=["first", "then"]
     )
-    (ax,) = display.waterfall(steps, claim=0.813, chance=0.125).axes
-    said = ["80 %", "First", "50 %   \N{MINUS SIGN}30 points", "Then", "claimed: 81 %", "chance"]
-    assert written(ax) == said
+    ax = display.waterfall(steps, claim=0.813, chance=0.125)
+    expected = ["80%", "First", "50%   \N{MINUS SIGN}30 points", "Then", "claimed: 81%", "chance"]
+    assert texts(ax) == expected
     assert [bar.get_width() for bar in ax.containers[0]] == [0.8, 0.5]
     tops = {text.get_text(): text.get_position()[1] for text in ax.texts}
-    assert tops["First"] > tops["80 %"] > tops["Then"], "the first step is above, its name over its bar"
+    assert tops["First"] > tops["80%"] > tops["Then"], "the first step is above, its name over its bar"
 
 
-def test_a_run_of_several_is_a_line_of_its_own():
-    one = pd.DataFrame({"epoch": [1, 2], "val_accuracy": [0.2, 0.4]})
-    ax = display.learning_curves({"quick": pd.concat([one, one]), "plain": one}, claim=0.8)
+def test_each_run_is_a_line():
+    run = pd.DataFrame({"epoch": [1, 2], "val_accuracy": [0.2, 0.4]})
+    ax = display.learning_curves({"quick": pd.concat([run, run]), "plain": run}, claim=0.8)
     curves = [line for line in ax.lines if len(line.get_xdata()) == 2 and list(line.get_xdata()) == [1, 2]]
     assert len(curves) == 3 and curves[0].get_color() == curves[1].get_color() != curves[2].get_color()
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["quick", "plain"]
 
 
-def test_a_failed_run_is_told_from_one_that_was_not_made():
+def test_a_failed_run_differs_from_a_missing_one():
     scores = pd.DataFrame([[0.7, np.nan], [np.nan, 0.6]], index=["a", "b"], columns=["relu", "softmax"])
     failed = pd.DataFrame([[False, True], [False, False]], index=scores.index, columns=scores.columns)
     ax = display.score_grid(scores, failed, label="accuracy", xlabel="activation", ylabel="split")
-    placed = {(text.get_position()[1] - 0.5, text.get_position()[0] - 0.5): text.get_text() for text in ax.texts}
-    assert placed == {(0, 0): "0.700", (0, 1): "failed", (1, 0): "\N{EN DASH}", (1, 1): "0.600"}
+    cells = {(text.get_position()[1] - 0.5, text.get_position()[0] - 0.5): text.get_text() for text in ax.texts}
+    assert cells == {(0, 0): "0.700", (0, 1): "failed", (1, 0): "\N{EN DASH}", (1, 1): "0.600"}
 
 
 @pytest.fixture
 def cells():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"speaker": np.tile(list("abcdefgh"), 25), "truth": np.repeat(["happy", "sad"], 100)})
-    told = [
+    models = [
         frame.assign(model=model, prediction=np.where(rng.random(200) < share, frame["truth"], "none"))
         for model, share in (("net", 0.7), ("listeners", 0.5))
     ]
-    few = told[0].head(10).assign(model="few")
-    return evaluation.score_by(pd.concat([*told, few]), "model")
+    few = models[0].head(10).assign(model="few")
+    return evaluation.score_by(pd.concat([*models, few]), "model")
 
 
-def test_models_stand_in_their_order_with_their_intervals(cells):
+def test_models_are_in_order_with_their_intervals(cells):
     ax = display.scores_with_intervals(cells, chance=0.5, others=["listeners"], title="CREMA-D")
-    shown = [label.get_text() for label in ax.get_yticklabels()][::-1]
-    assert shown == ["net", "listeners", "few"]
+    names = [label.get_text() for label in ax.get_yticklabels()][::-1]
+    assert names == ["net", "listeners", "few"]
     points, bars = [c.lines[0] for c in ax.containers], [c.lines[2][0] for c in ax.containers]
     for (_, cell), point, bar in zip(cells.iterrows(), points, bars, strict=True):
         assert point.get_xdata()[0] == cell["uar"] or np.isnan(cell["uar"])
@@ -93,19 +93,19 @@ def test_models_stand_in_their_order_with_their_intervals(cells):
     assert "chance, 0.5" in ax.get_xlabel() and "hollow" in ax.get_xlabel() and ax.get_title() == "CREMA-D"
 
 
-def test_without_doubtful_cells_nothing_is_said_of_them(cells):
+def test_the_label_explains_hollow_points_only_if_there_are_any(cells):
     ax = display.scores_with_intervals(cells.head(2), score="accuracy")
-    assert ax.get_xlabel() == "clips recognised (accuracy)"
+    assert ax.get_xlabel() == "accuracy (clips classified correctly)"
 
 
 def levels(models=("one",), kinds=("white noise", "gain", "gsm")):
-    given = {"white noise": (20, 0), "gain": (-6, 0, 6), "gsm": (np.nan,), "none": (np.nan,)}
+    steps = {"white noise": (20, 0), "gain": (-6, 0, 6), "gsm": (np.nan,), "none": (np.nan,)}
     units = {"white noise": "dB SNR", "gain": "dB"}
     rows = [
         (model, kind, level, units.get(kind, ""), 0.6 - 0.1 * i - 0.05 * j)
         for i, model in enumerate(models)
         for kind in ("none", *kinds)
-        for j, level in enumerate(given[kind])
+        for j, level in enumerate(steps[kind])
     ]
     table = pd.DataFrame(rows, columns=["model", "distortion", "level", "unit", "uar"])
     return table.assign(uar_low=table["uar"] - 0.1, uar_high=table["uar"] + 0.15, chance=0.25)
@@ -115,10 +115,10 @@ def points(ax):
     return [np.column_stack(bar.lines[0].get_data(orig=False)) for bar in ax.containers]
 
 
-def test_each_distortion_has_a_panel_and_what_has_no_level_the_last():
+def test_each_distortion_has_a_panel_and_those_without_a_level_share_the_last():
     figure = display.robustness_curves(levels())
     noise, gain, single = (ax for ax in figure.axes if ax.axison)
-    assert [ax.get_title() for ax in (noise, gain, single)] == ["White noise", "Gain", "Without a level"]
+    assert [ax.get_title() for ax in (noise, gain, single)] == ["White noise", "Gain", "Other distortions"]
     np.testing.assert_allclose(points(noise)[0], [[20, 0.6], [0, 0.55]])
     assert noise.xaxis_inverted() and not gain.xaxis_inverted()
     assert noise.get_xlabel() == "SNR against the speech (dB)" and noise.get_ylabel() == "UAR"
@@ -134,11 +134,11 @@ def test_chance_and_the_undistorted_score_are_drawn_in_every_panel():
         assert ax.get_ylim()[0] == 0
 
 
-def test_models_are_told_apart_without_colour():
+def test_models_differ_without_colour():
     ax = display.robustness_curves(levels(models=("one", "two", "three"))).axes[0]
-    drawn = [bar.lines[0] for bar in ax.containers]
-    assert len({line.get_marker() for line in drawn}) == len({line.get_linestyle() for line in drawn}) == 3
-    assert len({line.get_xdata()[0] for line in drawn}) == 3, "their intervals lie beside one another"
+    lines = [bar.lines[0] for bar in ax.containers]
+    assert len({line.get_marker() for line in lines}) == len({line.get_linestyle() for line in lines}) == 3
+    assert len({line.get_xdata()[0] for line in lines}) == 3, "their intervals are side by side"
 
 
 @pytest.mark.parametrize(("kinds", "panels"), [(("gain",), 1), ((), 1), (("gsm",), 1), (("gain", "gsm"), 2)])
@@ -146,35 +146,35 @@ def test_any_choice_of_distortions_can_be_drawn(kinds, panels):
     assert sum(ax.axison for ax in display.robustness_curves(levels(kinds=kinds)).axes) == panels
 
 
-def test_intervals_that_there_are_not_are_not_drawn():
+def test_missing_intervals_are_not_drawn():
     table = levels().assign(uar_low=np.nan, uar_high=np.nan)
     assert display.encode_png(display.robustness_curves(table)).startswith(b"\x89PNG")
 
 
-def told(method="occlusion", sign=1):
+def attribution(method="occlusion", sign=1):
     bands, seconds = pd.Index(np.geomspace(100, 7000, 20), name="mel band (Hz)"), pd.Index(np.arange(50) * 0.032)
     effect = np.zeros((20, 50))
     effect[4:8, 10:20] = 0.3 * sign
     picture = np.random.default_rng(0).normal(size=effect.shape)
-    frames = (pd.DataFrame(one, bands, seconds) for one in (picture, effect))
+    frames = (pd.DataFrame(values, bands, seconds) for values in (picture, effect))
     return results.Attribution("sad", 0.81, *frames, 1.2, method)
 
 
-def test_a_picture_and_its_map_share_their_axes():
-    figure = display.attribution_map(told(), title="true emotion calm")
-    given, lost = figure.axes[:2]
-    assert given.get_xlim() == lost.get_xlim() == pytest.approx((0, 50 * 0.032))
-    assert lost.get_xlabel() == "time (s)" and given.get_ylabel() == lost.get_ylabel() == "mel band (Hz)"
-    np.testing.assert_array_equal(lost.images[0].get_array(), told().effect)
-    low, high = lost.images[0].get_clim()
+def test_an_input_and_its_attribution_share_their_axes():
+    figure = display.attribution_map(attribution(), title="true emotion calm")
+    above, below = figure.axes[:2]
+    assert above.get_xlim() == below.get_xlim() == pytest.approx((0, 50 * 0.032))
+    assert below.get_xlabel() == "time (s)" and above.get_ylabel() == below.get_ylabel() == "mel band (Hz)"
+    np.testing.assert_array_equal(below.images[0].get_array(), attribution().effect)
+    low, high = below.images[0].get_clim()
     assert -low == high == pytest.approx(0.3), "white is no effect"
-    assert figure.get_suptitle() == "true emotion calm: answer sad (0.81)"
-    assert [line.get_xdata()[0] for line in lost.lines] == [1.2], "the clip's end"
+    assert figure.get_suptitle() == "true emotion calm, predicted sad (0.81)"
+    assert [line.get_xdata()[0] for line in below.lines] == [1.2], "the clip's end"
 
 
 @pytest.mark.parametrize(("sign", "line"), [(1, "solid"), (-1, "dashed")])
 def test_the_strongest_parts_are_outlined_where_they_are(sign, line):
-    outline = display.attribution_map(told(sign=sign)).axes[1].collections[0]
+    outline = display.attribution_map(attribution(sign=sign)).axes[1].collections[0]
     inside = outline.get_paths()[0].vertices
     assert [inside[:, 0].min(), inside[:, 0].max()] == pytest.approx([10 * 0.032, 20 * 0.032])
     assert [inside[:, 1].min(), inside[:, 1].max()] == pytest.approx([3.5, 7.5])
@@ -182,18 +182,18 @@ def test_the_strongest_parts_are_outlined_where_they_are(sign, line):
     assert dashed == (line == "dashed")
 
 
-def test_a_map_of_points_is_blurred_and_an_empty_one_drawn():
-    blurred = display.attribution_map(told("integrated gradients")).axes[1].images[0].get_array()
-    assert blurred.sum() == pytest.approx(told().effect.to_numpy().sum(), rel=0.01) and blurred[9, 15] > 0
-    empty = told()
+def test_gradients_are_smoothed_and_zeros_can_be_drawn():
+    blurred = display.attribution_map(attribution("integrated gradients")).axes[1].images[0].get_array()
+    assert blurred.sum() == pytest.approx(attribution().effect.to_numpy().sum(), rel=0.01) and blurred[9, 15] > 0
+    empty = attribution()
     empty.effect.iloc[:] = 0
     assert display.encode_png(display.attribution_map(empty)).startswith(b"\x89PNG")
 
 
-def test_time_spent_is_sorted_told_with_its_share_and_its_bound():
-    spent = pd.Series({"decode": 1.0, "fit": 30.0, "draw": 9.0})
-    ax = display.time_breakdown(spent, label="s", bounds=pd.Series({"decode": 0.5}))
+def test_a_time_breakdown_is_sorted_with_shares_and_bounds():
+    seconds = pd.Series({"decode": 1.0, "fit": 30.0, "draw": 9.0})
+    ax = display.time_breakdown(seconds, label="s", bounds=pd.Series({"decode": 0.5}))
     assert [bar.get_width() for bar in ax.patches] == [1.0, 9.0, 30.0]
-    assert [text.get_text() for text in ax.texts] == [" 1, 2 %", " 9, 22 %", " 30, 75 %"]
+    assert [text.get_text() for text in ax.texts] == [" 1 (2%)", " 9 (22%)", " 30 (75%)"]
     (bound,) = ax.lines
     assert (bound.get_xdata()[0], bound.get_ydata()[0]) == (0.5, 0)

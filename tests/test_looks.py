@@ -1,6 +1,6 @@
-"""Figures look as they looked when somebody last looked at them.
+"""Figures look like their reference images.
 
-Where a figure was meant to change: `python tests/test_looks.py`, then look at what git says has changed in tests/looks.
+After an intended change run `python tests/test_looks.py`, and check the images that git shows as changed.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from support.audio_files import tone
 from sernb import display
 
 LOOKS = Path(__file__).parent / "looks"
-# Root mean square of a pixel's difference, of 255. The same versions give 0, a line of another colour 1, a word more.
+# RMS difference of pixels, of 255: 0 with the same versions, 1 for a line of another colour, more for another word.
 TOLERANCE = 0.9
 
 
 def scores(names: list[str], values: list[float]) -> pd.DataFrame:
-    found = {}
+    columns = {}
     for score in ("accuracy", "uar"):
-        found |= {score: values, f"{score}_low": np.array(values) - 0.05, f"{score}_high": np.array(values) + 0.04}
-    return pd.DataFrame(found, index=names)
+        columns |= {score: values, f"{score}_low": np.array(values) - 0.05, f"{score}_high": np.array(values) + 0.04}
+    return pd.DataFrame(columns, index=names)
 
 
 def waterfall() -> Figure:
     steps = scores(["as published", "no noisy copies", "unseen speakers"], [0.8, 0.7, 0.5])
-    return display.waterfall(steps, claim=0.813, chance=0.125, title="What is left")
+    return display.waterfall(steps, claim=0.813, chance=0.125, title="What is left").figure
 
 
 def confusion() -> Figure:
@@ -45,7 +45,7 @@ def confusion() -> Figure:
 
 def curves() -> Figure:
     epoch = np.arange(1, 9)
-    rising = {f"{side}_accuracy": 1 - 1 / (epoch + late) for side, late in (("train", 1), ("val", 0))}
+    rising = {f"{side}_accuracy": 1 - 1 / (epoch + delay) for side, delay in (("train", 1), ("val", 0))}
     return display.training_history(
         pd.DataFrame({"epoch": epoch, **rising, "train_loss": 1 / epoch, "val_loss": 2 / epoch})
     )
@@ -63,7 +63,7 @@ def mel() -> Figure:
 
 
 def draw(figure: Callable[[], Figure], to: Path) -> Path:
-    """A figure in the house style as a small picture, at any place of a run of tests."""
+    """Save a figure in the style of the book as a small image, whatever other tests have set."""
     import matplotlib.pyplot as plt
 
     with plt.rc_context():
@@ -79,21 +79,23 @@ FIGURES = (waterfall, confusion, curves, doubt, mel)
 
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.__name__)
-def test_a_figure_looks_as_it_did(tmp_path, figure):
+def test_a_figure_looks_like_its_reference(tmp_path, figure):
     drawn = draw(figure, tmp_path / f"{figure.__name__}.png")
     assert compare_images(str(LOOKS / drawn.name), str(drawn), tol=TOLERANCE) is None
 
 
-def test_a_changed_word_is_seen(tmp_path):
+def test_a_changed_word_is_detected(tmp_path):
     changed = draw(lambda: display.confusion_heatmap([[7, 2], [1, 9]], ["angry", "sad"]).figure, tmp_path / "a.png")
     other = draw(lambda: display.confusion_heatmap([[7, 2], [1, 9]], ["angry", "calm"]).figure, tmp_path / "b.png")
     assert compare_images(str(changed), str(other), tol=TOLERANCE) is not None
 
 
 def test_the_readmes_picture_is_that_of_the_results(tmp_path):
-    drawn = [sys.executable, "-c", f"import picture; picture.draw_waterfall().savefig('{tmp_path}/now.png', dpi=picture.DPI)"]
+    code = f"import picture; picture.draw_waterfall().savefig('{tmp_path}/now.png', dpi=picture.DPI)"
     book = LOOKS.parents[1] / "book"
-    subprocess.run(drawn, cwd=book, env={**os.environ, "PYTHONPATH": f"{book.parent}"}, check=True)
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=book, env={**os.environ, "PYTHONPATH": f"{book.parent}"}, check=True
+    )
     assert compare_images(f"{book}/picture.png", f"{tmp_path}/now.png", tol=TOLERANCE) is None
 
 

@@ -1,3 +1,5 @@
+"""A small book, built and checked; the real one is in test_book."""
+
 from __future__ import annotations
 
 import base64
@@ -16,8 +18,10 @@ from support import small_notebooks
 from support.audio_files import tone
 from support.audio_files import write
 
+import sernb
 from sernb import report
 from sernb import runs
+from sernb import utils
 from sernb.report import build
 
 ROOT = Path(__file__).parents[1]
@@ -27,16 +31,12 @@ parts:
   - caption: Hear
     chapters:
       - page: about.md
-      - {name: heard, notebook: notebooks/small.ipynb, title: "Heard & seen", parameters: {SEED: 7, MODELS: [b]}}
+      - {name: small-run, notebook: notebooks/small.ipynb, title: "Sounds & plots", parameters: {SEED: 7, MODELS: [b]}}
 """
 ABOUT = """\
 # About
 
 See {cite}`cao2014`.
-
-% chapters that use sernb.display.players
-
-% chapters that use sernb.display.audio
 
 ```{bibliography}
 ```
@@ -45,15 +45,15 @@ See {cite}`cao2014`.
 
 FIGURES = """\
 import matplotlib.pyplot as plt
-from sernb import plots
+from sernb import display as show
 
 print("before")
 for i in (1, 2):
     plt.plot([0, i])
-    plots.caption(f"**Look** how it rises to {i}.", alt=f"A line up to {i}.")
+    show.caption(f"**Look** how it rises to {i}.", alt=f"A line up to {i}.")
 if i > 2:
     plt.plot([0, i])
-    plots.caption("This is not drawn.")
+    show.caption("This is not drawn.")
 print("after")"""
 
 
@@ -85,18 +85,18 @@ def soup(built: Path, page: str) -> BeautifulSoup:
 
 
 @pytest.mark.report
-def test_every_listed_page_is_there_and_in_the_contents(built: Path):
+def test_every_listed_page_is_built_and_in_the_contents(built: Path):
     toc = yaml.safe_load((built / "src" / "_toc.yml").read_text())
-    assert toc["parts"] == [{"caption": "Hear", "chapters": [{"file": "about"}, {"file": "heard"}]}]
+    assert toc["parts"] == [{"caption": "Hear", "chapters": [{"file": "about"}, {"file": "small-run"}]}]
     links = [link.get_text(strip=True) for link in soup(built, "index.html").select("nav.bd-links a.reference")]
-    assert links == ["About", "Heard & seen"]
-    for page, heading in [("index.html", "First"), ("about.html", "About"), ("heard.html", "Heard & seen")]:
+    assert links == ["About", "Sounds & plots"]
+    for page, heading in [("index.html", "First"), ("about.html", "About"), ("small-run.html", "Sounds & plots")]:
         assert soup(built, page).h1.get_text().startswith(heading)
 
 
 @pytest.mark.report
 def test_the_players_play(built: Path):
-    players = soup(built, "heard.html").select("audio source, audio[src]")
+    players = soup(built, "small-run.html").select("audio source, audio[src]")
     assert len(players) == 1
     data = base64.b64decode(players[0]["src"].split(",", 1)[1])
     signal, rate = soundfile.read(io.BytesIO(data))
@@ -104,39 +104,38 @@ def test_the_players_play(built: Path):
 
 
 @pytest.mark.report
-def test_a_page_shows_what_ran_and_how_to_run_it(built: Path):
-    text = soup(built, "heard.html").get_text()
+def test_a_page_shows_its_parameters_and_its_command(built: Path):
+    text = soup(built, "small-run.html").get_text()
     assert "SEED = 7  # a comment" in text and "MODELS = ['b']" in text and "SEED = 1" not in text
     assert "sernb run notebooks/small.ipynb -p SEED 7 -p MODELS '[\"b\"]'" in text
-    assert str(built) not in (built / "html" / "heard.html").read_text(), "no path of this machine"
+    assert str(built) not in (built / "html" / "small-run.html").read_text(), "no path of this machine"
 
 
 @pytest.mark.report
-def test_what_is_offered_for_download_is_the_notebook_without_its_outputs(built: Path):
-    offered = nbformat.read(built / "html" / "_sources" / "heard.ipynb", as_version=4)
-    code = [cell for cell in offered.cells if cell.cell_type == "code"]
+def test_the_notebook_for_download_has_no_outputs(built: Path):
+    download = nbformat.read(built / "html" / "_sources" / "small-run.ipynb", as_version=4)
+    code = [cell for cell in download.cells if cell.cell_type == "code"]
     assert code and not any(cell.outputs or cell.execution_count for cell in code)
-    assert soup(built, "heard.html").select("a[href='_sources/heard.ipynb']"), "the button leads there"
-    assert soup(built, "heard.html").select("audio"), "the page itself keeps its players"
+    assert soup(built, "small-run.html").select("a[href='_sources/small-run.ipynb']"), "the button links to it"
+    assert soup(built, "small-run.html").select("audio"), "the page itself keeps its players"
     assert not list((built / "html").rglob("*.map"))
 
 
 @pytest.mark.report
 def test_figures_have_numbers_captions_and_alt_texts(built: Path):
-    page = soup(built, "heard.html")
+    page = soup(built, "small-run.html")
     figures = page.select("figure")
     assert [figure.img["alt"] for figure in figures] == ["A line up to 1.", "A line up to 2."]
     captions = [figure.figcaption.get_text().strip() for figure in figures]
     assert all(text.startswith(f"Figure {i} Look how it rises to {i}.") for i, text in enumerate(captions, 1)), captions
     text = page.select_one("article").get_text()
     assert text.index("before") < text.index("Figure 1") < text.index("Figure 2") < text.rindex("after")
-    assert "plots.caption" not in text and "not drawn" not in text and text.count("how it rises") == 2, (
-        "the text of a caption stands there once"
-    )
+    assert "show.caption" not in text and "not drawn" not in text
+    assert text.count("how it rises") == 2, "each caption is printed once"
 
 
-def test_words_in_a_table_are_told_from_numbers():
-    table = pd.DataFrame({"score": [0.123], "note": ["too little to go by: 2 speakers"]})
+def test_text_in_a_table_is_marked():
+    table = pd.DataFrame({"score": [0.123], "note": ["too few speakers: 2 speakers only"]})
     output = nbformat.v4.new_output("execute_result", {"text/html": table.to_html()})
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("table", outputs=[output])])
     report.make_page(notebook)
@@ -161,7 +160,7 @@ def test_a_table_has_one_row_of_names_unless_a_column_has_two():
     assert len(heads(pd.DataFrame({("a", "uar"): [0.5]}, pd.Index([1], name="fold")))) == 3
 
 
-def test_the_first_use_of_a_term_leads_to_the_glossary():
+def test_the_first_use_of_a_term_links_to_the_glossary():
     cell = nbformat.v4.new_markdown_cell
     cells = [
         cell("# Folds"),
@@ -176,29 +175,48 @@ def test_the_first_use_of_a_term_leads_to_the_glossary():
     )
 
 
-def test_every_link_of_the_readme_leads_to_a_file():
-    found = re.findall(r"\]\(([^)]+)\)|src=\"([^\"]+)\"", (ROOT / "README.md").read_text())
-    places = [place for place in map("".join, found) if not place.startswith("https:")]
-    assert len(places) > 10 and not [place for place in places if not (ROOT / place).exists()]
+def test_every_link_of_the_readme_is_a_file():
+    links = re.findall(r"\]\(([^)]+)\)|src=\"([^\"]+)\"", (ROOT / "README.md").read_text())
+    paths = [path for path in map("".join, links) if not path.startswith("https:")]
+    assert len(paths) > 10 and not [path for path in paths if not (ROOT / path).exists()]
 
 
 @pytest.mark.report
-def test_chapters_and_modules_name_one_another(built: Path):
-    """The small book has no API reference: names without links, and nothing is broken."""
-    assert (
-        "Helpers of this chapter: sernb.display.players, sernb.display.audio." in soup(built, "heard.html").get_text()
+def test_a_chapter_names_the_packages_it_uses_also_without_an_api_reference(built: Path):
+    assert "Packages used in this chapter: sernb.display." in soup(built, "small-run.html").get_text()
+
+
+def test_the_reference_of_a_package_lists_its_exports_and_the_chapters_that_use_it(tmp_path: Path):
+    listed = project(tmp_path, RUNS + "      - packages: sernb\n")
+    book = report.read_book(listed)
+    pages = {chapter.name: chapter for chapter in book.chapters if chapter.is_reference}
+    assert list(pages) == [f"api-{name}" for name in sernb.PACKAGES]
+    text = build._prose(pages["api-display"], book)
+    assert ".. automodule:: sernb.display\n   :no-members:" in text and "Used in: {doc}`small-run`." in text
+    assert ".. autofunction:: sernb.display.audio_table\n" in text and "\n## players\n" in text
+    assert ".. autoexception:: sernb.report.ReportError\n" in build._prose(pages["api-report"], book)
+    assert ".. autofunction:: sernb.cli.run_command\n" in build._prose(pages["api-cli"], book)
+    assert "._" not in text, "no private names"
+
+
+@pytest.mark.report
+def test_a_book_has_an_api_reference(tmp_path: Path):
+    listed = project(tmp_path, RUNS + "      - packages: sernb\n")
+    report.build_report(listed, tmp_path / "_build")
+    page = soup(tmp_path / "_build", "api-display.html")
+    assert page.find(id="sernb.display.audio_table") and page.select(
+        "table.autosummary a[href='#sernb.display.caption']"
     )
-    links = soup(built, "about.html").select("p a[href='heard.html']")
-    assert [link.parent.get_text() for link in links] == ["At work in: Heard & seen."] * 2
+    assert soup(tmp_path / "_build", "small-run.html").select("a[href^='api-display.html#']")
 
 
 @pytest.mark.parametrize("repository", ["", "owner/name"])
-def test_links_to_other_machines_only_where_the_repository_is_known(tmp_path: Path, monkeypatch, repository: str):
+def test_links_to_notebook_services_need_a_known_repository(tmp_path: Path, monkeypatch, repository: str):
     monkeypatch.setenv("GITHUB_REPOSITORY", repository)
-    said = build._launch(report.read_book(project(tmp_path)))
-    found = ["https://mybinder.org/v2/gh/owner/name/HEAD?labpath=notebooks/small.ipynb"]
-    found += ["https://colab.research.google.com/github/owner/name/blob/main/notebooks/small.ipynb"]
-    assert re.findall(r"https://[^)]+", said) == (found if repository else [])
+    text = build._launch(report.read_book(project(tmp_path)))
+    links = ["https://mybinder.org/v2/gh/owner/name/HEAD?labpath=notebooks/small.ipynb"]
+    links += ["https://colab.research.google.com/github/owner/name/blob/main/notebooks/small.ipynb"]
+    assert re.findall(r"https://[^)]+", text) == (links if repository else [])
 
 
 @pytest.mark.report
@@ -211,15 +229,15 @@ def test_nothing_is_fetched_and_nothing_is_broken(built: Path):
 
 
 @pytest.mark.report
-def test_what_is_fresh_is_not_run_again(tmp_path: Path):
+def test_a_run_that_is_up_to_date_is_not_repeated(tmp_path: Path):
     listed = project(tmp_path)
-    made = [tmp_path / "_build" / "runs" / name for name in ("index/index.ipynb", "heard/small.ipynb")]
+    notebooks = [tmp_path / "_build" / "runs" / name for name in ("index/index.ipynb", "small-run/small.ipynb")]
     times = []
     for change in (None, None, listed.parent / "index.ipynb"):
         if change:
             small_notebooks.touch(change)
         report.build_report(listed, tmp_path / "_build")
-        times.append([file.stat().st_mtime_ns for file in made])
+        times.append([file.stat().st_mtime_ns for file in notebooks])
     assert times[0] == times[1]
     assert times[2][0] != times[1][0] and times[2][1] == times[1][1]
 
@@ -228,13 +246,13 @@ def test_what_is_fresh_is_not_run_again(tmp_path: Path):
 def test_a_book_is_built_again_only_if_something_changed(tmp_path: Path, monkeypatch):
     listed, rendered = project(tmp_path), []
     render = build._render
-    monkeypatch.setattr("sernb.report.build._render", lambda *given: rendered.append(given) or render(*given))
+    monkeypatch.setattr("sernb.report.build._render", lambda *args: rendered.append(args) or render(*args))
     first = report.build_report(listed, tmp_path / "_build")
     assert report.build_report(listed, tmp_path / "_build") == first and len(rendered) == 1
     (listed.parent / "about.md").write_text(ABOUT.replace("See", "Look at"))
     report.build_report(listed, tmp_path / "_build")
     assert len(rendered) == 2 and "Look at" in soup(tmp_path / "_build", "about.html").get_text()
-    for spoil in (lambda page: page.unlink(), lambda page: page.write_text("of somebody else")):
+    for spoil in (lambda page: page.unlink(), lambda page: page.write_text("changed by hand")):
         spoil(first.with_name("about.html"))
         report.build_report(listed, tmp_path / "_build")
         assert "Look at" in soup(tmp_path / "_build", "about.html").get_text()
@@ -244,23 +262,23 @@ def test_a_book_is_built_again_only_if_something_changed(tmp_path: Path, monkeyp
 
 
 @pytest.mark.report
-@pytest.mark.parametrize("told", ["path", "clip", "sha256", "emotion"])
-def test_a_chapter_that_names_a_private_clip_is_no_page(tmp_path: Path, told: str):
-    """Whoever writes a chapter may forget to ask `privacy`."""
+@pytest.mark.parametrize("column", ["path", "clip", "sha256", "emotion"])
+def test_a_page_that_shows_a_private_clip_is_refused(tmp_path: Path, column: str):
+    """The author of a chapter may forget to withhold private names."""
     listed = project(tmp_path)
     write(tmp_path / "mine" / "anna & bert.wav", tone(0.2, 8000), 8000)
     (tmp_path / "mine" / "manifest.csv").write_text("file,emotion,speaker\nanna & bert.wav,sad,P1\n")
     code = "import pandas as pd\nfrom sernb import corpora\n\npd.set_option('display.max_colwidth', None)\n"
-    code += f"corpora.load(CORPUS, DATA_DIR)[['{told}']]"
-    given = "CORPUS = ''\nDATA_DIR = ''\nOUTPUT_DIR = ''\nSEED = 1\nMODELS = ['a']"
-    small_notebooks.write(tmp_path / "notebooks" / "small.ipynb", code, parameters=given)
+    code += f"corpora.load(CORPUS, DATA_DIR)[['{column}']]"
+    parameters = "CORPUS = ''\nDATA_DIR = ''\nOUTPUT_DIR = ''\nSEED = 1\nMODELS = ['a']"
+    small_notebooks.write(tmp_path / "notebooks" / "small.ipynb", code, parameters=parameters)
     listed.write_text(RUNS.replace("SEED: 7", "CORPUS: local, DATA_DIR: mine"))
-    if told == "emotion":
-        assert "sad" in soup(report.build_report(listed, tmp_path / "_build").parents[1], "heard.html").get_text()
+    if column == "emotion":
+        assert "sad" in soup(report.build_report(listed, tmp_path / "_build").parents[1], "small-run.html").get_text()
         return
-    with pytest.raises(report.ReportError, match="the page heard would show .* of a private corpus") as refused:
+    with pytest.raises(report.ReportError, match="the page small-run would show .* of a private corpus") as error:
         report.build_report(listed, tmp_path / "_build")
-    assert "anna" not in str(refused.value) and not (tmp_path / "_build" / "html").exists()
+    assert "anna" not in str(error.value) and not (tmp_path / "_build" / "html").exists()
 
 
 def test_a_chapter_without_a_heading_is_refused_before_it_runs(tmp_path: Path):
@@ -271,31 +289,32 @@ def test_a_chapter_without_a_heading_is_refused_before_it_runs(tmp_path: Path):
         report.build_report(listed, tmp_path / "_build")
 
 
-def test_helpers_are_found_however_they_are_imported(tmp_path: Path):
+def test_imported_packages_are_recognised_in_any_form(tmp_path: Path):
     code = "from sernb import display as show, results as scores\nfrom sernb import corpora"
     notebook = small_notebooks.write(tmp_path / "n.ipynb", code)
-    assert build._imported(notebook) == ["corpora", "players", "plots"]
+    assert build._imported(notebook) == ["corpora", "display", "results"]
 
 
-def test_runs_that_take_long_begin_first(tmp_path: Path):
+def test_long_runs_start_first(tmp_path: Path):
     short = small_notebooks.write(tmp_path / "short.ipynb")
     long = small_notebooks.write(tmp_path / "long.ipynb", parameters="EPOCHS = 3")
     jobs = [runs.Job(notebook, tmp_path / notebook.stem) for notebook in (short, long)]
-    assert sorted(jobs, key=build._expected_length, reverse=True) == jobs[::-1], "training, as far as one can tell"
+    assert sorted(jobs, key=build._expected_length, reverse=True) == jobs[::-1], "a notebook that trains"
     for job, seconds in zip(jobs, (9.0, 2.0), strict=True):
         runs.write_record(job, status="finished", seconds=seconds)
-    assert sorted(jobs, key=build._expected_length, reverse=True) == jobs, "as it was the last time"
+    assert sorted(jobs, key=build._expected_length, reverse=True) == jobs, "by the seconds of the last run"
 
 
 @pytest.mark.report
-def test_a_failing_run_leaves_the_last_book_alone(tmp_path: Path):
+def test_a_failing_run_leaves_the_last_book_unchanged(tmp_path: Path):
     listed = project(tmp_path)
     (tmp_path / "_build" / "html").mkdir(parents=True)
     (tmp_path / "_build" / "html" / "index.html").write_text("of the last report")
+    build._write_stamp(tmp_path / "_build")
     small_notebooks.write(tmp_path / "notebooks" / "small.ipynb", "1 / 0")
-    with pytest.raises(report.ReportError, match=r"1 of 2 runs failed(.|\n)*heard: (.|\n)*ZeroDivisionError"):
+    with pytest.raises(report.ReportError, match=r"1 of 2 runs failed(.|\n)*small-run: (.|\n)*ZeroDivisionError"):
         report.build_report(listed, tmp_path / "_build")
-    assert runs.read_record(tmp_path / "_build" / "runs" / "index")["status"] == "finished", "the others go on"
+    assert runs.read_record(tmp_path / "_build" / "runs" / "index")["status"] == "finished", "other runs continue"
     assert (tmp_path / "_build" / "html" / "index.html").read_text() == "of the last report"
 
 
@@ -309,28 +328,28 @@ def test_a_broken_reference_means_no_book(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "message"),
     [
         ("page: about.md", "page: abuot.md", "abuot.md"),
         ("notebook: notebooks/small.ipynb", "notebok: notebooks/small.ipynb", "did you mean `notebook`"),
-        ('title: "Heard & seen", ', "", "heard lacks `title`"),
-        ("name: heard", "name: about", "two pages are named about"),
-        ("name: heard", "name: a/b", "cannot name a page"),
+        ('title: "Sounds & plots", ', "", "small-run has no `title`"),
+        ("name: small-run", "name: about", "two pages have the name about"),
+        ("name: small-run", "name: a/b", "may contain letters"),
         ("SEED: 7", "SEDE: 7", "did you mean SEED"),
-        ("SEED: 7", "SEED: 7, SEED: 8", "stands twice"),
+        ("SEED: 7", "SEED: 7, SEED: 8", "occurs twice"),
         ("first: index.ipynb", "frist: index.ipynb", "first"),
         ("caption: Hear", "caption: [", "cannot be read"),
     ],
 )
-def test_a_wrong_list_is_refused_before_anything_happens(tmp_path: Path, old: str, new: str, says: str):
+def test_a_wrong_list_is_refused_before_anything_is_written(tmp_path: Path, old: str, new: str, message: str):
     listed = project(tmp_path, RUNS.replace(old, new))
-    with pytest.raises((report.ReportError, runs.ParameterError), match=says):
+    with pytest.raises((report.ReportError, runs.ParameterError), match=message):
         report.build_report(listed, tmp_path / "_build")
     assert not (tmp_path / "_build").exists()
 
 
 @pytest.mark.parametrize(
-    ("body", "says"),
+    ("body", "message"),
     [
         ("<pre>Traceback (most recent call last)</pre>", "Traceback"),
         ("<p>Executing: 10%</p>", "Executing"),
@@ -341,11 +360,11 @@ def test_a_wrong_list_is_refused_before_anything_happens(tmp_path: Path, old: st
         ("<img src='missing.png'>", "missing.png is missing"),
     ],
 )
-def test_the_check_finds_a_broken_page(tmp_path: Path, body: str, says: str):
+def test_the_check_reports_a_broken_page(tmp_path: Path, body: str, message: str):
     page = report.Chapter("page", Path("page.md"))
     (tmp_path / "page.html").write_text(f"<html><body>{body}</body></html>")
     book = report.Book(tmp_path, tmp_path, page, [])
-    assert [problem for problem in report.check_book(tmp_path, book) if says in problem]
+    assert [problem for problem in report.check_book(tmp_path, book) if message in problem]
     (tmp_path / "page.html").write_text(
         "<audio><source src='data:audio/wav;base64,AA=='></audio><a href='https://x.y'>x</a>"
     )
@@ -354,7 +373,7 @@ def test_the_check_finds_a_broken_page(tmp_path: Path, body: str, says: str):
     assert list(report.check_book(tmp_path, book)) == ["page.html: the page is missing"]
 
 
-def test_the_projects_own_list_is_right():
+def test_the_projects_own_list_is_valid():
     book = report.read_book(ROOT / "book" / "runs.yml")
     assert book.first.source.name == "index.ipynb"
     assert {chapter.source.name for chapter in book.chapters} >= {"01_explore.ipynb", "about-data.md", "references.md"}
@@ -367,38 +386,70 @@ def test_the_first_page_is_an_empty_notebook_with_parameters():
 
 
 @pytest.mark.report
-def test_without_a_first_page_the_first_chapter_is_it(tmp_path: Path):
+def test_the_first_chapter_is_the_first_page_by_default(tmp_path: Path):
     listed = project(tmp_path, RUNS.replace("first: index.ipynb\n", ""))
     book = report.read_book(listed)
     assert book.first.name == "about" and "about" not in [c.name for _, chapters in book.parts for c in chapters]
 
 
 @pytest.mark.parametrize(("listed", "first"), [("runs.yml", "index"), ("reference.yml", "claims")])
-def test_the_projects_own_lists_are_right(listed: str, first: str):
+def test_the_projects_own_lists_are_valid(listed: str, first: str):
     book = report.read_book(ROOT / "book" / listed)
     assert book.first.name == first and len(book.chapters) >= 5
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         (
             "See {doc}`elsewhere` and {doc}`this page <other>`.",
-            "about.md leads to pages .*: elsewhere, other. Add them",
+            "about.md links to pages .*: elsewhere, other. Add them",
         ),
-        ("A {term}`clip`.", "about.md leads to pages .*: glossary. Add"),
-        ("{cite:p}`cao2014`", "about.md leads to pages .*: references. Add"),
+        ("A {term}`clip`.", "about.md links to pages .*: glossary. Add"),
+        ("{cite:p}`cao2014`", "about.md links to pages .*: references. Add"),
     ],
 )
-def test_a_list_that_lacks_what_a_page_leads_to_is_refused_before_anything_runs(tmp_path: Path, text: str, says: str):
+def test_a_link_to_a_page_that_is_not_listed_is_refused_before_anything_runs(tmp_path: Path, text: str, message: str):
     listed = project(tmp_path)
     (tmp_path / "book" / "about.md").write_text(f"# About\n\n{text}\n")
-    with pytest.raises(report.ReportError, match=says):
+    with pytest.raises(report.ReportError, match=message):
         report.build_report(listed, tmp_path / "_build")
     assert not (tmp_path / "_build").exists()
 
 
-def test_links_in_an_example_lead_nowhere(tmp_path: Path):
+def test_links_in_an_example_are_ignored(tmp_path: Path):
     listed = project(tmp_path)
     (tmp_path / "book" / "about.md").write_text("# About\n\n```md\n{doc}`elsewhere`\n```\n")
     assert report.read_book(listed)
+
+
+@pytest.mark.parametrize("existing", ["src/thesis.tex", "html/index.html", "sphinx/conf.py", "notes.txt"])
+def test_a_users_folder_is_refused_and_left_alone(tmp_path: Path, existing: str):
+    file = tmp_path / "thesis" / existing
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    with pytest.raises(report.ReportError, match=rf"did not write, such as {existing.split('/')[0]}"):
+        report.build_report(project(tmp_path), tmp_path / "thesis")
+    (tmp_path / "thesis" / build.BUILD_STAMP).write_text("a text of the user's with this name")
+    with pytest.raises(report.ReportError, match="choose a new or empty folder"):
+        report.build_report(tmp_path / "book" / "runs.yml", tmp_path / "thesis")
+    assert file.read_text() == "mine" and not (tmp_path / "thesis" / "runs").exists()
+    with pytest.raises(report.ReportError, match="is a file"):
+        report.build_report(tmp_path / "book" / "runs.yml", file)
+
+
+def test_a_folder_into_which_another_report_writes_is_refused(tmp_path: Path):
+    listed = project(tmp_path)
+    with utils.output_lock(tmp_path / "_build"), pytest.raises(utils.FolderInUseError, match=r"in use by process \d+"):
+        report.build_report(listed, tmp_path / "_build")
+
+
+@pytest.mark.report
+def test_a_folders_name_is_text_and_other_files_in_a_reports_folder_stay(tmp_path: Path):
+    folder = tmp_path / "a[1] {b} *"
+    first = report.build_report(project(tmp_path), folder)
+    assert first == folder / "html" / "index.html" and "First" in first.read_text()
+    (folder / "notes.txt").write_text("mine")
+    (tmp_path / "book" / "about.md").write_text(ABOUT + "\nMore.\n")
+    report.build_report(tmp_path / "book" / "runs.yml", folder)
+    assert "More." in soup(folder, "about.html").get_text() and (folder / "notes.txt").read_text() == "mine"

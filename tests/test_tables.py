@@ -24,7 +24,7 @@ def test_scores_are_shown_with_their_intervals():
 def test_cells_without_an_interval_say_why():
     lines = ["a,sad,sad", "b,sad,sad", "c,sad,sad", "a,calm,sad", "b,calm,sad", "c,calm,sad"]
     predictions = pd.read_csv(io.StringIO("\n".join(["speaker,truth,prediction", *lines])))
-    few = display.keep_together("too little to go by")
+    few = display.keep_together("too little data")
     cells = display.format_cells(evaluation.score_by(predictions, "emotion"), ("accuracy",))
     assert cells.loc["calm"].tolist() == [3, 3, display.keep_together("0.000 [\N{EN DASH}]"), few]
     single = evaluation.score_by(predictions[predictions["speaker"] == "a"].assign(model="m"), "model")

@@ -1,4 +1,4 @@
-"""Figures of results. Each function draws on `ax` if given and returns what it drew on."""
+"""Figures of results and corpora. A function draws on `ax`, a new one by default, and returns it or its figure."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sernb.display.style import EMOTION_COLOURS
 from sernb.display.style import FIGURE_WIDTH
 from sernb.display.style import TRAIN_COLOUR
 from sernb.display.style import VALIDATION_COLOUR
+from sernb.display.style import allow_empty
 from sernb.display.style import get_axes
 from sernb.display.style import log_scale
 
@@ -22,21 +23,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SCORE_LABELS = {"accuracy": "accuracy (clips classified correctly)", "uar": "UAR (mean recall over emotions)"}
+
 # a model
 
 
+@allow_empty
 def training_history(history: pd.DataFrame, *, title: str = "") -> Figure:
-    """Accuracy and loss against epoch, train and validation, for one model's rows of `history.csv`."""
+    """Draw training and validation accuracy and loss against epoch, for one model's rows of `history.csv`."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(2, 1, figsize=(FIGURE_WIDTH, 4.2), sharex=True, layout="constrained")
-    for ax, what in zip(axes, ("accuracy", "loss"), strict=True):
+    for ax, measure in zip(axes, ("accuracy", "loss"), strict=True):
         for side, name, colour, line in (
-            ("train", "train", TRAIN_COLOUR, "-"),
+            ("train", "training", TRAIN_COLOUR, "-"),
             ("val", "validation", VALIDATION_COLOUR, "--"),
         ):
-            ax.plot(history["epoch"], history[f"{side}_{what}"], line, color=colour, label=name)
-        ax.set(ylabel=what)
+            ax.plot(history["epoch"], history[f"{side}_{measure}"], line, color=colour, label=name)
+        ax.set(ylabel=measure)
         ax.xaxis.get_major_locator().set_params(integer=True)
     axes[0].set(title=title, ylim=(-0.03, 1.03))
     axes[0].legend(loc="best", framealpha=0.9)
@@ -44,18 +48,25 @@ def training_history(history: pd.DataFrame, *, title: str = "") -> Figure:
     return figure
 
 
+@allow_empty
 def confusion_heatmap(
     matrix: np.ndarray, labels: Sequence[str], *, title: str = "", size: float = 9, ax: Axes | None = None
 ) -> Axes:
-    """Annotated confusion heat map: rows the truth, columns the prediction, both in the order of `labels`.
+    """Draw a confusion matrix: the truth in rows, the prediction in columns, both in the order of `labels`.
 
-    The number is the clips, in a type of `size` points, the shade the share of the row, so that rare emotions can be
-    read too.
+    The numbers are clips; the shade is a cell's share of its row, so that rare emotions are readable too.
+
+    Args:
+        matrix: Counts, shape (n_labels, n_labels).
+        labels: The names of rows and columns.
+        title: Above the axes.
+        size: Font size of the numbers in points.
+        ax: Where to draw; a new figure by default.
     """
     ax = get_axes(ax, 4.6, 4.4)
     matrix = np.asarray(matrix)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    # seaborn's heat map would draw the whole figure anew for each of its matrices.
+    # seaborn's heat map would redraw the whole figure for each matrix.
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), number in np.ndenumerate(matrix):
         colour = "white" if share[row, column] > 0.5 else "black"
@@ -68,15 +79,16 @@ def confusion_heatmap(
     return ax
 
 
+@allow_empty
 def confusion_heatmaps(matrices: Mapping[str, np.ndarray], labels: Sequence[str]) -> Figure:
-    """A confusion heat map for each model, titled with its name, two in a row."""
+    """Draw a confusion matrix for each model, two per row, titled with the model's name."""
     import matplotlib.pyplot as plt
 
     columns = min(2, len(matrices))
     lines = -(-len(matrices) // columns)
     size = (FIGURE_WIDTH * columns / 2, 3.0 * lines)
     figure, axes = plt.subplots(lines, columns, figsize=size, layout="constrained", squeeze=False)
-    figure.get_layout_engine().set(h_pad=0.1)  # or a title touches the label above it
+    figure.get_layout_engine().set(h_pad=0.1)  # otherwise a title touches the label above it
     for ax, (name, matrix) in zip(axes.flat, matrices.items(), strict=False):
         confusion_heatmap(matrix, labels, title=name, size=6.5 if np.max(matrix) > 99 and len(labels) > 6 else 8, ax=ax)
     for ax in axes.flat[len(matrices) :]:
@@ -84,6 +96,7 @@ def confusion_heatmaps(matrices: Mapping[str, np.ndarray], labels: Sequence[str]
     return figure
 
 
+@allow_empty
 def score_intervals(
     scores: pd.DataFrame,
     *,
@@ -93,28 +106,35 @@ def score_intervals(
     mark: str = "claimed",
     ax: Axes | None = None,
 ) -> Axes:
-    """Scores with their intervals, one row each, against chance and against a second figure.
+    """Draw scores with their intervals, one per row, beside chance and a second value.
 
     Args:
         scores: Indexed by name, with the columns `score`, `low` and `high`; NaN bounds are not drawn.
-        label: Of the x axis.
+        label: Label of the x axis.
         chance: Drawn as a dotted line if above 0.
-        marks: The second figure, by name of a row, drawn as a diamond.
-        mark: What it is.
-        ax: Where to draw.
+        marks: The second value of some rows, by row name, drawn as a diamond.
+        mark: What the second value is, for the legend.
+        ax: Where to draw; a new figure by default.
     """
     ax = get_axes(ax, height=0.9 + 0.38 * len(scores))
-    places = np.arange(len(scores))[::-1]
+    heights = np.arange(len(scores))[::-1]
     error = np.abs(scores[["low", "high"]].to_numpy().T - scores["score"].to_numpy())
     ax.errorbar(
-        scores["score"], places, xerr=np.nan_to_num(error), fmt="o", color=TRAIN_COLOUR, capsize=3, label="measured"
+        scores["score"], heights, xerr=np.nan_to_num(error), fmt="o", color=TRAIN_COLOUR, capsize=3, label="measured"
     )
     if marks:
-        at = {name: place for name, place in zip(scores.index, places, strict=True) if name in marks}
-        ax.plot([marks[name] for name in at], list(at.values()), "D", color=VALIDATION_COLOUR, mfc="none", label=mark)
+        marked = {name: height for name, height in zip(scores.index, heights, strict=True) if name in marks}
+        ax.plot(
+            [marks[name] for name in marked],
+            list(marked.values()),
+            "D",
+            color=VALIDATION_COLOUR,
+            mfc="none",
+            label=mark,
+        )
     if chance:
         ax.axvline(chance, color=CLAIM_COLOUR, linestyle=":", label=f"chance {chance:.3g}")
-    ax.set(yticks=places, yticklabels=scores.index, xlim=(0, 1), xlabel=label, ylim=(-0.6, len(scores) - 0.4))
+    ax.set(yticks=heights, yticklabels=scores.index, xlim=(0, 1), xlabel=label, ylim=(-0.6, len(scores) - 0.4))
     ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     return ax
 
@@ -122,8 +142,17 @@ def score_intervals(
 # many runs
 
 
-def waterfall(steps: pd.DataFrame, *, claim: float, chance: float, score: str = "accuracy", title: str = "") -> Figure:
-    """What is left of a claimed score as one fault after another is taken away: a bar a step, with its interval.
+@allow_empty
+def waterfall(
+    steps: pd.DataFrame,
+    *,
+    claim: float,
+    chance: float,
+    score: str = "accuracy",
+    title: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw how a claimed score falls as its faults are removed one by one: a bar per step, with its interval.
 
     Args:
         steps: What `results.pool_runs` returns, in the order of the steps.
@@ -131,40 +160,40 @@ def waterfall(steps: pd.DataFrame, *, claim: float, chance: float, score: str = 
         chance: Drawn as a dotted line.
         score: `accuracy` or `uar`.
         title: Above the figure.
+        ax: Where to draw; a new figure by default.
     """
-    import matplotlib.pyplot as plt
-
-    figure, ax = plt.subplots(figsize=(5.2, 1.25 + 0.68 * len(steps)), layout="constrained")
-    places, values = np.arange(len(steps))[::-1], steps[score].to_numpy()
-    ax.barh(places, values, height=0.5, color=[VALIDATION_COLOUR, *[TRAIN_COLOUR] * (len(steps) - 1)], alpha=0.88)
+    ax = get_axes(ax, 5.2, 1.25 + 0.68 * len(steps))
+    heights, values = np.arange(len(steps))[::-1], steps[score].to_numpy()
+    ax.barh(heights, values, height=0.5, color=[VALIDATION_COLOUR, *[TRAIN_COLOUR] * (len(steps) - 1)], alpha=0.88)
     ends = np.abs(steps[[f"{score}_low", f"{score}_high"]].to_numpy().T - values)
-    ax.errorbar(values, places, xerr=ends, fmt="none", ecolor="black", capsize=3, linewidth=1.2)
+    ax.errorbar(values, heights, xerr=ends, fmt="none", ecolor="black", capsize=3, linewidth=1.2)
     changes = np.diff(values, prepend=np.nan)
-    for place, name, value, lost in zip(places, steps.index, values, changes, strict=True):
-        change = "" if np.isnan(lost) else f"   {100 * lost:+.0f} points".replace("-", "\N{MINUS SIGN}")
-        ax.text(0.012, place, f"{100 * value:.0f} %{change}", va="center", color="white", weight="bold", fontsize=11)
+    for height, name, value, change in zip(heights, steps.index, values, changes, strict=True):
+        points = "" if np.isnan(change) else f"   {100 * change:+.0f} points".replace("-", "\N{MINUS SIGN}")
+        ax.text(0.012, height, f"{100 * value:.0f}%{points}", va="center", color="white", weight="bold", fontsize=11)
         # Above its bar and not left of it: a narrow figure can still be read on a phone.
-        told = ax.text(0, place + 0.28, f"{name[0].upper()}{name[1:]}", va="bottom", fontsize=11)
-        told.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
-    for value, name, line in ((claim, f"claimed: {100 * claim:.0f} %", "--"), (chance, "chance", ":")):
+        text = ax.text(0, height + 0.28, f"{name[0].upper()}{name[1:]}", va="bottom", fontsize=11)
+        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
+    for value, name, line in ((claim, f"claimed: {100 * claim:.0f}%", "--"), (chance, "chance", ":")):
         ax.axvline(value, ymax=0.945, color="black", linestyle=line, linewidth=1, zorder=0.9)
         ax.text(value, len(steps) - 0.32, name, va="bottom", ha="center", fontsize=10)
     ax.set(yticks=[], xlim=(0, 1), ylim=(-0.4, len(steps)))
-    ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
-    ax.set_xlabel({"accuracy": "clips recognised (accuracy)", "uar": "mean recall of the emotions (UAR)"}[score])
+    ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
+    ax.set_xlabel(SCORE_LABELS[score])
     ax.grid(visible=False)
     ax.spines[["top", "right", "left"]].set_visible(False)
-    figure.suptitle(title, x=0.01, ha="left", weight="bold")
-    return figure
+    ax.figure.suptitle(title, x=0.01, ha="left", weight="bold")
+    return ax
 
 
+@allow_empty
 def learning_curves(histories: Mapping[str, pd.DataFrame], *, claim: float = 0.0, ax: Axes | None = None) -> Axes:
-    """Validation accuracy against epoch of several runs, those of one name in one colour.
+    """Draw validation accuracy against epoch for several runs, those of one name in one colour.
 
     Args:
-        histories: Rows of `history.csv` of one or more runs by name; a run begins where the epochs begin anew.
+        histories: Rows of `history.csv` of one or more runs, by name; a new run begins with each epoch 1.
         claim: Drawn as a dashed line if above 0.
-        ax: Where to draw.
+        ax: Where to draw; a new figure by default.
     """
     ax = get_axes(ax, height=3.6)
     styles = zip((VALIDATION_COLOUR, TRAIN_COLOUR, CLAIM_COLOUR, "black"), ("-", "--", ":", "-."), strict=True)
@@ -174,24 +203,25 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], *, claim: float = 0.0
             ax.plot(run["epoch"], run["val_accuracy"], line, color=colour, linewidth=1.2, label=label)
     if claim:
         ax.axhline(claim, color="black", linestyle="--", linewidth=1)
-        ax.text(1, claim + 0.01, f"claimed for test: {claim:.3f}", fontsize=9, va="bottom")
+        ax.text(1, claim + 0.01, f"claimed test accuracy: {claim:.3f}", fontsize=9, va="bottom")
     ax.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0, 1))
     ax.legend(frameon=False, loc="lower right")
     return ax
 
 
+@allow_empty
 def score_grid(
     scores: pd.DataFrame, failed: pd.DataFrame, *, label: str, xlabel: str, ylabel: str, ax: Axes | None = None
 ) -> Axes:
-    """A score for each pair of two settings, shape (rows, columns), as a shaded table.
+    """Draw a score for each combination of two settings, as a shaded table.
 
     Args:
-        scores: NaN where a run failed or was not made.
-        failed: Boolean, of the same shape: which of them failed.
-        label: Of the score.
-        xlabel: What the columns are.
-        ylabel: What the rows are.
-        ax: Where to draw.
+        scores: Shape (rows, columns); NaN where a run failed or is missing.
+        failed: Boolean, of the same shape: which runs failed.
+        label: The name of the score.
+        xlabel: The setting that varies over columns.
+        ylabel: The setting that varies over rows.
+        ax: Where to draw; a new figure by default.
     """
     import seaborn as sns
 
@@ -201,17 +231,18 @@ def score_grid(
         linecolor="white",
     )  # fmt: skip
     for row, column in np.argwhere(scores.isna().to_numpy()):
-        word = "failed" if failed.to_numpy()[row, column] else "\N{EN DASH}"
-        ax.text(column + 0.5, row + 0.5, word, ha="center", va="center", style="italic")
+        text = "failed" if failed.to_numpy()[row, column] else "\N{EN DASH}"
+        ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", style="italic")
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.grid(visible=False)
     ax.tick_params(axis="y", rotation=0)
     return ax
 
 
-# scores with their doubt
+# scores with their intervals
 
 
+@allow_empty
 def scores_with_intervals(
     cells: pd.DataFrame,
     *,
@@ -221,35 +252,34 @@ def scores_with_intervals(
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """What `evaluation.score_by` returns, a row each with its interval: models beside baselines and listeners, or cells of one.
+    """Draw one score with its interval per row: models with baselines and listeners, or subgroups of one model.
 
     Args:
-        cells: Rows with a `note` are drawn hollow: they are too little to go by. A NaN score or interval is not drawn.
+        cells: What `evaluation.score_by` returns. Rows with a `note` rest on too little data and are drawn hollow; a
+            NaN score or interval is not drawn.
         score: `accuracy` or `uar`.
         chance: Drawn as a dotted line if above 0.
-        others: Rows that are no trained network (`guess`, `mfcc-svm`, `listeners`), drawn as orange diamonds.
+        others: Rows that are not trained networks (`guess`, `mfcc-svm`, `listeners`), drawn as orange diamonds.
         title: Above the figure.
-        ax: Where to draw.
+        ax: Where to draw; a new figure by default.
     """
     ax = get_axes(ax, height=0.9 + 0.38 * len(cells))
-    for place, (name, cell) in zip(range(len(cells))[::-1], cells.iterrows(), strict=True):
+    for height, (name, cell) in zip(range(len(cells))[::-1], cells.iterrows(), strict=True):
         colour, marker = (VALIDATION_COLOUR, "D") if name in others else (TRAIN_COLOUR, "o")
         ends = np.nan_to_num(np.abs(cell[[f"{score}_low", f"{score}_high"]].to_numpy(dtype=float) - cell[score]))
         fill = "white" if cell["note"] else colour
-        ax.errorbar(cell[score], place, xerr=ends[:, None], fmt=marker, color=colour, markerfacecolor=fill, capsize=3)
+        ax.errorbar(cell[score], height, xerr=ends[:, None], fmt=marker, color=colour, markerfacecolor=fill, capsize=3)
     if chance:
         ax.axvline(chance, color=CLAIM_COLOUR, linestyle=":")
-    names = {"accuracy": "clips recognised (accuracy)", "uar": "mean recall of the emotions (UAR)"}
-    told = [f"dotted: chance, {chance:.3g}"] * bool(chance) + ["hollow: too little to go by"] * bool(
-        cells["note"].any()
-    )
+    notes = [f"dotted: chance, {chance:.3g}"] if chance else []
+    notes += ["hollow: too little data"] if cells["note"].any() else []
     ax.set(yticks=range(len(cells)), yticklabels=cells.index[::-1], xlim=(-0.02, 1.02), ylim=(-0.6, len(cells) - 0.4))
-    ax.set(xlabel="\n".join([names[score], "; ".join(told)]).strip(), title=title)
+    ax.set(xlabel="\n".join([SCORE_LABELS[score], "; ".join(notes)]).strip(), title=title)
     ax.grid(visible=False, axis="y")
     return ax
 
 
-# what a score and an answer hang on
+# robustness and explanation
 
 DISTORTION_LINES = (
     (TRAIN_COLOUR, "-", "o"),
@@ -260,18 +290,19 @@ DISTORTION_LINES = (
 LEVEL_UNITS = {
     "dB SNR": "SNR against the speech (dB)",
     "dB": "gain (dB), clipped at full scale",
-    "s": "speech lost (s); 0: silence alone",
+    "s": "speech removed (s); 0: only silence",
 }
 
 
+@allow_empty
 def robustness_curves(curves: pd.DataFrame, *, score: str = "uar") -> Figure:
-    """A score against the level of each distortion, with its interval, the undistorted score and chance.
+    """Draw a score with its interval against the level of each distortion, beside the undistorted score and chance.
 
-    A line a model, told apart by colour, dashes and marks; thin and level is its undistorted score. What has no level
-    shares the last panel.
+    Models differ in colour, line style and marker; the thin horizontal line is a model's undistorted score.
+    Distortions without levels share the last panel.
 
     Args:
-        curves: What `results.measure_robustness` returns.
+        curves: What `results.score_distortions` returns.
         score: `uar` or `accuracy`.
     """
     import matplotlib.pyplot as plt
@@ -280,7 +311,7 @@ def robustness_curves(curves: pd.DataFrame, *, score: str = "uar") -> Figure:
     single = curves[curves["level"].isna()]
     panels = list(levelled.groupby("distortion", sort=False))
     if (single["distortion"] != "none").any() or not panels:
-        panels.append(("without a level", single))
+        panels.append(("other distortions", single))
     columns = min(2, len(panels))
     lines = -(-len(panels) // columns)
     size = (FIGURE_WIDTH, 0.7 + 2.3 * lines)
@@ -302,16 +333,16 @@ def robustness_curves(curves: pd.DataFrame, *, score: str = "uar") -> Figure:
 def _robustness_panel(part: pd.DataFrame, curves: pd.DataFrame, score: str, ax: Axes) -> None:
     names = list(part["distortion"].unique())
     levelled = part["level"].notna().any()
-    places = part["level"] if levelled else part["distortion"].map(names.index)
-    width = places.max() - places.min() or 1
+    positions = part["level"] if levelled else part["distortion"].map(names.index)
+    width = positions.max() - positions.min() or 1
     models = curves["model"].unique()
     for i, model in enumerate(models):
         colour, line, mark = DISTORTION_LINES[i % len(DISTORTION_LINES)]
-        own = part[part["model"] == model]
-        x = places[own.index] + 0.02 * width * (i - (len(models) - 1) / 2)
-        ends = np.nan_to_num(np.abs(own[[f"{score}_low", f"{score}_high"]].to_numpy().T - own[score].to_numpy()))
-        how = {"color": colour, "linestyle": line if levelled else "", "marker": mark, "markersize": 4}
-        ax.errorbar(x, own[score], yerr=ends, capsize=2, linewidth=1.2, elinewidth=0.8, label=model, **how)
+        rows = part[part["model"] == model]
+        x = positions[rows.index] + 0.02 * width * (i - (len(models) - 1) / 2)
+        ends = np.nan_to_num(np.abs(rows[[f"{score}_low", f"{score}_high"]].to_numpy().T - rows[score].to_numpy()))
+        style = {"color": colour, "linestyle": line if levelled else "", "marker": mark, "markersize": 4}
+        ax.errorbar(x, rows[score], yerr=ends, capsize=2, linewidth=1.2, elinewidth=0.8, label=model, **style)
         clean = curves[(curves["model"] == model) & (curves["distortion"] == "none")]
         for height in clean[score]:
             ax.axhline(height, color=colour, linestyle=line, linewidth=0.6, label=f"{model}, undistorted")
@@ -320,55 +351,57 @@ def _robustness_panel(part: pd.DataFrame, curves: pd.DataFrame, score: str, ax: 
         unit = part["unit"].iloc[0]
         ax.set(xlabel=LEVEL_UNITS.get(unit, unit), xticks=sorted(part["level"].unique()))
         if unit == "dB SNR":
-            ax.invert_xaxis()  # as everywhere else, worse is further right
+            ax.invert_xaxis()  # in every panel, stronger distortion is further right
     else:
-        said = ["undistorted" if name == "none" else name for name in names]
-        ax.set_xticks(range(len(names)), said, rotation=90)
+        ticks = ["undistorted" if name == "none" else name for name in names]
+        ax.set_xticks(range(len(names)), ticks, rotation=90)
         ax.grid(visible=False, axis="x")
 
 
-def attribution_map(told: results.Attribution, *, title: str = "") -> Figure:
-    """What a network was given of a clip, and below it which parts of that its answer hangs on.
+def attribution_map(attribution: results.Attribution, *, title: str = "") -> Figure:
+    """Draw a network's input and, below it, the effect of each part on the predicted probability.
 
-    Orange with solid lines speaks for the answer, purple with dashed ones against it; the lines are at half of the
-    strongest effect. A clip that was padded ends at the upright line. A map of points is drawn blurred.
+    Orange with solid outlines marks evidence for the prediction, purple with dashed outlines evidence against it; the
+    outlines are at half of the largest effect. A vertical line marks the end of a padded clip. Gradients are smoothed.
 
     Args:
-        told: What `results.occlusion_map` or `results.integrated_gradients` returns.
-        title: Above both, such as the true emotion; the answer and its probability stand there anyway.
+        attribution: What `results.occlusion_map` or `results.integrated_gradients` returns.
+        title: Shown before the prediction and its probability, such as the true emotion.
     """
     import matplotlib.pyplot as plt
     from scipy.ndimage import gaussian_filter
 
     size = (FIGURE_WIDTH, 4.9)
     figure, (above, below) = plt.subplots(2, 1, figsize=size, sharex=True, sharey=True, layout="constrained")
-    seconds, effect = told.effect.columns.to_numpy(), told.effect.to_numpy()
-    effect = effect if told.method == "occlusion" else gaussian_filter(effect, 2)
+    seconds, effect = attribution.effect.columns.to_numpy(), attribution.effect.to_numpy()
+    effect = effect if attribution.method == "occlusion" else gaussian_filter(effect, 2)
     span = (0, seconds[-1] + seconds[1], -0.5, len(effect) - 0.5)
-    how = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "extent": span}
+    options = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "extent": span}
     strongest = np.abs(effect).max() or 1
-    low, high = np.percentile(told.picture, (1, 99))  # the first coefficient, the level, would drown the others
-    given = above.imshow(told.picture, cmap="magma", vmin=low, vmax=high, **how)
-    lost = below.imshow(effect, cmap="PuOr_r", vmin=-strongest, vmax=strongest, **how)
+    # Percentiles: the first coefficient, the level, would dominate the colours.
+    low, high = np.percentile(attribution.picture, (1, 99))
+    input_image = above.imshow(attribution.picture, cmap="magma", vmin=low, vmax=high, **options)
+    effect_image = below.imshow(effect, cmap="PuOr_r", vmin=-strongest, vmax=strongest, **options)
     _draw_half_lines(effect, strongest, span, (above, below))
-    figure.colorbar(given, ax=above)
-    figure.colorbar(lost, ax=below, label="probability lost without it")
-    above.set_title("As the network is given it", fontsize=10)
-    below.set_title(f"What the answer hangs on: {told.method}", fontsize=10)
+    figure.colorbar(input_image, ax=above)
+    figure.colorbar(effect_image, ax=below, label="effect on the probability")
+    above.set_title("Input of the network", fontsize=10)
+    below.set_title(f"Effect of each part ({attribution.method})", fontsize=10)
     for ax in (above, below):
         ax.grid(visible=False)
-        if told.seconds < span[1]:
-            ax.axvline(told.seconds, color="white" if ax is above else "black", linewidth=1)
+        if attribution.seconds < span[1]:
+            ax.axvline(attribution.seconds, color="white" if ax is above else "black", linewidth=1)
     below.set_xlabel("time (s)")
     for ax in (above, below):
-        _name_bands(told.effect.index, ax)
-    said = f"answer {told.label} ({told.probability:.2f})"
-    figure.suptitle(f"{title}: {said}" if title else said, weight="bold", fontsize=10)
+        _label_bands(attribution.effect.index, ax)
+    prediction = f"predicted {attribution.label} ({attribution.probability:.2f})"
+    figure.suptitle(f"{title}, {prediction}" if title else prediction, weight="bold", fontsize=10)
     return figure
 
 
+@allow_empty
 def mean_attribution_map(cells: pd.DataFrame) -> Figure:
-    """What right and what wrong answers hang on, on average; the colours are those of `heard`.
+    """Draw the mean effect of each part of a clip, for correct and wrong predictions; colours as `attribution_map`.
 
     Args:
         cells: What `results.mean_occlusion_map` returns.
@@ -382,50 +415,53 @@ def mean_attribution_map(cells: pd.DataFrame) -> Figure:
     for ax, (answer, part) in zip(axes[:, 0], groups.items(), strict=True):
         effect = part.pivot(index="band", columns="part", values="effect")
         effect = effect.reindex(index=part["band"].unique(), columns=cells["part"].unique())
-        how = {"cmap": "PuOr_r", "vmin": -strongest, "vmax": strongest, "origin": "lower", "aspect": "auto"}
-        image = ax.imshow(effect, interpolation="nearest", **how)
+        options = {"cmap": "PuOr_r", "vmin": -strongest, "vmax": strongest, "origin": "lower", "aspect": "auto"}
+        image = ax.imshow(effect, interpolation="nearest", **options)
         for edge in (0.5, effect.shape[1] - 1.5):
             ax.axvline(edge, color="black", linewidth=1)
         ax.set_xticks(range(effect.shape[1]), effect.columns)
         ax.set_yticks(range(len(effect)), effect.index)
         ax.set_ylabel(cells["axis"].iloc[0])
         clips = part["clips"].max()
-        ax.set_title(f"{answer} answers ({clips} clip{'s' * bool(clips != 1)})", fontsize=10)
+        name = {"right": "correct"}.get(answer, answer)
+        ax.set_title(f"{name} predictions ({clips} clip{'s' * bool(clips != 1)})", fontsize=10)
         ax.grid(visible=False)
-    axes[-1, 0].set_xlabel("equal parts of the speech, before and after it")
-    figure.colorbar(image, ax=list(axes.flat), label="probability lost without it")
+    axes[-1, 0].set_xlabel("time: before the speech, equal parts of it, after it")
+    figure.colorbar(image, ax=list(axes.flat), label="effect on the probability")
     return figure
 
 
 def _draw_half_lines(effect: np.ndarray, strongest: float, span: tuple[float, ...], axes: Sequence[Axes]) -> None:
-    """Lines around what has at least half of the strongest effect."""
+    """Outline what has at least half of the strongest effect."""
     bands, frames = effect.shape
     x = span[0] + (np.arange(frames) + 0.5) * (span[1] - span[0]) / frames
     for ax, colour in zip(axes, ("white", "black"), strict=True):
         for sign, line in ((1, "solid"), (-1, "dashed")):
             if (sign * effect).max() > strongest / 2:
-                where = (x, np.arange(bands), sign * effect, [strongest / 2])
-                ax.contour(*where, colors=colour, linestyles=line, linewidths=0.9)
+                ax.contour(
+                    x, np.arange(bands), sign * effect, [strongest / 2], colors=colour, linestyles=line, linewidths=0.9
+                )
 
 
-def _name_bands(bands: pd.Index, ax: Axes) -> None:
+def _label_bands(bands: pd.Index, ax: Axes) -> None:
     ax.set_ylabel(bands.name)
     if "Hz" not in bands.name:
         return
     hertz = [hz for hz in (500, 1000, 2000, 4000, 8000) if hz < bands[-1]]
-    places = np.interp(hertz, bands, np.arange(len(bands)))
-    ax.set_yticks(places, [f"{hz / 1000:g}k" if hz > 999 else str(hz) for hz in hertz])
+    ticks = np.interp(hertz, bands, np.arange(len(bands)))
+    ax.set_yticks(ticks, [f"{hz / 1000:g}k" if hz > 999 else str(hz) for hz in hertz])
 
 
-def contribution_heatmap(evidence: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """What speaks for each answer: a row an emotion, a column a group of numbers, in nats (`models.logit_contributions`)."""
+@allow_empty
+def contribution_heatmap(contributions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw `models.logit_contributions` in nats: one row per predicted emotion, one column per feature group."""
     import seaborn as sns
 
-    ax = get_axes(ax, height=0.5 + 0.34 * len(evidence))
-    most = float(np.abs(evidence.to_numpy()).max()) or 1.0
-    evidence = evidence.round(1) + 0.0  # no "-0.0"
-    sns.heatmap(evidence, annot=True, fmt=".1f", cmap="PuOr_r", vmin=-most, vmax=most, cbar=False, ax=ax)
-    ax.set(xlabel="", ylabel="answer")
+    ax = get_axes(ax, height=0.5 + 0.34 * len(contributions))
+    most = float(np.abs(contributions.to_numpy()).max()) or 1.0
+    contributions = contributions.round(1) + 0.0  # no "-0.0"
+    sns.heatmap(contributions, annot=True, fmt=".1f", cmap="PuOr_r", vmin=-most, vmax=most, cbar=False, ax=ax)
+    ax.set(xlabel="", ylabel="predicted")
     ax.tick_params(axis="x", rotation=40)
     ax.tick_params(axis="y", rotation=0)
     return ax
@@ -434,39 +470,40 @@ def contribution_heatmap(evidence: pd.DataFrame, *, ax: Axes | None = None) -> A
 # time
 
 
+@allow_empty
 def time_breakdown(time: pd.Series, *, label: str, bounds: pd.Series | None = None, ax: Axes | None = None) -> Axes:
-    """How long each kind of work takes, the longest on top, with its share of all.
+    """Draw how long each step of some work takes, the longest on top, with its share of the total.
 
     Args:
-        time: Indexed by the kind of work.
-        label: Of the axis, with the unit.
-        bounds: What some of it would take at the least, drawn as a line across the bar.
-        ax: Where to draw.
+        time: Indexed by step.
+        label: Label of the axis, with the unit.
+        bounds: Lower bounds for some steps, drawn as lines across their bars.
+        ax: Where to draw; a new figure by default.
     """
     time = time.sort_values()
     ax = get_axes(ax, 5.2, 0.9 + 0.38 * len(time))
     ax.barh(time.index, time, height=0.6, color=TRAIN_COLOUR, alpha=0.88)
-    for place, (value, share) in enumerate(zip(time, time / time.sum(), strict=True)):
-        said = f"{value:.0f}" if value >= 10 else f"{value:.2g}"
-        ax.text(value, place, f" {said}, {100 * share:.0f} %", va="center", fontsize=9)
+    for height, (value, share) in enumerate(zip(time, time / time.sum(), strict=True)):
+        text = f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+        ax.text(value, height, f" {text} ({100 * share:.0f}%)", va="center", fontsize=9)
     if bounds is not None:
-        places = [time.index.get_loc(kind) for kind in bounds.index]
-        ax.plot(bounds, places, "|", color=VALIDATION_COLOUR, markersize=15, markeredgewidth=3, label="at the least")
+        heights = [time.index.get_loc(step) for step in bounds.index]
+        ax.plot(bounds, heights, "|", color=VALIDATION_COLOUR, markersize=15, markeredgewidth=3, label="lower bound")
         ax.legend(frameon=False, loc="lower right")
     ax.set(xlabel=label, xlim=(0, 1.3 * time.max()))
     ax.grid(visible=False)
     return ax
 
 
-def probability_bars(found: pd.Series, *, ax: Axes | None = None) -> Axes:
-    """One clip's probability of each emotion as bars, against chance."""
-    ax = get_axes(ax, 5.6, 0.7 + 0.28 * len(found))
-    bars = ax.barh(
-        found.index, found, color=[EMOTION_COLOURS[name] for name in found.index], edgecolor="black", linewidth=0.5
-    )
+@allow_empty
+def probability_bars(probabilities: pd.Series, *, ax: Axes | None = None) -> Axes:
+    """Draw a clip's probability of each emotion as bars, beside chance."""
+    ax, chance = get_axes(ax, 5.6, 0.7 + 0.28 * len(probabilities)), 1 / len(probabilities)
+    colours = [EMOTION_COLOURS[name] for name in probabilities.index]
+    bars = ax.barh(probabilities.index, probabilities, color=colours, edgecolor="black", linewidth=0.5)
     ax.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
-    ax.axvline(1 / len(found), color=CLAIM_COLOUR, linestyle=":")
-    ax.set(xlim=(0, 1.08), xlabel=f"probability (dotted: chance, {1 / len(found):.2g})", title="The whole clip")
+    ax.axvline(chance, color=CLAIM_COLOUR, linestyle=":")
+    ax.set(xlim=(0, 1.08), xlabel=f"probability (dotted: chance, {chance:.2g})", title="The whole clip")
     ax.invert_yaxis()
     ax.grid(visible=False, axis="y")
     return ax
@@ -475,8 +512,9 @@ def probability_bars(found: pd.Series, *, ax: Axes | None = None) -> Axes:
 # a corpus
 
 
+@allow_empty
 def clip_counts(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Clips of each emotion, with the number at each bar."""
+    """Draw the number of clips per emotion."""
     ax = get_axes(ax)
     sizes = table["emotion"].value_counts().sort_index()
     bars = ax.bar(sizes.index, sizes, color=[EMOTION_COLOURS[e] for e in sizes.index], edgecolor="black", linewidth=0.5)
@@ -488,8 +526,9 @@ def clip_counts(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@allow_empty
 def boxes_by_emotion(table: pd.DataFrame, column: str, label: str, *, ax: Axes | None = None) -> Axes:
-    """How a number of each clip is spread within each emotion: quartiles, whiskers from 5 to 95 %."""
+    """Draw the distribution of a column within each emotion: quartiles, and whiskers from 5% to 95%."""
     import seaborn as sns
 
     ax = get_axes(ax)
@@ -503,17 +542,18 @@ def boxes_by_emotion(table: pd.DataFrame, column: str, label: str, *, ax: Axes |
     return ax
 
 
+@allow_empty
 def zcr_rms_scatter(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Each clip's mean RMS energy against its mean zero-crossing rate: all that study A's 1-D networks see."""
+    """Draw mean RMS energy against mean zero-crossing rate per clip: the input of study A's 1-D networks."""
     import seaborn as sns
 
     ax = get_axes(ax, height=4)
     names = sorted(table["emotion"].unique())
     sns.scatterplot(
-        table, x="zcr", y="rms", hue="emotion", style="emotion", hue_order=names, style_order=names, palette=EMOTION_COLOURS,
-        s=16, linewidth=0, alpha=0.75, ax=ax,
+        table, x="zcr", y="rms", hue="emotion", style="emotion", hue_order=names, style_order=names,
+        palette=EMOTION_COLOURS, s=16, linewidth=0, alpha=0.75, ax=ax,
     )  # fmt: skip
-    ax.set(title="Two numbers a clip", xlabel="zero-crossing rate (crossings per sample)", ylabel="RMS energy")
+    ax.set(title="Two features per clip", xlabel="zero-crossing rate (crossings per sample)", ylabel="RMS energy")
     log_scale(ax)
     ax.legend(title="", bbox_to_anchor=(1.01, 1), loc="upper left", frameon=False)
     return ax

@@ -1,25 +1,28 @@
-"""Checks of a built book: broken links, missing pages, network use."""
+"""Checks of a built book: missing pages, errors on pages, silent players, anything fetched from the network."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
+from bs4 import BeautifulSoup
+
 from sernb.report.contents import Book
 
-FETCHING_ATTRIBUTES = {"script", "img", "audio", "video", "source", "iframe", "embed", "object", "track", "link"}
+# The attribute by which an element fetches something; a link does so only if it is of one of the kinds below.
+FETCHING_ATTRIBUTES = {
+    **dict.fromkeys(("script", "img", "audio", "video", "source", "iframe", "embed", "track"), "src"),
+    "object": "data",
+    "link": "href",
+}
 FETCHING_LINKS = {"stylesheet", "preload", "modulepreload", "preconnect", "dns-prefetch", "icon", "manifest"}
 BROKEN_MARKS = ("Traceback (most recent call last)", "Executing", "An Exception was encountered at")
 
 
-# the book is read again
-
-
 def check_book(html: Path, book: Book) -> Iterator[str]:
-    """What is wrong with a built book, a line each: pages missing or broken, players without sound, network use."""
+    """Yield a line for each problem of a built book."""
     for chapter in book.chapters:
         page = html / f"{chapter.name}.html"
         if not page.is_file():
@@ -32,59 +35,26 @@ def check_book(html: Path, book: Book) -> Iterator[str]:
 
 
 def _page_problems(page: Path) -> Iterator[str]:
-    reader = PageReader()
-    reader.feed(page.read_text(encoding="utf-8"))
-    yield from (f"it says {words!r}" for words in BROKEN_MARKS if words in reader.text)
-    if reader.silent:
-        yield f"{reader.silent} audio players without sound"
-    for address in reader.fetched:
+    soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+    text = soup.get_text()  # without scripts and styles
+    yield from (f"it contains {mark!r}" for mark in BROKEN_MARKS if mark in text)
+    silent = [player for player in soup("audio") if not (player.get("src") or player.select_one("[src]:not([src=''])"))]
+    if silent:
+        yield f"{len(silent)} audio players without sound"
+    for address in _fetched_addresses(soup):
         if re.match(r"(https?:)?//", address):
             yield f"it fetches {address} from the network"
         elif not address.startswith(("data:", "blob:", "#")) and not _resolve(page, address).is_file():
             yield f"{address} is missing"
 
 
+def _fetched_addresses(soup: BeautifulSoup) -> Iterator[str]:
+    """Yield what a browser fetches to show a page."""
+    for element in soup(list(FETCHING_ATTRIBUTES)):
+        if element.name != "link" or FETCHING_LINKS & set(element.get("rel", ())):
+            if address := element.get(FETCHING_ATTRIBUTES[element.name]):
+                yield address
+
+
 def _resolve(page: Path, address: str) -> Path:
     return page.parent / unquote(re.split(r"[?#]", address)[0])
-
-
-class PageReader(HTMLParser):
-    """What a page says (`words`), what a browser fetches to show it (`fetched`), how many players are `silent`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.words: list[str] = []
-        self.fetched: list[str] = []
-        self.silent = 0
-        self._open = {"script": False, "style": False, "audio": False}
-        self._sounds = False
-
-    @property
-    def text(self) -> str:
-        """All that a reader reads."""
-        return "".join(self.words)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note what an element fetches."""
-        found = {name: value or "" for name, value in attrs}
-        address = found.get({"link": "href", "object": "data"}.get(tag, "src"), "")
-        if (
-            address
-            and tag in FETCHING_ATTRIBUTES
-            and (tag != "link" or FETCHING_LINKS & set(found.get("rel", "").split()))
-        ):
-            self.fetched.append(address)
-        if tag == "audio":
-            self._sounds = False
-        self._open |= {tag: True} if tag in self._open else {}
-        self._sounds |= bool(address) and self._open["audio"]
-
-    def handle_endtag(self, tag: str) -> None:
-        """Leave a script, a style or a player."""
-        self._open |= {tag: False} if tag in self._open else {}
-        self.silent += tag == "audio" and not self._sounds
-
-    def handle_data(self, data: str) -> None:
-        """Collect what a reader reads."""
-        if not (self._open["script"] or self._open["style"]):
-            self.words.append(data)

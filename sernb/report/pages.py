@@ -1,4 +1,4 @@
-"""What is done to a run's notebook before it is a page: its values, its figures, its links, its title."""
+"""An executed notebook becomes a page: its parameters, figures, tables, links and title."""
 
 from __future__ import annotations
 
@@ -7,32 +7,31 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from bs4 import BeautifulSoup
+from bs4 import Tag
+
 from sernb import display
 from sernb import runs
 
-# What is no running text: code, roles, links, headings, tables.
+# Not running text: code, roles, links, headings, tables.
 NOT_PROSE = re.compile(
     r"(```.*?```|\{[\w:-]+\}`[^`]*`|`[^`]*`|\[[^\]]*\]\([^)]*\)|^#[^\n]*|^\|[^\n]*)", flags=re.MULTILINE | re.DOTALL
 )
 HEADING = re.compile(r"^# .*$", flags=re.MULTILINE)
-WIDE_IMAGE = {"wide": 720, "middling": 560}  # pixels of the page
-WORDY_CELL = re.compile(r"<td>([^<\xa0]{29,})</td>")  # of a table, against numbers and unbroken intervals
-# pandas names the columns in one row and the index in another.
-TABLE_HEADS = re.compile(
-    r"(<thead>\s*<tr[^>]*>)((?:(?!</tr>).)*)</tr>\s*<tr>((?:(?!</tr>).)*)(</tr>\s*</thead>)", re.DOTALL
-)
+WIDE_IMAGE = {"wide": 720, "middling": 560}  # by CSS class: images wider than so many pixels of the page
+MIN_TEXT_LENGTH = 29  # characters: shorter cells of a table contain numbers and intervals
 
 
 def make_page(notebook: Any, *, title: str = "", terms: Sequence[str] = ()) -> None:
-    """Make an executed notebook a page, in place.
+    """Turn an executed notebook into a page, in place.
 
     Args:
         notebook: As `runs.read_notebook` returns it.
-        title: Of the page, in place of the notebook's own, if given.
-        terms: Words of the glossary, each of which is linked where it is used first.
+        title: The page's title, which replaces the notebook's own; none keeps that.
+        terms: Words of the glossary, each of which is linked where it is first used.
 
     Raises:
-        ValueError: There is a title, and no heading to put it in place of.
+        ValueError: There is a title, but no heading that it could replace.
     """
     show_parameters(notebook)
     _strip_papermill(notebook)
@@ -48,7 +47,7 @@ def make_page(notebook: Any, *, title: str = "", terms: Sequence[str] = ()) -> N
 
 
 def show_parameters(notebook: Any) -> None:
-    """Let the parameters' cell show the values that ran; the cell that papermill injected then says nothing new."""
+    """Show the values that ran in the parameters cell, and remove the cell that papermill injected."""
     injected = [cell for cell in notebook.cells if "injected-parameters" in runs.cell_tags(cell)]
     for cell in notebook.cells:
         if "parameters" in runs.cell_tags(cell) and injected:
@@ -57,13 +56,13 @@ def show_parameters(notebook: Any) -> None:
 
 
 def _insert_values(source: str, values: dict[str, ast.expr]) -> str:
-    """Replace the values that a cell's source assigns, comments untouched; folders keep their default."""
+    """Replace the values that a cell's source assigns; comments stay, and folders keep their default."""
     text = source.encode()
     starts = [0]
     for line in text.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
-    found = sorted(runs.assignments(source).items(), key=lambda item: -item[1].lineno)
-    for name, node in found:
+    last_first = sorted(runs.assignments(source).items(), key=lambda item: -item[1].lineno)
+    for name, node in last_first:
         if name in values and not name.endswith("_DIR") and ast.unparse(values[name]) != ast.unparse(node):
             begin = starts[node.lineno - 1] + node.col_offset
             end = starts[node.end_lineno - 1] + node.end_col_offset
@@ -72,7 +71,7 @@ def _insert_values(source: str, values: dict[str, ast.expr]) -> str:
 
 
 def _strip_papermill(notebook: Any) -> None:
-    """Remove papermill's notes: they hold this machine's paths, which a published page should not."""
+    """Remove papermill's metadata: it contains paths of this machine, which must not be published."""
     for part in [notebook, *notebook.cells]:
         part.metadata.pop("papermill", None)
 
@@ -81,12 +80,11 @@ def _strip_papermill(notebook: Any) -> None:
 
 
 def split_figures(cell: Any) -> list[Any]:
-    """A cell whose figures have captions, as one cell a figure: MyST-NB reads a caption from a cell's metadata."""
-    every = cell.get("outputs", [])
-    if not any(map(_caption_of, every)) and (cell.cell_type != "code" or "plots.caption" not in cell.source):
+    """Split a cell into one cell per figure with a caption: MyST-NB reads a caption from a cell's metadata."""
+    outputs = cell.get("outputs", [])
+    if not any(map(_caption_of, outputs)) and (cell.cell_type != "code" or "caption(" not in cell.source):
         return [cell]
-    # What `display.caption` tells JupyterLab below a figure has nothing to tell here.
-    outputs = [output for output in every if _caption_of(output) != {}]
+    outputs = [output for output in outputs if _caption_of(output) != {}]  # {}: the text below a figure in JupyterLab
     first = next((i for i, output in enumerate(outputs) if _caption_of(output)), len(outputs))
     alt = cell.metadata.pop("mystnb", {}).get("image", {}).get("alt", "")
     cell.source, cell.outputs = _without_captions(cell.source), outputs[:first]
@@ -94,7 +92,7 @@ def split_figures(cell: Any) -> list[Any]:
 
 
 def _caption_of(output: Any) -> dict[str, str] | None:
-    """What `display.caption` says of an output: of a figure its caption, of the caption nothing, of others None."""
+    """Return the metadata of `display.caption`: caption and alt text of a figure, {} for its text, None for others."""
     return output.get("metadata", {}).get(display.CAPTIONED)
 
 
@@ -102,25 +100,25 @@ def _figure_output(output: Any, alt: str) -> Any:
     import nbformat
 
     metadata: dict[str, Any] = {"tags": ["remove-input"]}
-    if told := _caption_of(output):
-        metadata["mystnb"] = {"figure": {"caption": told["caption"]}, "image": {"alt": told["alt"] or alt}}
-    # MyST-NB leaves out a cell without source, with all its outputs.
+    if caption := _caption_of(output):
+        metadata["mystnb"] = {"figure": {"caption": caption["caption"]}, "image": {"alt": caption["alt"] or alt}}
+    # MyST-NB omits a cell without source together with its outputs.
     return nbformat.v4.new_code_cell("# output", metadata=metadata, outputs=[output])
 
 
 def _without_captions(source: str) -> str:
-    """A cell's source without the calls of `display.caption`: their text stands under the picture."""
+    """Return a cell's source without the calls of `display.caption`, whose text is printed below the figure."""
     lines = source.split("\n")
     for body in [node.body for node in ast.walk(ast.parse(source)) if isinstance(getattr(node, "body", None), list)]:
         for line in body if len(body) > 1 else []:
             call = getattr(line, "value", None)
-            if isinstance(call, ast.Call) and ast.unparse(call.func) == "plots.caption":
+            if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] == "caption":
                 lines[line.lineno - 1 : line.end_lineno] = [""] * (line.end_lineno - line.lineno + 1)
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
 
 
 def _mark_wide(notebook: Any) -> None:
-    """Tell the style sheet which pictures a phone should not shrink to its own width."""
+    """Give wide images a CSS class, so that a phone does not shrink them to its own width."""
     for cell in notebook.cells:
         sizes = [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
         widest = max((size.get("width", 0) for size in sizes), default=0)
@@ -129,28 +127,47 @@ def _mark_wide(notebook: Any) -> None:
 
 
 def _tidy_tables(notebook: Any) -> None:
-    """Give tables one row of names, and tell the style sheet which cells hold words: beside numbers they need room."""
+    """Give tables a single header row, and mark the cells that contain text: beside numbers they need room."""
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
-        if "text/html" in output.get("data", {}):
-            one_head = TABLE_HEADS.sub(_merge_header_rows, output.data["text/html"])
-            output.data["text/html"] = WORDY_CELL.sub(r'<td class="words">\1</td>', one_head)
+        if "<table" in (html := output.get("data", {}).get("text/html", "")):
+            soup = BeautifulSoup(html, "html.parser")
+            for table in soup("table"):
+                _merge_header_rows(table)
+                for cell in table("td"):
+                    if (
+                        not cell.attrs
+                        and not cell.find()
+                        and len(cell.text) >= MIN_TEXT_LENGTH
+                        and "\xa0" not in cell.text
+                    ):
+                        cell["class"] = "words"
+            output.data["text/html"] = str(soup)
 
 
-def _merge_header_rows(rows: re.Match[str]) -> str:
-    """The two rows as one, unless a column has a name in both."""
-    above, below = (re.findall(r"<th[^>]*>.*?</th>", row, re.DOTALL) for row in (rows[2], rows[3]))
-    empty = "<th></th>"
-    if len(above) != len(below) or any(empty not in pair for pair in zip(above, below, strict=True)):
-        return rows[0]
-    merged = [one if one != empty else other for one, other in zip(above, below, strict=True)]
-    return "\n      ".join([rows[1], *merged]) + f"\n    {rows[4]}"
+def _contains_text(cell: Tag) -> bool:
+    """Return whether a table's cell contains plain text rather than a number, an unbroken interval or other elements."""
+    plain = not cell.attrs and not cell.find()
+    return plain and len(cell.text) >= MIN_TEXT_LENGTH and "\N{NO-BREAK SPACE}" not in cell.text
+
+
+def _merge_header_rows(table: Tag) -> None:
+    """Merge pandas' two header rows, the columns' names and the index's, unless a column has a name in both."""
+    rows = [row("th") for row in table.select("thead > tr")]
+    if len(rows) != 2 or len(rows[0]) != len(rows[1]):
+        return
+    pairs = list(zip(*rows, strict=True))
+    if all("" in (upper.text, lower.text) for upper, lower in pairs):
+        for upper, lower in pairs:
+            if lower.text:
+                upper.replace_with(lower)
+        table.select("thead > tr")[1].decompose()
 
 
 # prose
 
 
 def link_terms(notebook: Any, terms: Sequence[str]) -> None:
-    """Lead from the first use of each term in a notebook's prose to the glossary, if the notebook does not itself."""
+    """Link the first use of each term in a notebook's prose to the glossary, unless the notebook does so itself."""
     prose = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
     linked = "".join(re.findall(r"\{term\}`[^`]*`", "".join(cell.source for cell in prose)))
     for term in terms:
@@ -161,7 +178,7 @@ def link_terms(notebook: Any, terms: Sequence[str]) -> None:
 def _link_first(cell: Any, term: str) -> bool:
     spelt = r"\s".join(map(re.escape, term.split()))
     word = re.compile(rf"(?<![\w-]){spelt}s?(?![\w-])", re.IGNORECASE)
-    parts = NOT_PROSE.split(cell.source)  # every second one is to be left alone
+    parts = NOT_PROSE.split(cell.source)  # every second part is not prose
     for i, part in enumerate(parts[::2]):
         if match := word.search(part):
             link = f"{{term}}`{' '.join(match[0].split())} <{term}>`"
@@ -172,7 +189,7 @@ def _link_first(cell: Any, term: str) -> bool:
 
 
 def has_title(notebook: Any) -> bool:
-    """Whether a notebook has a first-level heading."""
+    """Return whether a notebook has a first-level heading."""
     return any(cell.cell_type == "markdown" and HEADING.search(cell.source) for cell in notebook.cells)
 
 

@@ -1,4 +1,4 @@
-"""A file becomes samples, and samples are changed."""
+"""Decode audio files, and augment, distort and measure their samples."""
 
 from sernb.audio.augmentation import AUGMENTATIONS
 from sernb.audio.augmentation import SPEED_PERTURBATION
@@ -10,33 +10,24 @@ from sernb.audio.augmentation import perturb_speed
 from sernb.audio.augmentation import seeded_global_rng
 from sernb.audio.augmentation import snr
 from sernb.audio.decoding import LFS_PREFIX
-from sernb.audio.decoding import MAX_PEAK
 from sernb.audio.decoding import MAX_SECONDS
-from sernb.audio.decoding import MIN_COMPLETE
-from sernb.audio.decoding import MIN_SECONDS
-from sernb.audio.decoding import ODD_SECONDS
 from sernb.audio.decoding import SAMPLE_RATE_RANGE
-from sernb.audio.decoding import UNKNOWN_LENGTH
 from sernb.audio.decoding import AudioError
 from sernb.audio.decoding import Recording
 from sernb.audio.decoding import access_problem
 from sernb.audio.decoding import decode
-from sernb.audio.decoding import encode_path
 from sernb.audio.decoding import escape_control_characters
 from sernb.audio.distortion import CODECS
 from sernb.audio.distortion import DISTORTIONS
 from sernb.audio.distortion import HANGOVER_SECONDS
-from sernb.audio.distortion import P56_MARGIN_DB
 from sernb.audio.distortion import active_speech
 from sernb.audio.distortion import apply_codec
 from sernb.audio.distortion import apply_telephone_band
 from sernb.audio.distortion import distort
 from sernb.audio.distortion import speech_level
-from sernb.audio.levels import FRAME_SECONDS
-from sernb.audio.levels import FULL_SCALE
-from sernb.audio.levels import LEVEL_LIMITS
 from sernb.audio.levels import level_advice
 from sernb.audio.levels import measure_levels
+from sernb.audio.levels import session_level_advice
 from sernb.audio.loading import compile_librosa
 from sernb.audio.loading import load
 from sernb.audio.loading import n_samples

@@ -1,4 +1,4 @@
-"""A clip's level, clipping, silence and noise, and advice on them."""
+"""Measure a clip's level, clipping, silence and noise, and advise on them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from sernb.audio.loading import pad
 
 FRAME_SECONDS = 0.025
 FULL_SCALE = 0.999  # 16-bit recordings clip at 32767/32768
-LEVEL_LIMITS = {"shortest": 0.5, "quietest": -45.0, "noisiest": 15.0, "most silent": 0.7}
+LEVEL_LIMITS = {"shortest": 0.5, "quietest": -45.0, "faintest": -65.0, "noisiest": 15.0, "most silent": 0.7}
 
 
 def measure_levels(signal: np.ndarray, sample_rate: int) -> dict[str, float]:
-    """What can be measured of one clip.
+    """Measure level, clipping, silence and noise of one clip.
 
     Args:
         signal: Shape (n,), full scale at 1.
@@ -20,8 +20,8 @@ def measure_levels(signal: np.ndarray, sample_rate: int) -> dict[str, float]:
 
     Returns:
         `seconds`; `peak` and `level` in dB of full scale, the level being that of the louder half of the frames of
-        25 ms; `clipped`, the samples at full scale; `silent`, the share of frames 30 dB or more below the loudest;
-        `snr`, how many dB the level is above the quietest tenth of the frames.
+        25 ms; `clipped`, the number of samples at full scale; `silent`, the fraction of frames 30 dB or more below the
+        loudest; `snr`, the level in dB above the quietest tenth of the frames.
     """
     size = max(1, int(FRAME_SECONDS * sample_rate))
     frames = pad(signal, size)[: max(1, len(signal) // size) * size].reshape(-1, size)
@@ -37,13 +37,27 @@ def measure_levels(signal: np.ndarray, sample_rate: int) -> dict[str, float]:
     }
 
 
-def level_advice(found: dict[str, float]) -> str:
-    """What to do about a clip's `levels`, in a few words; empty where nothing need be done."""
+def level_advice(levels: dict[str, float]) -> str:
+    """Return what to do about one clip with these `measure_levels`, in a few words; empty if nothing.
+
+    A quiet clip is no fault: a sad or calm voice is quiet, and this is a cue to the emotion. Whether all of a session
+    is too quiet, `session_level_advice` says.
+    """
     faults = {
-        "clipped: step back or turn the input down": found["clipped"] > 0,
-        "too short": found["seconds"] < LEVEL_LIMITS["shortest"],
-        "too quiet: come nearer or turn the input up": found["level"] < LEVEL_LIMITS["quietest"],
-        "mostly silence: trim it": found["silent"] > LEVEL_LIMITS["most silent"],
-        "noisy: find a quieter room": found["snr"] < LEVEL_LIMITS["noisiest"],
+        "clipped: turn the input down or step back": levels["clipped"] > 0,
+        "too short": levels["seconds"] < LEVEL_LIMITS["shortest"],
+        "next to no sound: is this the right microphone?": levels["level"] < LEVEL_LIMITS["faintest"],
+        "mostly silence: trim it": levels["silent"] > LEVEL_LIMITS["most silent"],
+        "noisy, or without speech: find a quieter room": levels["snr"] < LEVEL_LIMITS["noisiest"],
     }
-    return "; ".join(text for text, there in faults.items() if there)
+    return "; ".join(text for text, applies in faults.items() if applies)
+
+
+def session_level_advice(median_level: float) -> str:
+    """Return what to do about a session whose clips have this median level (dB of full scale); empty if nothing.
+
+    The advice is for all clips alike: a level that is set anew for each emotion removes a cue to it.
+    """
+    if median_level >= LEVEL_LIMITS["quietest"]:
+        return ""
+    return "too quiet as a whole: come nearer or turn the input up, and then leave it so for all emotions"

@@ -1,4 +1,4 @@
-"""Decode, resample, pad and augment one clip."""
+"""Load, resample and pad one clip."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from sernb import utils
 from sernb.audio.decoding import MAX_SECONDS
 from sernb.audio.decoding import AudioError
 from sernb.audio.decoding import decode
-from sernb.audio.decoding import encode_path
 
 
 @contextmanager
 def _numba_lock() -> Iterator[None]:
-    """Processes of one user wait for each other; not where the user's cache folder cannot be written."""
+    """Let one process of this user in at a time; all of them where the user's cache folder cannot be written."""
     from filelock import FileLock
 
     try:
@@ -37,17 +36,17 @@ def _numba_lock() -> Iterator[None]:
 
 
 def compile_librosa() -> None:
-    """Have numba compile librosa's loops before several processes need them: seconds, the first time, and then none.
+    """Let numba compile librosa's loops before several processes need them; this takes seconds the first time only.
 
-    Numba keeps what it compiled beside librosa and has no lock of its own. Two processes that compile at once on a
-    fresh machine can leave files that crash every process that reads them.
+    Numba caches compiled code beside librosa without a lock. Two processes that compile at once on a fresh machine can
+    leave files that crash every process that reads them.
     """
     with _numba_lock():
         import librosa.core.pitch
         import librosa.effects
         import librosa.feature.spectral  # noqa: F401
 
-        # Compiled when it is first called, by a change of pitch or speed.
+        # Compiled at the first call, by a change of pitch or speed.
         librosa.istft(librosa.stft(np.zeros(4096, dtype=np.float32)))
 
 
@@ -59,25 +58,25 @@ def load(path: str | Path | IO[bytes], sample_rate: int, *, training: bool = Fal
     Args:
         path: Any file that libsndfile reads.
         sample_rate: In Hz.
-        training: Refuse what can be heard but not trained on too: silence, a clip that is cut off or lasts minutes.
+        training: Also refuse what can be played but not trained on: silence, a clip that is cut off or too long.
 
     Returns:
         Samples, shape (n,), float32, full scale at 1.
 
     Raises:
-        AudioError: The file cannot be decoded, or holds no or non-finite samples.
+        AudioError: The file cannot be decoded, holds no samples or some that are not finite, or is refused.
     """
     import librosa
 
-    recording = decode(path, longest=MAX_SECONDS if training else math.inf)
-    if reason := recording.broken or (recording.unfit if training else ""):
+    recording = decode(path, max_seconds=MAX_SECONDS if training else math.inf)
+    if reason := recording.error or (recording.unusable if training else ""):
         raise AudioError(path, reason)
     signal = recording.signal[:, 0] if recording.channels == 1 else librosa.to_mono(recording.signal.T)
     return signal if recording.sample_rate == sample_rate else resample(signal, recording.sample_rate, sample_rate)
 
 
 def resample(signal: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
-    """As `librosa.resample` does, without looking through each sample for NaN once more."""
+    """Resample a signal as `librosa.resample` does, without its check of every sample for NaN."""
     import librosa
     import soxr
 
@@ -86,19 +85,20 @@ def resample(signal: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
 
 
 def n_samples(paths: Iterable[str | Path], sample_rate: int) -> np.ndarray:
-    """Samples each clip will have at a rate, read from the headers alone; shape (n,)."""
+    """Return the number of samples that each clip will have at a sample rate, from the headers alone; shape (n,)."""
     import soundfile
+
+    from sernb.audio.containers import count_samples
 
     def header(path: str | Path) -> str:
         try:
-            with soundfile.SoundFile(encode_path(path)) as file:  # soundfile.info would gather more, and slowly
-                return f"{file.frames} {file.samplerate}"
+            return "{} {}".format(*count_samples(path))
         except (OSError, soundfile.LibsndfileError) as error:
-            raise AudioError(path, decode(path).broken) from error
+            raise AudioError(path, decode(path).error) from error
 
-    told = [map(int, text.split()) for text in utils.cached_per_file("header", header, list(paths))]
+    lengths = [map(int, text.split()) for text in utils.cached_per_file("length", header, list(paths))]
     # librosa rounds up, and leaves a clip that has the rate already as it is.
-    return np.array([math.ceil(frames * sample_rate / rate) for frames, rate in told], dtype=int)
+    return np.array([math.ceil(frames * sample_rate / rate) for frames, rate in lengths], dtype=int)
 
 
 def pad(signal: np.ndarray, length: int) -> np.ndarray:

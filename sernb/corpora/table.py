@@ -122,7 +122,7 @@ def _describe_unreadable(names: Sequence[str]) -> str:
     target = shlex.quote(os.path.splitext(names[0])[0] + ".wav")
     return (
         f"{len(names)} {'file is' if len(names) == 1 else 'files are'} named like clips, but in a format that cannot "
-        f"be read: {_list_some(names)}. Convert to WAV, for example with `ffmpeg -i {source} {target}`."
+        f"be read: {_list_some(names)}. Convert to WAV, for example with `ffmpeg -i {source} {target}` in the folder."
     )
 
 
@@ -454,6 +454,6 @@ def check_files(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _check_file(path: str) -> dict:
-    recording = audio.decode(path, longest=audio.MAX_SECONDS)
+    recording = audio.decode(path, max_seconds=audio.MAX_SECONDS)
     facts = {"seconds": recording.seconds, "sample_rate": recording.sample_rate, "channels": recording.channels}
-    return {**facts, "problem": recording.broken or recording.unfit, "odd": recording.odd}
+    return {**facts, "problem": recording.error or recording.unusable, "odd": recording.warning}

@@ -1,7 +1,5 @@
 """A run's files: written, read and queried."""
 
-from sernb.results.explanation import AXES
-from sernb.results.explanation import PATCH_SIZE
 from sernb.results.explanation import Attribution
 from sernb.results.explanation import AttributionError
 from sernb.results.explanation import integrated_gradients
@@ -11,10 +9,8 @@ from sernb.results.explanation import most_confident
 from sernb.results.explanation import occlusion_map
 from sernb.results.explanation import sanity_check
 from sernb.results.explanation import with_random_weights
-from sernb.results.files import ANSWER_COLUMNS
 from sernb.results.files import INTERVAL_SCORES
 from sernb.results.files import MODEL_COLUMNS
-from sernb.results.files import POOLED_COLUMNS
 from sernb.results.files import RUN_COLUMNS
 from sernb.results.files import SCORES
 from sernb.results.files import epochs_to_reach
@@ -30,8 +26,15 @@ from sernb.results.files import read_tables
 from sernb.results.files import results_table
 from sernb.results.files import test_answers
 from sernb.results.files import write_tables
-from sernb.results.prediction import HOP_SECONDS
-from sernb.results.prediction import WINDOW_SECONDS
+from sernb.results.outputs import RECORD_FILE
+from sernb.results.outputs import OutputError
+from sernb.results.outputs import check_output_dir
+from sernb.results.outputs import check_run_dir
+from sernb.results.outputs import check_unclaimed
+from sernb.results.outputs import claim_files
+from sernb.results.outputs import read_record
+from sernb.results.outputs import remove_recorded_files
+from sernb.results.outputs import write_record
 from sernb.results.prediction import PredictionError
 from sernb.results.prediction import TrainedRun
 from sernb.results.prediction import find_runs
@@ -47,14 +50,9 @@ from sernb.results.prediction import predicted_clips
 from sernb.results.prediction import predicted_label
 from sernb.results.prediction import run_data_dir
 from sernb.results.prediction import test_clips
-from sernb.results.robustness import DISTORTION_LEVELS
-from sernb.results.robustness import NO_LEVEL
 from sernb.results.robustness import UNDISTORTED
 from sernb.results.robustness import distorted_predictions
-from sernb.results.robustness import measure_robustness
 from sernb.results.robustness import score_distortions
-from sernb.results.saving import SCHEMA
-from sernb.results.saving import describe_environment
 from sernb.results.saving import evaluate_model
 from sernb.results.saving import git_revision
 from sernb.results.saving import pool_folds

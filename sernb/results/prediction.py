@@ -1,12 +1,13 @@
-"""A finished run predicts clips that it has never seen.
+"""Predict new clips with the model of a finished run.
 
 A clip is prepared as the run's own were (`inputs.json`). One that is no longer than the longest of those is predicted
-whole, a longer one by the mean over windows of that length.
+as a whole, a longer one by the mean over windows of that length.
 """
 
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,8 +29,9 @@ from sernb.results.files import read_predictions
 if TYPE_CHECKING:
     import keras
 
-WINDOW_SECONDS = 2.0  # seconds: about the length of an acted sentence
+WINDOW_SECONDS = 2.0  # about the length of an acted sentence
 HOP_SECONDS = 0.25
+MAX_BATCH = 64  # clips that are predicted at a time
 
 
 class PredictionError(ValueError):
@@ -38,7 +40,7 @@ class PredictionError(ValueError):
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """One model of a finished run: all that a prediction takes."""
+    """One model of a finished run, with all that is needed to predict."""
 
     folder: Path
     result: dict[str, Any]
@@ -47,12 +49,12 @@ class TrainedRun:
 
     @property
     def labels(self) -> list[str]:
-        """The emotions that it knows, in the order of its outputs."""
+        """The emotions that the model can predict, in the order of its outputs."""
         return self.result["labels"]
 
     @property
     def corpus(self) -> str:
-        """The name of the corpus that it was tested on."""
+        """The name of the corpus that the model was tested on."""
         return self.result["split"].get("tested", self.result["corpus"])["name"]
 
 
@@ -60,10 +62,10 @@ class TrainedRun:
 
 
 def find_runs(*folders: str | Path) -> list[Path]:
-    """Finished runs that can predict, in some folders and below them, the newest first."""
+    """Return the finished runs that can predict in some folders and below them, the newest first."""
     files = {file for folder in folders for file in Path(folder).expanduser().glob("**/inputs.json")}
-    whole = [file for file in files if file.with_name("metrics.json").is_file()]
-    return [file.parent for file in sorted(whole, key=lambda file: -file.stat().st_mtime)]
+    complete = [file for file in files if file.with_name("metrics.json").is_file()]
+    return [file.parent for file in sorted(complete, key=lambda file: -file.stat().st_mtime)]
 
 
 def load_run(run: str | Path, model: str = "") -> TrainedRun:
@@ -71,64 +73,87 @@ def load_run(run: str | Path, model: str = "") -> TrainedRun:
 
     Args:
         run: The run's folder.
-        model: Its name; the run's first if empty.
+        model: The model's name; the run's first if empty.
 
     Raises:
-        PredictionError: No finished run lies there, it has no such model, or it keeps too little to predict with.
+        PredictionError: There is no finished run, it has no such model, or one of its files is missing or damaged.
     """
     folder = Path(run).expanduser()
-    if not (folder / "metrics.json").is_file():
-        raise PredictionError(f"{folder} holds no finished run: there is no metrics.json. Name a run's folder.")
-    result = read_metrics(folder)
-    if parts := result["split"].get("folds"):
+    result = _read_result(folder)
+    if folds := result["split"].get("folds"):
         raise PredictionError(
-            f"{folder} pooled {len(parts)} folds; name one of them: {folder}/fold-{parts[0]['fold']}."
+            f"{folder} pooled {len(folds)} folds; name one of them: {folder}/fold-{folds[0]['fold']}."
         )
     name = model or next(iter(result["models"]))
     if name not in result["models"]:
         raise PredictionError(f"{folder} has no model {name!r}; it has {', '.join(result['models'])}.")
     if failure := result["models"][name].get("failed"):
         raise PredictionError(f"{name} of {folder} cannot predict: {failure}.")
-    return TrainedRun(folder, result, _load_network(folder, name), _read_input_spec(folder, name))
+    return TrainedRun(folder, result, _load_network(folder / f"{name}.keras"), _read_input_spec(folder, name))
 
 
 def load_folds(run: str | Path, model: str = "") -> list[TrainedRun]:
-    """A finished run, or each fold of one that pooled them; arguments and errors as of `load`."""
+    """Load a finished run, or each fold of one that pooled them; arguments and errors are those of `load_run`."""
     folder = Path(run).expanduser()
-    there = (folder / "metrics.json").is_file()
-    told = read_metrics(folder)["split"].get("folds", []) if there else []
-    return [load_run(folder / f"fold-{one['fold']}", model) for one in told] or [load_run(folder, model)]
+    folds = _read_result(folder)["split"].get("folds", [])
+    return [load_run(folder / f"fold-{split['fold']}", model) for split in folds] or [load_run(folder, model)]
 
 
-def run_data_dir(run: TrainedRun, given: str | Path = "") -> str | Path:
-    """The folder of the corpus that a run was tested on: the one given, else the one that the run was given."""
+def _read_result(folder: Path) -> dict[str, Any]:
+    """Return a run's `metrics.json`, and refuse one without the parts that a prediction needs."""
+    if not (folder / "metrics.json").is_file():
+        raise PredictionError(f"{folder} holds no finished run: there is no metrics.json. Name a run's folder.")
+    try:
+        result = read_metrics(folder)
+    except ValueError as error:
+        raise PredictionError(str(error)) from error
+    if not (isinstance(result.get("split"), dict) and result.get("models") and result.get("labels")):
+        raise PredictionError(f"{folder / 'metrics.json'} is not that of a training run. Name a training run's folder.")
+    return result
+
+
+def run_data_dir(run: TrainedRun, data_dir: str | Path = "") -> str | Path:
+    """Return the folder of the corpus that a run was tested on: `data_dir`, or else the run's own parameter."""
     name = "TEST_DATA_DIR" if "tested" in run.result["split"] else "DATA_DIR"
-    return given or run.result["parameters"].get(name, "")
+    return data_dir or run.result["parameters"].get(name, "")
 
 
 def _read_input_spec(folder: Path, name: str) -> features.InputSpec:
+    file = folder / "inputs.json"
+    if not file.is_file():
+        raise PredictionError(f"{file} is missing: it says how the inputs of {name} were made. Run the notebook again.")
     try:
-        told = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))[name]
-    except (OSError, KeyError) as error:
+        facts = json.loads(file.read_text(encoding="utf-8"))[name]
+        scaler = {
+            key: np.array(facts[key], dtype=np.float32) for key in ("mean", "deviation") if facts[key] is not None
+        }
+        return features.InputSpec(**{**facts, **scaler})
+    except (OSError, ValueError, TypeError, LookupError) as error:
         raise PredictionError(
-            f"{folder} does not say how the inputs of {name} were made (inputs.json): make the run again."
+            f"{file} does not say how the inputs of {name} were made (it is damaged or of another run). "
+            "Run the notebook again."
         ) from error
-    learnt = {key: np.array(told[key], dtype=np.float32) for key in ("mean", "deviation") if told[key] is not None}
-    return features.InputSpec(**{**told, **learnt})
 
 
-def _load_network(folder: Path, name: str) -> keras.Model:
+def _load_network(file: Path) -> keras.Model:
     models.init_backend()
     import keras
 
+    if not file.is_file():
+        raise PredictionError(f"{file} is missing. Run the notebook again.")
     try:
-        return keras.saving.load_model(folder / f"{name}.keras", compile=False)
-    except (OSError, ValueError) as error:
-        raise PredictionError(f"{folder / name}.keras cannot be loaded ({error}): make the run again.") from error
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()  # Keras itself does not notice every changed byte
+        if not damaged:
+            return keras.saving.load_model(file, compile=False)
+    except Exception as error:  # of a damaged file: zipfile's, zlib's, h5py's, json's, Keras's; no common class
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise PredictionError(f"{file} cannot be loaded ({reason}). Run the notebook again.") from error
+    raise PredictionError(f"{file} is damaged ({damaged} has a wrong checksum). Run the notebook again.")
 
 
 def model_card(run: TrainedRun) -> str:
-    """A model's card as Markdown: what it was trained on, how well it does on unseen speakers, what it is for."""
+    """Return a model card as Markdown: what it was trained on, its score on unseen speakers, what it is for."""
     name, corpus, split = run.model.name, run.result["corpus"], run.result["split"]
     synthetic = " It was trained on **synthetic speech** and says nothing about people." * bool(
         corpora.synthetic_notice(corpus["name"])
@@ -139,24 +164,24 @@ def model_card(run: TrainedRun) -> str:
 `{corpus["fingerprint"]}`).{synthetic}
 
 - {_describe_score(run)}
-- **Licence of the data:** {corpora.get_corpus(corpus["name"]).licence}. It binds whoever passes this model on.
-- **It knows** {", ".join(run.labels)}. Whatever it hears, it answers with these, and a probability is no certainty.
-- **For** learning and research: to hear and see what such a network makes of a voice.
-- **Limits.** One network, one seed, one split. Another microphone, room, language, age or illness is another task.
-- **Not a diagnosis**, and not for deciding anything about the person who speaks.
+- **Licence of the data:** {corpora.get_corpus(corpus["name"]).licence}. It applies to anyone who passes this model on.
+- **Labels:** {", ".join(run.labels)}. It always returns one of these, and its probabilities are not guarantees.
+- **Intended use:** learning and research, to explore how such a network classifies speech.
+- **Limits:** one network, one seed, one split. Another microphone, room, language, age or illness is another task.
+- **Not a diagnosis**, and not for decisions about the person who speaks.
 """
 
 
 def _describe_score(run: TrainedRun) -> str:
     entry, split = run.result["models"][run.model.name], run.result["split"]
     uar, (low, high) = entry["test"]["uar"], entry["ci95"]["uar"]
-    interval = "one speaker: no interval" if low is None else f"95 % interval {low:.2f} to {high:.2f}"
-    told = f"**{uar:.2f}** ({interval}; chance {1 / len(run.labels):.2f}), {split['test']} rows"
+    interval = "one speaker, so no interval" if low is None else f"95% interval {low:.2f} to {high:.2f}"
+    score = f"**{uar:.2f}** ({interval}; chance {1 / len(run.labels):.2f}), {split['test']} rows"
     if "tested" in split:
-        told += f" of {corpora.get_corpus(split['tested']['name']).title}"
+        score += f" of {corpora.get_corpus(split['tested']['name']).title}"
     if split.get("test_leaks", split["leaks"])["speaker"]:  # validation may share speakers where the test does not
-        return f"**UAR on unseen speakers: not measured.** On clips of the speakers that it was trained on: {told}."
-    return f"**UAR on unseen speakers:** {told} of {_count_speakers(run, 'test')}."
+        return f"**UAR on unseen speakers: not measured.** On clips of the speakers that it was trained on: {score}."
+    return f"**UAR on unseen speakers:** {score} of {_count_speakers(run, 'test')}."
 
 
 def _count_speakers(run: TrainedRun, side: str) -> str:
@@ -165,7 +190,7 @@ def _count_speakers(run: TrainedRun, side: str) -> str:
 
 
 def test_clips(run: TrainedRun, data_dir: str | Path = "") -> pd.DataFrame:
-    """The rows of `rows` that a run was tested on: recordings only, no augmented copies."""
+    """Return the rows of `predicted_clips` that a run was tested on: recordings only, no augmented copies."""
     return (
         _clips_of_sides(run, ("test",), data_dir)
         .query("copy == 0")
@@ -175,19 +200,19 @@ def test_clips(run: TrainedRun, data_dir: str | Path = "") -> pd.DataFrame:
 
 
 def predicted_clips(run: TrainedRun, data_dir: str | Path = "") -> pd.DataFrame:
-    """Every row of a run as `evaluation.make_split` gave it, with what the run's model answered.
+    """Return every row of a run as `evaluation.make_split` returned it, with the predictions of the run's model.
 
     Args:
-        run: What `load` returned.
-        data_dir: Where the corpus (of the test side) lies; empty for where the run had it, or to look it up (see
+        run: What `load_run` returned.
+        data_dir: The folder of the corpus (of the test set); if empty, that of the run, or looked up (see
             `corpora.locate`).
 
     Returns:
-        One row a clip and copy, with the columns of the clip table, `copy`, `split`, then `truth`, `prediction` and a
+        One row per clip and copy, with the columns of the clip table, `copy`, `split`, then `truth`, `prediction` and a
         probability for each label.
 
     Raises:
-        PredictionError: The corpus there lacks a clip of the run.
+        PredictionError: The corpus in that folder lacks a clip of the run.
     """
     if "tested" not in run.result["split"]:
         return _clips_of_sides(run, evaluation.SIDES, data_dir)
@@ -197,127 +222,146 @@ def predicted_clips(run: TrainedRun, data_dir: str | Path = "") -> pd.DataFrame:
 
 
 def _clips_of_sides(run: TrainedRun, sides: tuple[str, ...], data_dir: str | Path = "") -> pd.DataFrame:
-    """The rows of some sides, all of one corpus."""
-    told = read_predictions(run.folder)
-    told = told[(told["model"] == run.model.name) & told["split"].isin(sides)]
-    elsewhere = run.result["split"].get("tested") if sides == ("test",) else None
-    name = (elsewhere or run.result["corpus"])["name"]
-    given = run.result["parameters"].get("TEST_DATA_DIR" if elsewhere else "DATA_DIR", "")
-    table = corpora.load(name, data_dir or given)
-    if len(strangers := told.loc[~told["clip"].isin(table["clip"]), "clip"]):
+    """Return the rows of some sides of the split, all of one corpus."""
+    predictions = read_predictions(run.folder)
+    predictions = predictions[(predictions["model"] == run.model.name) & predictions["split"].isin(sides)]
+    tested = run.result["split"].get("tested") if sides == ("test",) else None
+    name = (tested or run.result["corpus"])["name"]
+    data_dir = data_dir or run.result["parameters"].get("TEST_DATA_DIR" if tested else "DATA_DIR", "")
+    table = corpora.load(name, data_dir)
+    if len(missing := predictions.loc[~predictions["clip"].isin(table["clip"]), "clip"]):
         raise PredictionError(
-            f"{run.folder} has the clip {strangers.iloc[0]}, which {corpora.locate(name, data_dir or given)} has not "
-            f"(nor {len(strangers) - 1} more): give the folder of its corpus {name} as data_dir."
+            f"{run.folder} has predictions of the clip {missing.iloc[0]} (and {len(missing) - 1} more), which "
+            f"{corpora.locate(name, data_dir)} lacks: give the folder of its corpus {name} as data_dir."
         )
     columns = ["clip", "copy", "split", "truth", "prediction", *run.labels]
-    return table.merge(told[columns], on="clip")
+    return table.merge(predictions[columns], on="clip")
 
 
 # a clip
 
 
 def predict_proba(run: TrainedRun, signal: np.ndarray) -> pd.Series:
-    """The probability of each emotion for a whole clip.
+    """Return the probability of each emotion for a whole clip.
 
     Args:
-        run: What `load` returned.
+        run: What `load_run` returned.
         signal: Shape (n,), at the run's sample rate (`run.inputs.sample_rate`).
 
     Returns:
-        One value a label; a clip longer than those of the run gives the mean over windows half overlapping.
+        One value per label; a clip longer than those of the run gives the mean over windows that overlap by half.
     """
     return predict_batch(run, [signal]).iloc[0]
 
 
 def predict_batch(run: TrainedRun, signals: Sequence[np.ndarray]) -> pd.DataFrame:
-    """The `probabilities` of each of several clips: one row a clip, one column a label."""
+    """Return `predict_proba` of each of several clips: one row per clip, one column per label."""
+    windows = [_windows_of_clip(run, signal) for signal in signals]
+    clip = np.repeat(np.arange(len(windows)), [len(parts) for parts in windows])
+    return _predict_windows(run, [part for parts in windows for part in parts]).groupby(clip).mean()
+
+
+def _windows_of_clip(run: TrainedRun, signal: np.ndarray) -> list[np.ndarray]:
     longest = run.inputs.frames * features.HOP_LENGTH - 1
-    whole = lambda signal: not run.inputs.frames or len(signal) <= longest  # noqa: E731
-    parts = [[s] if whole(s) else [part for _, part in _windows(s, longest, longest // 2)] for s in signals]
-    clip = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    return _network_outputs(run, [part for each in parts for part in each]).groupby(clip).mean()
+    if not run.inputs.frames or len(signal) <= longest:
+        return [signal]
+    return [part for _, part in _windows(signal, longest, longest // 2)]
 
 
 def predict_windows(
     run: TrainedRun, signal: np.ndarray, *, window: float = WINDOW_SECONDS, hop: float = HOP_SECONDS
 ) -> pd.DataFrame:
-    """The probabilities from moment to moment: what the network would say of each window as if it were a clip.
+    """Return the probabilities over time: those of each window as if it were a clip.
 
     Args:
-        run: What `load` returned.
+        run: What `load_run` returned.
         signal: Shape (n,), at the run's sample rate.
         window: Seconds; no longer than the longest clip of the run.
         hop: Seconds from one window to the next.
 
     Returns:
-        One row a window, indexed by `seconds` (the window's middle), one column a label.
+        One row per window, indexed by `seconds` (the window's middle), one column per label.
     """
     rate = run.inputs.sample_rate
     longest = run.inputs.frames * features.HOP_LENGTH - 1 if run.inputs.frames else len(signal)
     length = max(1, min(int(window * rate), longest, len(signal)))
     parts = list(_windows(signal, length, max(1, int(hop * rate))))
     middles = pd.Index([(start + length / 2) / rate for start, _ in parts], name="seconds")
-    return _network_outputs(run, [part for _, part in parts]).set_index(middles)
+    return _predict_windows(run, [part for _, part in parts]).set_index(middles)
 
 
 def _windows(signal: np.ndarray, length: int, hop: int) -> Iterable[tuple[int, np.ndarray]]:
-    """Start and samples of each window; the last one ends with the signal."""
+    """Yield start and samples of each window; the last one ends with the signal."""
     last = max(0, len(signal) - length)
     for start in [*range(0, last, hop), last]:
         yield start, signal[start : start + length]
 
 
-def _network_outputs(run: TrainedRun, signals: list[np.ndarray]) -> pd.DataFrame:
+def _predict_windows(run: TrainedRun, signals: list[np.ndarray]) -> pd.DataFrame:
+    return network_probabilities(run.model, run.inputs, signals, run.labels)
+
+
+def network_probabilities(
+    model: keras.Model, inputs: features.InputSpec, signals: Sequence[np.ndarray], labels: list[str]
+) -> pd.DataFrame:
+    """Return a network's outputs for some signals, divided by their sum: one row per signal, one column per label."""
     import keras
 
-    batches = [signals[i : i + 64] for i in range(0, len(signals), 64)]
-    outputs = [run.model(features.make_inputs(batch, run.inputs)[..., None], training=False) for batch in batches]
-    found = np.concatenate([keras.ops.convert_to_numpy(output) for output in outputs]).astype(np.float64)
+    batches = [signals[i : i + MAX_BATCH] for i in range(0, len(signals), MAX_BATCH)]
+    outputs = [model(features.make_inputs(batch, inputs)[..., None], training=False) for batch in batches]
+    values = np.concatenate([keras.ops.convert_to_numpy(output) for output in outputs]).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):  # as in predictions.csv: NaN where all outputs are zero
-        return pd.DataFrame(found / found.sum(axis=1, keepdims=True), columns=run.labels)
+        return pd.DataFrame(values / values.sum(axis=1, keepdims=True), columns=labels)
 
 
 def predict_files(run: TrainedRun, paths: Iterable[str | Path]) -> pd.DataFrame:
-    """Predict files.
+    """Predict audio files.
 
     Returns:
-        One row a file, with `file`, `seconds`, `prediction`, one probability a label, and `problem`, which is empty for
-        a file that could be decoded.
+        One row per file, with `file`, `seconds`, `prediction`, one probability per label, and `problem`, which is empty
+        for a file that could be decoded.
     """
     return pd.DataFrame([_file_row(run, path) for path in paths])
 
 
 def predict_windows_of_files(run: TrainedRun, paths: Iterable[str | Path]) -> pd.DataFrame:
-    """The `course` of each file.
+    """Return `predict_windows` of each of several files.
 
     Returns:
-        One row a window, or one for a file that cannot be decoded; the columns are those of `files`, `seconds` being
-        the window's middle.
+        One row per window, or one for a file that cannot be decoded; the columns are those of `predict_files`,
+        `seconds` being the window's middle.
     """
     return pd.concat([_window_rows(run, path) for path in paths], ignore_index=True)
 
 
 def _window_rows(run: TrainedRun, path: str | Path) -> pd.DataFrame:
     try:
-        found = predict_windows(run, audio.load(path, run.inputs.sample_rate))
+        probabilities = predict_windows(run, _load_signal(path, run.inputs.sample_rate))
     except audio.AudioError:
         return predict_files(run, [path])
-    answers = [predicted_label(row) for _, row in found.iterrows()]
-    head = pd.DataFrame({"file": str(path), "seconds": found.index.round(3), "prediction": answers})
-    return head.join(found.reset_index(drop=True)).assign(problem="")
+    labels = [predicted_label(row) for _, row in probabilities.iterrows()]
+    head = pd.DataFrame({"file": str(path), "seconds": probabilities.index.round(3), "prediction": labels})
+    return head.join(probabilities.reset_index(drop=True)).assign(problem="")
 
 
-def predicted_label(found: pd.Series) -> str:
-    """The largest probability's emotion; none where the network answers all zero."""
-    return str(found.idxmax()) if found.notna().all() else ""
+def predicted_label(probabilities: pd.Series) -> str:
+    """Return the emotion with the largest probability; empty where all outputs of the network are zero."""
+    return str(probabilities.idxmax()) if probabilities.notna().all() else ""
 
 
 def _file_row(run: TrainedRun, path: str | Path) -> dict[str, Any]:
-    unknown = dict.fromkeys(run.labels, float("nan"))
     try:
-        signal = audio.load(path, run.inputs.sample_rate)
+        signal = _load_signal(path, run.inputs.sample_rate)
     except audio.AudioError as error:
+        unknown = dict.fromkeys(run.labels, float("nan"))
         return {"file": str(path), "seconds": 0.0, "prediction": "", **unknown, "problem": str(error)}
-    found = predict_proba(run, signal)
+    probabilities = predict_proba(run, signal)
     seconds = round(len(signal) / run.inputs.sample_rate, 2)
-    return {"file": str(path), "seconds": seconds, "prediction": predicted_label(found), **found, "problem": ""}
+    label = predicted_label(probabilities)
+    return {"file": str(path), "seconds": seconds, "prediction": label, **probabilities, "problem": ""}
+
+
+def _load_signal(path: str | Path, sample_rate: int) -> np.ndarray:
+    if not Path(path).exists() and not Path(path).is_symlink():
+        raise audio.AudioError(str(path), "there is no such file")
+    return audio.load(path, sample_rate)

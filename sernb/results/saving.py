@@ -1,4 +1,4 @@
-"""Writing a run's files: metrics, predictions, histories and models."""
+"""Write a run's files: metrics, predictions, training histories and models."""
 
 from __future__ import annotations
 
@@ -13,25 +13,29 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from sernb import audio
 from sernb import corpora
 from sernb import evaluation
 from sernb import features
 from sernb import models
-
-if TYPE_CHECKING:
-    pass
+from sernb import utils
+from sernb.results.outputs import RESULT_FILES
+from sernb.results.outputs import claim_files
+from sernb.results.outputs import read_record
+from sernb.results.prediction import PredictionError
+from sernb.results.prediction import network_probabilities
 
 SCHEMA = 1
+MAX_DIFFERENCE = 0.05  # of a probability predicted again: what a network in bfloat16 may differ by
 
 
 def evaluate_model(trained: models.FitResult, labels: list[str]) -> dict[str, Any]:
-    """One model's entry in `metrics.json`: weights, epochs, seconds, scores of each side, interval, confusion.
+    """Return one model's entry in `metrics.json`: weights, epochs, seconds, scores of each set, interval, confusion.
 
     A run that failed has no scores, but `failed` with the epoch.
     """
@@ -40,7 +44,7 @@ def evaluate_model(trained: models.FitResult, labels: list[str]) -> dict[str, An
         "epochs": len(trained.history),
         "seconds": round(trained.seconds, 1),
     }
-    if trained.from_disk:  # the batches then have another order, and the figures other digits
+    if trained.from_disk:  # the order of the batches, and with it the last digits, differ from training in memory
         entry["from_disk"] = True
     if trained.failed_epoch:
         return {**entry, "failed": f"loss became NaN in epoch {trained.failed_epoch}"}
@@ -50,11 +54,11 @@ def evaluate_model(trained: models.FitResult, labels: list[str]) -> dict[str, An
 def _side_scores(predictions: pd.DataFrame, losses: Mapping[str, float], labels: list[str]) -> dict[str, Any]:
     entry: dict[str, Any] = {}
     for side in evaluation.SIDES:
-        part = predictions[predictions["split"] == side]
-        matrix = evaluation.confusion_matrix(part["truth"].to_numpy(), part["prediction"].to_numpy(), labels)
+        rows = predictions[predictions["split"] == side]
+        matrix = evaluation.confusion_matrix(rows["truth"].to_numpy(), rows["prediction"].to_numpy(), labels)
         entry[side] = {"loss": float(losses[side]), **evaluation.compute_scores(matrix)}
-    # The loop ends with test: its rows carry the interval and the confusion.
-    return {**entry, "ci95": evaluation.speaker_interval(part, labels), "confusion": matrix.tolist()}
+    # The loop ends with the test set: interval and confusion matrix are over its rows.
+    return {**entry, "ci95": evaluation.speaker_interval(rows, labels), "confusion": matrix.tolist()}
 
 
 def save_run(
@@ -70,23 +74,31 @@ def save_run(
     fitted: tuple[str, ...] = ("train",),
     inputs: Mapping[str, features.InputSpec] | None = None,
 ) -> dict[str, Any]:
-    """Write `metrics.json`, `predictions.csv`, `history.csv` and the models, and return what `metrics.json` holds.
+    """Write `metrics.json`, `predictions.csv`, `history.csv` and the models, and return the content of `metrics.json`.
+
+    `run.json` records the files, so that a later run may replace them.
 
     Args:
-        output_dir: Made where it is missing.
-        trained: By model name.
-        notebook: Its file's name.
+        output_dir: The folder of the run; it is created if it is missing.
+        trained: The fitted models by name.
+        notebook: The file name of the notebook.
         parameters: As the notebook ran with them.
         table: The clip table trained from; test rows of another corpus get facts of their own, `split.tested`.
         rows: What `evaluation.make_split` returned.
         labels: The run's label list.
         protocol: The protocol in force, faults considered.
-        fitted: The sides fitted on.
-        inputs: How each model's inputs were made, by its name: written to `inputs.json`, so that `prediction` can
-            prepare a new clip.
+        fitted: The sets fitted on.
+        inputs: How each model's inputs were made, by its name: written to `inputs.json`, so that `load_run` can prepare
+            a new clip.
+
+    Raises:
+        OutputError: The folder holds a file of that name which no earlier run wrote.
+        PredictionError: A model predicts a clip otherwise by its entry of `inputs` than it did in training.
     """
     folder = Path(output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    for name, spec in (inputs or {}).items():
+        if not trained[name].failed_epoch:
+            check_inputs(trained[name], spec, rows, labels)
     result = {
         "schema": SCHEMA,
         "notebook": notebook,
@@ -94,19 +106,49 @@ def save_run(
         "corpus": _corpus_facts(table),
         "split": _split_facts(rows, table, protocol, fitted),
         "labels": labels,
-        "models": {name: evaluate_model(one, labels) for name, one in trained.items()},
+        "models": {name: evaluate_model(model, labels) for name, model in trained.items()},
         "environment": describe_environment(parameters.get("SEED")),
     }
-    pd.concat([one.predictions for one in trained.values()]).to_csv(folder / "predictions.csv", index=False)
-    pd.concat([one.history for one in trained.values()]).to_csv(folder / "history.csv", index=False)
-    for name, one in trained.items():
-        models.strip_optimizer(one.model).save(folder / f"{name}.keras")
+    _start_writing(folder, [*RESULT_FILES, *(f"{name}.keras" for name in trained)])
+    pd.concat([model.predictions for model in trained.values()]).to_csv(folder / "predictions.csv", index=False)
+    pd.concat([model.history for model in trained.values()]).to_csv(folder / "history.csv", index=False)
+    for name, model in trained.items():
+        models.strip_optimizer(model.model).save(folder / f"{name}.keras")
     if inputs:
-        told = {name: asdict(one) for name, one in inputs.items()}
-        (folder / "inputs.json").write_text(json.dumps(told, default=np.ndarray.tolist) + "\n")
-    # Last, because its presence says that the run is whole. NaN is no JSON: a missing interval is null.
-    (folder / "metrics.json").write_text(json.dumps(_nan_to_none(result), indent=1) + "\n")
+        specs = {name: asdict(spec) for name, spec in inputs.items()}
+        (folder / "inputs.json").write_text(json.dumps(specs, default=np.ndarray.tolist) + "\n")
+    _write_metrics(folder, result)
     return result
+
+
+def _start_writing(folder: Path, names: list[str]) -> None:
+    """Claim the files of a run, and remove those of an earlier one: `metrics.json` says that a run is complete."""
+    claim_files(folder, names)
+    for name in read_record(folder)["files"]:
+        if name in RESULT_FILES or ("/" not in name and name.endswith(".keras")):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _write_metrics(folder: Path, result: dict[str, Any]) -> None:
+    # JSON has no NaN: a missing interval is null.
+    (folder / "metrics.json").write_text(json.dumps(_nan_to_none(result), indent=1) + "\n")
+
+
+def check_inputs(trained: models.FitResult, spec: features.InputSpec, rows: pd.DataFrame, labels: list[str]) -> None:
+    """Predict a stored row again from its audio, and refuse an input specification that gives another result.
+
+    Raises:
+        PredictionError: The probabilities differ by more than `MAX_DIFFERENCE`.
+    """
+    stored = trained.predictions[trained.predictions["copy"] == 0].iloc[-1]
+    path = rows.loc[rows["clip"] == stored["clip"], "path"].iloc[0]
+    again = network_probabilities(trained.model, spec, [audio.load(path, spec.sample_rate)], labels).iloc[0]
+    if not np.allclose(again, stored[labels].astype(float), atol=MAX_DIFFERENCE, equal_nan=True):
+        label = labels[int(np.argmax(np.abs(again - stored[labels].astype(float))))]
+        raise PredictionError(
+            f"{trained.model.name}: the InputSpec does not describe how its inputs were made. For {stored['clip']} it "
+            f"gives {label} a probability of {again[label]:.2f}, and the trained inputs gave {stored[label]:.2f}."
+        )
 
 
 def run_folds(
@@ -136,11 +178,11 @@ def run_folds(
 
 
 def pool_folds(output_dir: str | Path, folds: Iterable[int], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Put the finished runs of some folds together as one, scored over the rows of all of them.
+    """Pool the finished runs of several folds as one run, scored over the rows of all of them.
 
-    Each fold's run lies in `fold-<k>` of the folder. Beside these come `predictions.csv` (the test rows of all folds)
-    and `history.csv`, each with a column `fold`, and `metrics.json`: `split.folds` tells of each fold, and the counts
-    of `split` are sums over folds. There is no network to load but those of the folds.
+    Each fold's run is in `fold-<k>` of the folder. Added to these are `predictions.csv` (the test rows of all folds)
+    and `history.csv`, each with a column `fold`, and `metrics.json`: `split.folds` describes each fold, and the
+    counts of `split` are sums over folds. The only networks to load are those of the folds.
 
     Args:
         output_dir: The folder above those of the folds.
@@ -148,61 +190,66 @@ def pool_folds(output_dir: str | Path, folds: Iterable[int], parameters: Mapping
         parameters: As the notebook ran with them.
 
     Returns:
-        What `metrics.json` holds.
+        The content of `metrics.json`.
     """
     folder = Path(output_dir)
     runs = {fold: json.loads((folder / f"fold-{fold}" / "metrics.json").read_text(encoding="utf-8")) for fold in folds}
-    told, curves = (_read_folds(folder, runs, name) for name in ("predictions.csv", "history.csv"))
+    predictions, history = (_read_folds(folder, runs, name) for name in ("predictions.csv", "history.csv"))
     first = next(iter(runs.values()))
     result = {
         **first,
         "parameters": dict(parameters),
-        "split": _pooled_split({fold: run["split"] for fold, run in runs.items()}, told),
-        "models": {name: _pooled_model(runs, told[told["model"] == name], name) for name in first["models"]},
+        "split": _pooled_split({fold: run["split"] for fold, run in runs.items()}, predictions),
+        "models": {
+            name: _pooled_model(runs, predictions[predictions["model"] == name], name) for name in first["models"]
+        },
     }
-    (folder / "inputs.json").unlink(missing_ok=True)  # of a single run that lay here: its network is not this run's
-    told[told["split"] == "test"].to_csv(folder / "predictions.csv", index=False)
-    curves.to_csv(folder / "history.csv", index=False)
-    (folder / "metrics.json").write_text(json.dumps(_nan_to_none(result), indent=1) + "\n")
+    # A single run that was in this folder before loses its networks: they are not this run's.
+    _start_writing(folder, ["metrics.json", "predictions.csv", "history.csv"])
+    predictions[predictions["split"] == "test"].to_csv(folder / "predictions.csv", index=False)
+    history.to_csv(folder / "history.csv", index=False)
+    _write_metrics(folder, result)
     return result
 
 
 def _read_folds(folder: Path, folds: Iterable[int], name: str) -> pd.DataFrame:
-    """One file of each fold's run, to the last digit, below one another, with a first column `fold`."""
+    """Return one file of each fold's run, to the last digit, below one another, with a first column `fold`."""
     files = {fold: folder / f"fold-{fold}" / name for fold in folds}
-    text = {"speaker": str, "clip": str}
-    read = {fold: pd.read_csv(file, dtype=text, float_precision="round_trip") for fold, file in files.items()}
-    return pd.concat(read, names=["fold"]).reset_index("fold").reset_index(drop=True)
+    text = {"speaker": str, "clip": str}  # as converters: a speaker may be called NA
+    tables = {fold: pd.read_csv(file, converters=text, float_precision="round_trip") for fold, file in files.items()}
+    return pd.concat(tables, names=["fold"]).reset_index("fold").reset_index(drop=True)
 
 
-def _pooled_split(parts: Mapping[int, dict[str, Any]], told: pd.DataFrame) -> dict[str, Any]:
-    each = list(parts.values())
+def _pooled_split(splits: Mapping[int, dict[str, Any]], predictions: pd.DataFrame) -> dict[str, Any]:
+    every = list(splits.values())
     return {
-        **each[0],
-        **{side: sum(part[side] for part in each) for side in evaluation.SIDES},
-        **{name: _sum_dicts([part[name] for part in each]) for name in ("leaks", "test_leaks")},
-        "speakers": told.groupby("split")["speaker"].nunique().to_dict(),
-        "folds": [{"fold": fold, **part} for fold, part in parts.items()],
+        **every[0],
+        **{side: sum(split[side] for split in every) for side in evaluation.SIDES},
+        **{name: _sum_dicts([split[name] for split in every]) for name in ("leaks", "test_leaks")},
+        "speakers": predictions.groupby("split")["speaker"].nunique().to_dict(),
+        "folds": [{"fold": fold, **split} for fold, split in splits.items()],
     }
 
 
-def _sum_dicts(each: list[dict[str, int]]) -> dict[str, int]:
-    return {key: sum(one[key] for one in each) for key in each[0]}
+def _sum_dicts(counts: list[dict[str, int]]) -> dict[str, int]:
+    return {key: sum(count[key] for count in counts) for key in counts[0]}
 
 
-def _pooled_model(runs: Mapping[int, dict[str, Any]], told: pd.DataFrame, name: str) -> dict[str, Any]:
-    """One model's entry: scores over the rows of all folds, epochs of the longest fold, seconds of all together."""
-    each = {fold: run["models"][name] for fold, run in runs.items()}
-    entry = {
-        "weights": next(iter(each.values()))["weights"],
-        "epochs": max(one["epochs"] for one in each.values()),
-        "seconds": round(sum(one["seconds"] for one in each.values()), 1),
+def _pooled_model(runs: Mapping[int, dict[str, Any]], predictions: pd.DataFrame, name: str) -> dict[str, Any]:
+    """Return one model's entry: scores over the rows of all folds, epochs of the longest fold, seconds of all."""
+    entries = {fold: run["models"][name] for fold, run in runs.items()}
+    pooled = {
+        "weights": next(iter(entries.values()))["weights"],
+        "epochs": max(entry["epochs"] for entry in entries.values()),
+        "seconds": round(sum(entry["seconds"] for entry in entries.values()), 1),
     }
-    if failed := [f"fold {fold}: {one['failed']}" for fold, one in each.items() if "failed" in one]:
-        return {**entry, "failed": "; ".join(failed)}
+    if failed := [f"fold {fold}: {entry['failed']}" for fold, entry in entries.items() if "failed" in entry]:
+        return {**pooled, "failed": "; ".join(failed)}
     rows = {side: np.array([run["split"][side] for run in runs.values()]) for side in evaluation.SIDES}
-    losses = {side: np.average([one[side]["loss"] for one in each.values()], weights=rows[side]) for side in rows}
-    return {**entry, **_side_scores(told, losses, next(iter(runs.values()))["labels"])}
+    losses = {
+        side: np.average([entry[side]["loss"] for entry in entries.values()], weights=rows[side]) for side in rows
+    }
+    return {**pooled, **_side_scores(predictions, losses, next(iter(runs.values()))["labels"])}
 
 
 def _corpus_facts(table: pd.DataFrame) -> dict[str, Any]:
@@ -217,12 +264,12 @@ def _corpus_facts(table: pd.DataFrame) -> dict[str, Any]:
 def _split_facts(rows: pd.DataFrame, table: pd.DataFrame, protocol: str, fitted: tuple[str, ...]) -> dict[str, Any]:
     sides = {side: rows[rows["split"] == side] for side in evaluation.SIDES}
     # By path: two corpora may both be called `local`.
-    elsewhere = {} if sides["test"]["path"].isin(table["path"]).all() else {"tested": _corpus_facts(sides["test"])}
+    same_corpus = sides["test"]["path"].isin(table["path"]).all()
     return {
-        **elsewhere,
+        **({} if same_corpus else {"tested": _corpus_facts(sides["test"])}),
         "protocol": protocol,
-        **{side: len(part) for side, part in sides.items()},
-        "speakers": {side: int(part["speaker"].nunique()) for side, part in sides.items()},
+        **{side: len(clips) for side, clips in sides.items()},
+        "speakers": {side: int(clips["speaker"].nunique()) for side, clips in sides.items()},
         "fitted": list(fitted),
         "leaks": evaluation.count_leaks(rows, fitted),
         "test_leaks": evaluation.count_leaks(rows, fitted, ("test",)),
@@ -231,20 +278,20 @@ def _split_facts(rows: pd.DataFrame, table: pd.DataFrame, protocol: str, fitted:
 
 def _nan_to_none(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _nan_to_none(one) for key, one in value.items()}
+        return {key: _nan_to_none(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_nan_to_none(one) for one in value]
+        return [_nan_to_none(item) for item in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def describe_environment(seed: int | None) -> dict[str, Any]:
-    """Versions, git revision and seed: what one needs to know to run it again."""
+    """Return versions, git revision and seed: what is needed to repeat the run."""
     import keras
 
     packages = ("sernb", "numpy", "librosa", "keras", "tensorflow", "nlpaug", "scikit-learn")
     return {
         "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{platform.system()} {platform.machine()}, {utils.cpu_count()} cores",
         "versions": {package: _package_version(package) for package in packages},
         "backend": keras.backend.backend(),
         "revision": git_revision(),
@@ -262,10 +309,23 @@ def _package_version(package: str) -> str:
 
 
 def git_revision() -> str:
-    """The git revision of the code, with `+` if it was changed since; empty outside a checkout."""
-    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"]
-    try:
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
+    """Return the git revision of sernb's own checkout, with `+` if files were changed since; empty elsewhere."""
+    root = Path(__file__).resolve().parents[2]
+    project = root / "pyproject.toml"
+    if not project.is_file() or 'name = "sernb"' not in project.read_text(encoding="utf-8"):
         return ""
-    return done.stdout.strip()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+    def git(*words: str) -> str:
+        process = subprocess.run(
+            ["git", *words], cwd=root, env=environment, capture_output=True, text=True, encoding="utf-8", check=False
+        )
+        return process.stdout.strip()
+
+    try:
+        # An unpacked archive, or a copy inside another project's repository, is not a checkout.
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root or not git("ls-files", "sernb/__init__.py"):
+            return ""
+        return git("describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*")
+    except OSError:  # there is no git
+        return ""

@@ -1,6 +1,6 @@
-"""Many runs: a sweep file becomes jobs, one Dask cluster makes them, and their results become one table.
+"""Many runs: a sweep file becomes jobs, one Dask cluster executes them, and their results become one table.
 
-`sernb sweep` and `sernb report` share `run_all`: whatever runs many notebooks runs them here.
+`sernb sweep` and `sernb report` both use `run_jobs`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from sernb.runs.execution import slug
 from sernb.runs.execution import write_record
 from sernb.runs.freshness import Job
 from sernb.runs.freshness import is_up_to_date
-from sernb.runs.freshness import package_digest
+from sernb.runs.freshness import notebook_digest
 from sernb.runs.freshness import package_versions
 from sernb.runs.notebooks import ParameterError
 from sernb.runs.notebooks import RunError
@@ -44,20 +44,22 @@ if TYPE_CHECKING:
     from distributed import Future
 
 SWEEP_KEYS = {"notebook", "parameters", "grid"}
-LABEL_RE = "label"
+LABEL = "label"
 RESULTS_TABLE = "results.csv"
-MAX_RUNS = 10_000  # runs: a slip of the pen multiplies lists to more than fits in memory
+MAX_RUNS = 10_000  # in one sweep: a typing mistake can multiply lists to more runs than fit in memory
+CONNECT_SECONDS, WORKER_SECONDS = 20, 30  # how long to wait for a scheduler, and for its first worker
+MAX_WORKERS = 4  # of a local cluster by default: a run takes a gigabyte or two of memory
 WORKER_FOLDERS = ("SERNB_DATA", "SERNB_CACHE")
 CURRENT_SWEEP = "SERNB_SWEEP"  # in the environment of a sweep's kernels
 
 
 class SweepError(RuntimeError):
-    """A sweep file that cannot be read, or a cluster that cannot make its runs."""
+    """A sweep file that cannot be read, or a cluster that cannot execute its runs."""
 
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """One run of a sweep: what varies of it, and what the sweep file calls it (which may be nothing)."""
+    """One run of a sweep: its varied parameters and the label that the sweep file gives it, if any."""
 
     varied: dict[str, Any]
     label: str = ""
@@ -65,14 +67,14 @@ class SweepPoint:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep file says: a notebook, its fixed parameters, and the points to run it at."""
+    """The contents of a sweep file: a notebook, its fixed parameters, and the points to run it at."""
 
     notebook: Path
     fixed: dict[str, Any]
     points: list[SweepPoint]
 
     def jobs(self, output_dir: Path) -> list[Job]:
-        """A job for each point; its folder is named by what varies."""
+        """Return a job for each point; its folder is named by what varies."""
         folder = Path(output_dir).absolute()
         return [
             Job(self.notebook, folder / slug(point.varied), self.fixed | point.varied, Path.cwd(), point.label)
@@ -84,10 +86,11 @@ class Sweep:
 
 
 def read_sweep_file(sweep_file: Path) -> Sweep:
-    """Read a sweep file and check it whole: keys, notebook, parameters, and that no run stands twice.
+    """Read and check a sweep file: keys, notebook, parameters, and that no run occurs twice.
 
-    `grid` maps names to lists of values and means every combination; several such grids may stand in a list, each
-    with a `label` for its runs. The notebook is looked up beside the file and in the folders above it.
+    `grid` maps names to lists of values and means every combination; it may also be a list of such grids, each with a
+    `label` for its runs. The notebook is looked up beside the file, in the folders above it, in the working folder, and
+    among those that come with sernb.
 
     Raises:
         SweepError: The file is wrong; the message says where.
@@ -95,11 +98,12 @@ def read_sweep_file(sweep_file: Path) -> Sweep:
     """
     sweep_file = Path(sweep_file).absolute()
     try:
-        told = utils.read_yaml(sweep_file)
-        _check_keys(told)
-        grids = told["grid"] if isinstance(told["grid"], list) and told["grid"] else [told["grid"]]
-        points = [point for grid in grids for point in _sweep_points(grid, told.get("parameters") or {})]
-        sweep = Sweep(_find_notebook(sweep_file, told["notebook"]), told.get("parameters") or {}, points)
+        content = utils.read_yaml(sweep_file)
+        _check_keys(content)
+        grids = content["grid"] if isinstance(content["grid"], list) and content["grid"] else [content["grid"]]
+        fixed = content.get("parameters") or {}
+        points = [point for grid in grids for point in _sweep_points(grid, fixed)]
+        sweep = Sweep(_find_notebook(sweep_file, content["notebook"]), fixed, points)
         for point in points:
             validate_parameters(sweep.notebook, sweep.fixed | point.varied)
     except ParameterError:
@@ -107,77 +111,92 @@ def read_sweep_file(sweep_file: Path) -> Sweep:
     except (ValueError, OSError, RunError) as error:
         raise SweepError(f"{sweep_file}: {error}") from error
     if twice := [name for name, count in Counter(slug(point.varied) for point in points).items() if count > 1]:
-        raise SweepError(f"{sweep_file}: the run {twice[0]} stands twice in the grid")
+        raise SweepError(f"{sweep_file}: the run {twice[0]} occurs twice in the grid")
     return sweep
 
 
-def _check_keys(told: Any) -> None:
-    if not isinstance(told, dict) or not {"notebook", "grid"} <= set(told) <= SWEEP_KEYS:
-        has = ", ".join(map(str, told)) if isinstance(told, dict) else repr(told)[:60]
-        raise ValueError(f"a sweep file has `notebook`, `grid` and, if need be, `parameters`; this one has {has}")
-    if not isinstance(told.get("parameters") or {}, dict):
+def _check_keys(content: Any) -> None:
+    if not isinstance(content, dict) or not {"notebook", "grid"} <= set(content) <= SWEEP_KEYS:
+        has = ", ".join(map(str, content)) if isinstance(content, dict) else repr(content)[:60]
+        raise ValueError(f"a sweep file has `notebook`, `grid` and, optionally, `parameters`; this one has {has}")
+    if not isinstance(content.get("parameters") or {}, dict):
         raise ValueError("`parameters` maps each name to one value, as in `parameters: {CORPUS: ravdess}`")
 
 
 def _sweep_points(grid: Any, fixed: dict[str, Any]) -> Iterator[SweepPoint]:
-    if not isinstance(grid, dict) or not set(grid) - {LABEL_RE}:
+    if not isinstance(grid, dict) or not set(grid) - {LABEL}:
         raise ValueError("`grid` maps each name to a list of values, as in `grid: {SEED: [42, 43]}`")
-    values = {name: value for name, value in grid.items() if name != LABEL_RE}
+    values = {name: value for name, value in grid.items() if name != LABEL}
     for name, several in values.items():
         if not isinstance(several, list) or not several:
             raise ValueError(f"grid: {name} takes a list of values, as in `{name}: [{str(several or '...')[:60]}]`")
         if name in fixed:
-            raise ValueError(f"{name} stands in `parameters` and in `grid`; leave it in one of them")
+            raise ValueError(f"{name} occurs in `parameters` and in `grid`; remove it from one of them")
     if (count := math.prod(map(len, values.values()))) > MAX_RUNS:
-        raise ValueError(f"the grid has {count} runs; {MAX_RUNS} are the most in one sweep: leave some values out")
+        raise ValueError(f"the grid has {count} runs, but a sweep may have at most {MAX_RUNS}: remove some values")
     for combination in itertools.product(*values.values()):
-        yield SweepPoint(dict(zip(values, combination, strict=True)), str(grid.get(LABEL_RE, "")))
+        yield SweepPoint(dict(zip(values, combination, strict=True)), str(grid.get(LABEL, "")))
 
 
 def _find_notebook(sweep_file: Path, name: Any) -> Path:
-    for folder in sweep_file.parents:
-        if (folder / str(name)).is_file():
-            return folder / str(name)
-    raise ValueError(f"there is no notebook {name} beside it or in a folder above it")
+    folders = [*sweep_file.parents, Path.cwd(), utils.project_root()]
+    paths = (folder / str(name) for folder in folders)
+    if notebook := next((path for path in paths if path.is_file()), None):
+        return notebook
+    raise ValueError(
+        f"there is no notebook {name} beside it, in a folder above it, in the working folder or among those of sernb"
+    )
 
 
 # a sweep
 
 
 def run_sweep(sweep_file: Path, output_dir: Path, *, workers: int = 0, scheduler: str = "") -> list[Outcome]:
-    """Make the runs of a sweep file that are not fresh, and keep `results.csv` up to date as they end.
+    """Execute the runs of a sweep file that are not up to date, and update `results.csv` whenever one ends.
 
     Args:
-        sweep_file: What to run.
-        output_dir: Gets a folder for each run, and `results.csv`: a row a run and model, see `results.results_table`.
-        workers: Runs at a time on a local cluster; 0 for one a core, at most four.
+        sweep_file: The sweep file.
+        output_dir: Gets a folder for each run, and `results.csv`: a row per run and model, see `results.results_table`.
+        workers: How many runs at a time on a local cluster; 0 for one per core, at most four.
         scheduler: Address of a running Dask scheduler to use instead.
 
     Returns:
         One outcome for each run, in the file's order.
 
     Raises:
-        SweepError, ParameterError: Before anything is run.
+        SweepError, ParameterError, OutputError, FolderInUseError: Nothing has been run.
     """
-    jobs = read_sweep_file(sweep_file).jobs(output_dir)
+    folder, jobs = Path(output_dir), read_sweep_file(sweep_file).jobs(output_dir)
+    _check_sweep_dir(folder)
+    check_jobs(jobs)
     ended: set[Path] = set()
 
-    def note(outcome: Outcome) -> None:
+    def update_table(outcome: Outcome) -> None:
         ended.add(outcome.job.output_dir)
         if outcome.status != "kept" or len(ended) == len(jobs):
-            write_results_table([job for job in jobs if job.output_dir in ended], Path(output_dir) / RESULTS_TABLE)
+            write_results_table([job for job in jobs if job.output_dir in ended], folder / RESULTS_TABLE)
 
-    return run_jobs(jobs, workers=workers, scheduler=scheduler, ended=note)
+    with utils.output_lock(folder):
+        results.claim_files(folder, [RESULTS_TABLE], sweep=Path(sweep_file).name)
+        return _run_checked_jobs(jobs, workers, scheduler, update_table)
+
+
+def _check_sweep_dir(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise results.OutputError(f"{folder} is a file. Name a folder for the sweep.")
+    if "notebook" in results.read_record(folder):
+        raise results.OutputError(f"{folder} holds a single run. Choose another output folder for a sweep.")
+    results.check_unclaimed(folder, [RESULTS_TABLE])
 
 
 def write_results_table(jobs: list[Job], path: Path) -> None:
-    """Write the table of the runs of some jobs; replaced as a whole, so that it is never half a table."""
-    found = results.results_table([job.output_dir for job in jobs])
+    """Write the table of the runs of some jobs; it is replaced as a whole, so that it is never half a table."""
+    table = results.results_table([job.output_dir for job in jobs])
     if any(job.label for job in jobs):
         labels = {job.output_dir.name: job.label for job in jobs}
-        found.insert(1, LABEL_RE, found["run"].map(labels))
+        table.insert(1, LABEL, table["run"].map(labels))
     part = path.with_name(f".{path.name}.part")
-    found.to_csv(part, index=False)
+    table.to_csv(part, index=False)
     os.replace(part, path)
 
 
@@ -189,83 +208,95 @@ def run_jobs(
     *,
     workers: int = 0,
     scheduler: str = "",
-    ended: Callable[[Outcome], None] = lambda outcome: None,
+    on_finished: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
-    """Make many runs on a Dask cluster, one kernel each; a run that fails does not stop the others.
+    """Execute many runs on a Dask cluster, one kernel each; a run that fails does not stop the others.
 
-    A run whose worker dies is made again by another. Interrupted, it stops the kernels; finished runs stay.
+    A run whose worker dies is repeated by another. Interrupted, it stops the kernels and keeps the finished runs.
 
     Args:
-        jobs: The runs; each into a folder of its own.
-        workers: How many at a time on a local cluster; 0 for one a core, at most four.
+        jobs: The runs, each with a folder of its own.
+        workers: How many at a time on a local cluster; 0 for one per core, at most four.
         scheduler: Address of a running scheduler; its workers must see the same files and have the same packages.
-        ended: Called with each outcome as it comes, with those kept first.
+        on_finished: Called with each outcome as it comes, first with those of runs that are up to date.
 
     Returns:
         One outcome for each job, in their order.
 
     Raises:
-        ParameterError: A job's parameters are wrong; nothing has been run.
-        SweepError: The cluster cannot be reached, or cannot make these runs.
+        ParameterError, OutputError: See `check_job`; nothing has been run.
+        SweepError: The cluster cannot be reached, or cannot execute these runs.
         ValueError: Two jobs share a folder.
     """
+    check_jobs(jobs)
+    return _run_checked_jobs(jobs, workers, scheduler, on_finished)
+
+
+def check_jobs(jobs: list[Job]) -> None:
+    """Refuse jobs if one of them is wrong, see `check_job`, or if two share a folder."""
     for job in jobs:
         check_job(job)
     if shared := [str(name) for name, count in Counter(job.output_dir for job in jobs).items() if count > 1]:
         raise ValueError(f"two runs would share the folder {shared[0]}")
+
+
+def _run_checked_jobs(
+    jobs: list[Job], workers: int, scheduler: str, on_finished: Callable[[Outcome], None]
+) -> list[Outcome]:
     outcomes = {job.output_dir: Outcome(job, "kept") for job in jobs if is_up_to_date(job)}
     for outcome in list(outcomes.values()):
-        ended(outcome)
+        on_finished(outcome)
     todo = [job for job in jobs if job.output_dir not in outcomes]
     if todo:
         audio.compile_librosa()
     for outcome in _execute_all(todo, workers, scheduler, kept=len(outcomes)) if todo else ():
         outcomes[outcome.job.output_dir] = outcome
-        ended(outcome)
+        on_finished(outcome)
     return [outcomes[job.output_dir] for job in jobs]
 
 
 def _execute_all(jobs: list[Job], workers: int, scheduler: str, kept: int) -> Iterator[Outcome]:
-    with _cluster(len(jobs), workers, scheduler) as client, _progress_board(len(jobs), kept) as (tally, show):
+    with _cluster(len(jobs), workers, scheduler) as client, _progress_board(len(jobs), kept) as (progress, update):
         _check_workers(client, jobs)
-        # Where data and features lie is told to the workers, who may have been started elsewhere, and which kernels are
-        # this sweep's: theirs may be others'.
-        ours = {name: str(Path(value).absolute()) for name, value in os.environ.items() if name in WORKER_FOLDERS and value}
-        ours[CURRENT_SWEEP] = uuid.uuid4().hex
-        sharers = _runs_per_host(client, 0 if scheduler else _worker_count(workers))
-        futures = {client.submit(_run_one, job, sharers, ours, pure=False): job for job in jobs}
+        # Workers may have been started elsewhere, without the folders of data and features, and may have other sweeps'
+        # kernels beside those of this one.
+        folders = {name: os.environ.get(name) for name in WORKER_FOLDERS}
+        environment = {name: str(Path(folder).absolute()) for name, folder in folders.items() if folder}
+        environment[CURRENT_SWEEP] = uuid.uuid4().hex
+        runs_per_host = _runs_per_host(client, 0 if scheduler else _worker_count(workers))
+        futures = {client.submit(_run_one, job, runs_per_host, environment, pure=False): job for job in jobs}
         try:
-            for over in _completed(futures):
-                # Of those given to a worker, each of its threads runs one; the rest wait there.
+            for done in _completed(futures):
+                # A worker may have got several runs, but each of its threads executes one.
                 threads = client.nthreads()
-                tally.running = sum(min(len(given), threads.get(at, 0)) for at, given in client.processing().items())
-                show()
-                for future in over:
+                progress.running = sum(min(len(keys), threads.get(at, 0)) for at, keys in client.processing().items())
+                update()
+                for future in done:
                     outcome = _job_outcome(futures[future], future)
-                    show(outcome)
+                    update(outcome)
                     yield outcome
         except BaseException as error:  # an interrupt, or the caller's own error: nobody waits for these runs any more
             with contextlib.suppress(Exception):  # the cluster may be what failed
                 client.cancel(list(futures), force=True)
-                client.run(_stop_kernels, ours[CURRENT_SWEEP])
-            # An error of the file system, which names a file, is no loss of the scheduler.
+                client.run(_stop_kernels, environment[CURRENT_SWEEP])
+            # An error of the file system, which names a file, does not mean that the scheduler was lost.
             if isinstance(error, CancelledError) or (isinstance(error, OSError) and not error.filename):
-                lost = f"the scheduler was lost ({error or type(error).__name__})"
-                raise SweepError(f"{lost}; what had finished stays, and the same command goes on") from error
+                lost = f"the connection to the scheduler was lost ({error or type(error).__name__})"
+                raise SweepError(f"{lost}; finished runs are kept, and the same command continues") from error
             raise
 
 
 def _completed(futures: Iterable[Future]) -> Iterator[set[Future]]:
-    """Those that ended since the last time; at least every second, so that the board stays alive."""
+    """Yield those that ended since the last time; at least every second, so that the progress board is updated."""
     from distributed import wait
 
     left = set(futures)
     while left:
         with contextlib.suppress(TimeoutError):
             wait(left, timeout=1, return_when="FIRST_COMPLETED")
-        over = {future for future in left if future.done()}
-        left -= over
-        yield over
+        done = {future for future in left if future.done()}
+        left -= done
+        yield done
 
 
 def _job_outcome(job: Job, future: Future) -> Outcome:
@@ -273,10 +304,11 @@ def _job_outcome(job: Job, future: Future) -> Outcome:
         return future.result(timeout=30)
     except CancelledError:
         raise  # not this run's failure: the scheduler forgot it
-    except Exception as error:  # what `_attempt` does not turn into an outcome, such as the death of several workers
-        said = f"{type(error).__name__}: {error}"
-        write_record(job, status="failed", error=said)
-        return Outcome(job, "failed", error=said)
+    except Exception as error:  # what `_run_one` does not turn into an outcome, such as the death of several workers
+        text = f"{type(error).__name__}: {error}"
+        files = results.read_record(job.output_dir).get("files", [])
+        write_record(job, status="failed", error=text, error_type=type(error).__name__, files=files)
+        return Outcome(job, "failed", error=text)
 
 
 @contextlib.contextmanager
@@ -289,22 +321,22 @@ def _cluster(count: int, workers: int, scheduler: str) -> Iterator[Client]:
             yield client
         return
     workers = min(_worker_count(workers), count)
-    # The work and its memory are in the kernels, which Dask does not see: a limit on the workers would mean nothing.
+    # The kernels use the memory, and Dask does not see them: a limit on the workers would have no effect.
     with _ignored_interrupts():
-        # Any free port: Dask warns of its usual one where a second sweep has it.
+        # Any free port: Dask warns if a second sweep uses its usual one.
         cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0)
     with cluster, Client(cluster) as client:
         yield client
 
 
 def _worker_count(workers: int) -> int:
-    """How many runs a local cluster makes at a time; one takes a gigabyte or two, and most of its time one core."""
-    return workers or min(os.cpu_count() or 1, 4)
+    """Return how many runs a local cluster executes at a time; a run uses one core most of the time."""
+    return workers or min(utils.cpu_count(), MAX_WORKERS)
 
 
 @contextlib.contextmanager
 def _ignored_interrupts() -> Iterator[None]:
-    """For processes started meanwhile, and for their life: Ctrl-C reaches all of a terminal, but one ends the sweep."""
+    """Let processes started meanwhile ignore Ctrl-C: it reaches all of a terminal's, and one of them ends the sweep."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread is interrupted
         yield
         return
@@ -319,12 +351,12 @@ def _connect(scheduler: str) -> Client:
     from distributed import Client
 
     try:
-        client = Client(scheduler, timeout=20)
+        client = Client(scheduler, timeout=CONNECT_SECONDS)
     except (OSError, ValueError, TimeoutError) as error:
-        start = "start one with `dask scheduler`, and name the address that it prints"
-        raise SweepError(f"no Dask scheduler answers at {scheduler} ({error}); {start}") from error
+        start = "start one with `dask scheduler` and give the address that it prints"
+        raise SweepError(f"no Dask scheduler responds at {scheduler} ({error}); {start}") from error
     try:
-        client.wait_for_workers(1, timeout=30)
+        client.wait_for_workers(1, timeout=WORKER_SECONDS)
     except TimeoutError as error:
         client.close()
         raise SweepError(f"{scheduler} has no workers; start some with `dask worker {scheduler}`") from error
@@ -332,65 +364,80 @@ def _connect(scheduler: str) -> Client:
 
 
 def _check_workers(client: Client, jobs: list[Job]) -> None:
-    """Refuse workers that would make other runs than this machine: other packages, or other files under our paths."""
+    """Refuse workers whose runs would differ from this machine's: other packages, or other files at these paths."""
     folders = {job.output_dir.parent for job in jobs}
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     notebooks = {job.notebook for job in jobs}
-    here = _environment_fingerprint(folders, notebooks)
+    expected = _environment_fingerprint(folders, notebooks)
     try:
-        seen = client.run(_environment_fingerprint, folders, notebooks)
+        fingerprints = client.run(_environment_fingerprint, folders, notebooks)
     except ImportError as error:
         raise SweepError(
-            f"a worker lacks what the runs need ({error}); install there what is installed here"
+            f"a worker lacks a package that the runs need ({error}); install the same packages as on this machine"
         ) from error
     if several := [address for address, threads in client.nthreads().items() if threads > 1]:
-        start = "`dask worker ADDRESS --nthreads 1`, as often as the machine shall make runs at once"
-        raise SweepError(f"the worker {several[0]} has several threads, but a run takes a process: start it by {start}")
-    for address, there in seen.items():
-        if strange := [f"{what} ({there[what]}, here {here[what]})" for what in here if there[what] != here[what]]:
-            raise SweepError(f"the worker {address} would not make the same runs; it differs in {', '.join(strange)}")
+        start = "`dask worker ADDRESS --nthreads 1`, once for each run that the machine should execute at a time"
+        raise SweepError(f"the worker {several[0]} has several threads, but a run needs a process: start it by {start}")
+    for address, facts in fingerprints.items():
+        if other := [
+            f"{fact} ({facts[fact]}, here {expected[fact]})" for fact in expected if facts[fact] != expected[fact]
+        ]:
+            raise SweepError(f"the runs of the worker {address} would differ; it has another {', '.join(other)}")
 
 
 def _environment_fingerprint(folders: set[Path], notebooks: set[Path]) -> dict[str, str]:
-    """What decides whether two machines make the same runs: versions, `sernb`, notebooks, the folder of results."""
-    files = {f"the notebook {path}": utils.file_digest(path) for path in sorted(notebooks)}
-    seen = {f"the folder {path}": "is there" if path.is_dir() else "is missing" for path in sorted(folders)}
-    return {**package_versions(), "sernb": package_digest()[:10], **files, **seen}
+    """Return what decides whether two machines' runs are equal: versions, code, notebooks, the folder of results."""
+    digests = {f"notebook {path}": utils.file_digest(path) for path in sorted(notebooks)}
+    states = {f"folder {path}": "exists" if path.is_dir() else "missing" for path in sorted(folders)}
+    code = notebook_digest(*(path for path in notebooks if path.is_file()))[:10]
+    return {**package_versions(), "sernb": code, **digests, **states}
 
 
-def _runs_per_host(client: Client, asked: int) -> Counter:
-    """How many runs each host makes at once: they share out its cores.
+def _runs_per_host(client: Client, workers: int) -> Counter:
+    """Return how many runs each host executes at a time: they share its cores.
 
-    On a local cluster as many as were `asked` for, be there fewer left: the last run of a stopped sweep would otherwise
-    have more threads than in the whole sweep, and with them other last digits.
+    On a local cluster these are the `workers` that were asked for, even if fewer runs are left: the last run of an
+    interrupted sweep would otherwise have more threads than in the whole sweep, and with them other last digits.
     """
-    together: Counter = Counter()
+    counts: Counter = Counter()
     for address, threads in client.nthreads().items():
-        together[_host_of(address)] += threads
-    return Counter(dict.fromkeys(together, asked)) if asked else together
+        counts[_host_of(address)] += threads
+    return Counter(dict.fromkeys(counts, workers)) if workers else counts
 
 
 def _host_of(address: str) -> str:
     return address.split("://")[-1].rsplit(":", 1)[0]
 
 
-def _run_one(job: Job, sharers: Counter, environment: dict[str, str]) -> Outcome:
-    """One run, in a worker; what it raises is its outcome."""
+def _run_one(job: Job, runs_per_host: Counter, environment: dict[str, str]) -> Outcome:
+    """Execute one run in a worker; an error that it raises is its outcome."""
     from distributed import get_worker
 
-    os.environ.update(environment)
     start = time.monotonic()
-    threads = max(1, (os.cpu_count() or 1) // (sharers[_host_of(get_worker().address)] or 1))
+    threads = max(1, utils.cpu_count() // (runs_per_host[_host_of(get_worker().address)] or 1))
     try:
-        run_notebook(job.notebook, job.parameters, job.output_dir, cwd=job.cwd, threads=threads, again=True)
+        with _environment(environment):
+            run_notebook(job.notebook, job.parameters, job.output_dir, cwd=job.cwd, threads=threads, again=True)
     except Exception as error:
         return Outcome(job, "failed", time.monotonic() - start, str(error))
     return Outcome(job, "finished", time.monotonic() - start)
 
 
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Change a worker's environment for one run: a worker has one thread, and may next have a run of another sweep."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
 def _stop_kernels(sweep: str) -> None:
-    """End the kernels that this worker started for a sweep: a thread that waits for one cannot be told to stop."""
+    """Stop the kernels that this worker started for a sweep: a thread that waits for one cannot be interrupted."""
     import psutil
 
     for child in psutil.Process().children(recursive=True):
@@ -404,7 +451,7 @@ def _stop_kernels(sweep: str) -> None:
 
 @dataclass
 class _SweepProgress:
-    """How far a sweep is, for people."""
+    """How far a sweep has come, as a line of text."""
 
     total: int
     ended: int = 0
@@ -419,34 +466,34 @@ class _SweepProgress:
         self.seconds += outcome.seconds
 
     def __str__(self) -> str:
-        said = [f"{self.ended} of {self.total} done", f"{self.running} running", f"{self.failed} failed"]
+        parts = [f"{self.ended} of {self.total} done", f"{self.running} running", f"{self.failed} failed"]
         if self.ended and self.ended < self.total:
             left = self.seconds / self.ended * (self.total - self.ended) / max(1, self.running)
-            said.append(f"about {left / 60:.0f} min left" if left > 90 else f"about {left:.0f} s left")
-        return ", ".join(said)
+            parts.append(f"about {left / 60:.0f} min left" if left > 90 else f"about {left:.0f} s left")
+        return ", ".join(parts)
 
 
 @contextlib.contextmanager
 def _progress_board(total: int, kept: int) -> Iterator[tuple[_SweepProgress, Callable[..., None]]]:
-    """A bar where there is a terminal, and a line for each run that ends: how it went, how long the rest may take."""
+    """Show a bar if there is a terminal, and a line for each run that ends: its outcome and the estimated time left."""
     from rich.console import Console
     from rich.progress import BarColumn
     from rich.progress import Progress
     from rich.progress import TextColumn
     from rich.progress import TimeElapsedColumn
 
-    console, tally = Console(stderr=True, highlight=False), _SweepProgress(total)
+    console, progress = Console(stderr=True, highlight=False), _SweepProgress(total)
     if kept:
-        console.print(f"{kept} runs are there already, finished and fresh")
+        console.print(f"{kept} run{'s' * (kept != 1)} already finished and up to date")
     columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("starting", total=total)
 
-        def show(outcome: Outcome | None = None) -> None:
+        def update(outcome: Outcome | None = None) -> None:
             if outcome:
-                tally.count(outcome)
+                progress.count(outcome)
                 line = f"{outcome.status:>8} {outcome.seconds:7.1f} s  {outcome.job.output_dir.name}"
-                console.print(f"{line}  ({tally})", markup=False, soft_wrap=True)
-            bar.update(task, completed=tally.ended, description=str(tally))
+                console.print(f"{line}  ({progress})", markup=False, soft_wrap=True)
+            bar.update(task, completed=progress.ended, description=str(progress))
 
-        yield tally, show
+        yield progress, update

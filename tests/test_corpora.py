@@ -253,7 +253,11 @@ WRONG_MANIFESTS = [
         r"line 1: two columns are called 'speaker'; rename or delete",
     ),
     (["file,emotion,speaker", "a.wav,sad,P1"], "sep=,", r"line 1: 'sep=,' is a spreadsheet setting.*delete the line"),
-    (["a.wav;sad;P1"], "file;emotion;speaker", r"line 1: no column file.*separated by ';': save it with commas"),
+    (
+        ["a.wav;sad;P1"],
+        "file;emotion;speaker",
+        r"line 1: no column file.*separated by ';' here: save the file with commas",
+    ),
     (["A.WAV,sad,P1"], None, r"line 2: there is no file 'A.WAV' in .*Did you mean 'a.wav'\?"),
     ([r".\a.wav,sad,P1"], None, r"line 2: there is no file '.\\\\a.wav'"),
     (["a.wav,Angst,P1"], None, r"line 2: unknown emotion 'Angst'; use one of angry"),

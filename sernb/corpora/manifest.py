@@ -102,7 +102,7 @@ def read_manifest_rows(root: Path) -> list[dict]:
     rows = read_csv(file)
     if missing := [column for column in ("file", "emotion", "speaker") if column not in rows]:
         separator = next((sign for sign in (";", "\t") if len(rows.columns) == 1 and sign in rows.columns[0]), "")
-        hint = f" Its columns are separated by {separator!r}: save it with commas." if separator else ""
+        hint = f" Columns are separated by {separator!r} here: save the file with commas." if separator else ""
         raise CorpusError(
             f"{file}, line 1: no column {', '.join(missing)}. The columns are {', '.join(rows)}; "
             f"expected {MANIFEST_PATTERN}.{hint}"
@@ -125,10 +125,11 @@ def manifest_files(root: Path, names: Sequence[str]) -> list[str]:
     disk (NFC or NFD). A name that leads out of the folder, or to no file, is returned unchanged.
     """
     relative = [_relative_name(root, name) for name in names]
-    if all(_is_entry(root / name) for name in relative):
+    if all(name.isascii() and _is_entry(root / name) for name in relative):
         return relative
-    on_disk = {normalise_name(name): name for name in _list_names(root)}
-    return [name if _is_entry(root / name) else on_disk.get(normalise_name(name), name) for name in relative]
+    names_on_disk = set(_list_names(root))
+    on_disk = {normalise_name(name): name for name in names_on_disk}
+    return [name if name in names_on_disk else on_disk.get(normalise_name(name), name) for name in relative]
 
 
 def _relative_name(root: Path, name: str) -> str:

@@ -1,5 +1,3 @@
-"""Listeners as a row: their votes for the very clips that a model was tested on."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -29,82 +27,82 @@ def folder(tmp_path: Path):
 @pytest.fixture
 def rows():
     clips = ["AudioWAV/1002_IEO_ANG_HI.wav", "1001_IEO_SAD_HI.flac", "1001_IEO_ANG_HI.wav", "1002_IEO_HAP_HI.wav"]
-    told = pd.DataFrame([{"clip": clip, **corpora.parse_crema_name(clip)} for clip in clips]).assign(
-        copy=0, split="test"
-    )
-    copies = told.iloc[[1]].assign(copy=1)
-    stranger = told.iloc[[0]].assign(clip="9999_IEO_ANG_HI.wav")
-    return pd.concat([told, copies, stranger], ignore_index=True)
+    table = pd.DataFrame([{"clip": clip, **corpora.parse_crema_name(clip)} for clip in clips])
+    table = table.assign(copy=0, split="test")
+    copies = table.iloc[[1]].assign(copy=1)
+    unlisted = table.iloc[[0]].assign(clip="9999_IEO_ANG_HI.wav")
+    return pd.concat([table, copies, unlisted], ignore_index=True)
 
 
-@pytest.mark.parametrize("given", ["", "AudioWAV"])
-def test_the_votes_are_of_the_very_clips(folder, rows, given):
-    voted = evaluation.load_votes("crema", folder / given)
-    told = evaluation.listener_predictions(rows, voted)
-    assert list(told)[:7] == ["model", "clip", "copy", "speaker", "split", "truth", "prediction"]
-    assert told["clip"].tolist() == rows["clip"].tolist()[:4]  # neither the copy nor the clip without a vote
-    answers = told.set_index("clip")["prediction"]
+@pytest.mark.parametrize("subfolder", ["", "AudioWAV"])
+def test_votes_are_joined_to_the_clips(folder, rows, subfolder):
+    voted = evaluation.load_votes("crema", folder / subfolder)
+    predictions = evaluation.listener_predictions(rows, voted)
+    assert list(predictions)[:7] == ["model", "clip", "copy", "speaker", "split", "truth", "prediction"]
+    assert predictions["clip"].tolist() == rows["clip"].tolist()[:4]  # neither the copy nor the clip without a vote
+    answers = predictions.set_index("clip")["prediction"]
     assert answers["1001_IEO_SAD_HI.flac"] == "sad" and answers["AudioWAV/1002_IEO_ANG_HI.wav"] == "angry"
     assert answers["1002_IEO_HAP_HI.wav"] == "neutral"
-    tie = told.set_index("clip").loc["1001_IEO_ANG_HI.wav"]
+    tie = predictions.set_index("clip").loc["1001_IEO_ANG_HI.wav"]
     assert (tie["angry"], tie["neutral"], tie["sad"]) == (0.5, 0.5, 0) and tie["prediction"] in ("angry", "neutral")
 
 
 def test_listeners_compare_with_a_model(folder, rows):
     voted = evaluation.load_votes("crema", folder)
     model = rows.head(4).rename(columns={"emotion": "truth"}).assign(model="net", prediction="angry")
-    heard = evaluation.listener_predictions(model, voted, ["angry", "happy", "sad"])
-    assert list(heard)[-3:] == ["angry", "happy", "sad"]
-    found = evaluation.compare_models(model, heard)
-    assert found.rows == 4 and "for listeners" in found.said
-    assert evaluation.score_by(pd.concat([model, heard]), "model").index.tolist() == ["net", "listeners"]
+    votes = evaluation.listener_predictions(model, voted, ["angry", "happy", "sad"])
+    assert list(votes)[-3:] == ["angry", "happy", "sad"]
+    comparison = evaluation.compare_models(model, votes)
+    assert comparison.rows == 4 and "for listeners" in comparison.summary
+    assert evaluation.score_by(pd.concat([model, votes]), "model").index.tolist() == ["net", "listeners"]
 
 
-def test_the_page_says_who_listened_and_that_they_had_six_emotions(folder):
+def test_the_description_names_the_listeners_and_their_six_emotions(folder):
     voted = evaluation.load_votes("crema", folder)
-    assert "majority vote" in evaluation.describe_votes("crema", voted) and "easier" not in evaluation.describe_votes(
-        "crema", voted
-    )
-    assert "no fear and no neutral has an easier" in evaluation.describe_votes(
-        "crema", voted, ["angry", "disgust", "happy", "sad"]
-    )
+    text = evaluation.describe_votes("crema", voted)
+    assert "majority vote" in text and "easier" not in text
+    text = evaluation.describe_votes("crema", voted, ["angry", "disgust", "happy", "sad"])
+    assert "A model without fear and neutral has an easier task" in text
 
 
-def test_a_tie_gives_each_emotion_its_share_and_a_clip_always_the_same():
+def test_ties_are_broken_evenly_and_repeatably():
     answers = pd.Series([listeners._break_tie(["angry", "neutral"], f"1001_IEO_ANG_{i}") for i in range(2000)])
     assert answers.value_counts(normalize=True).between(0.46, 0.54).all()
     assert listeners._break_tie(["angry", "neutral"], "1001_IEO_ANG_7") == answers[7]
 
 
-def test_what_was_heard_takes_the_place_of_what_was_meant(folder, rows):
+def test_truth_is_replaced_by_what_listeners_heard(folder, rows):
     voted = evaluation.load_votes("crema", folder)
     model = rows.rename(columns={"emotion": "truth"}).assign(prediction="neutral")
-    heard = evaluation.relabel_as_heard(model, voted)
-    truth = heard.set_index(["clip", "copy"])["truth"]
+    relabelled = evaluation.relabel_as_heard(model, voted)
+    truth = relabelled.set_index(["clip", "copy"])["truth"]
     assert truth["1002_IEO_HAP_HI.wav", 0] == "neutral" and truth["1001_IEO_SAD_HI.flac", 1] == "sad"
-    assert "1001_IEO_ANG_HI.wav" not in truth  # listeners were divided
-    assert model["truth"].tolist().count("neutral") == 0  # the table given is left as it was
+    assert "1001_IEO_ANG_HI.wav" not in truth  # the vote is tied
+    assert model["truth"].tolist().count("neutral") == 0  # the argument is not changed
     assert "neutral" not in set(evaluation.relabel_as_heard(model, voted, ["angry", "happy", "sad"])["truth"])
 
 
 @pytest.mark.parametrize("corpus", ["ravdess", "demo-crema", "local"])
-def test_other_corpora_have_no_listeners_and_the_page_says_so(rows, corpus):
+def test_other_corpora_have_no_listeners(rows, corpus):
     voted = evaluation.load_votes(corpus)
-    assert voted.empty and "no row for them" in evaluation.describe_votes(corpus, voted)
-    told = evaluation.listener_predictions(rows, voted)
-    assert told.empty and list(told) == list(evaluation.listener_predictions(rows, voted)) and "prediction" in told
+    assert voted.empty and "there is no row for them" in evaluation.describe_votes(corpus, voted)
+    predictions = evaluation.listener_predictions(rows, voted)
+    assert (
+        predictions.empty
+        and list(predictions) == list(evaluation.listener_predictions(rows, voted))
+        and "prediction" in predictions
+    )
     assert evaluation.relabel_as_heard(rows.rename(columns={"emotion": "truth"}), voted).empty
 
 
-def test_where_the_file_is_missing_the_page_says_where_it_comes_from(tmp_path):
+def test_the_description_says_where_a_missing_file_comes_from(tmp_path):
     voted = evaluation.load_votes("crema", tmp_path)
     assert voted.empty
-    assert (
-        "`summaryTable.csv`" in (said := evaluation.describe_votes("crema", voted)) and "CheyneyComputerScience" in said
-    )
+    text = evaluation.describe_votes("crema", voted)
+    assert "`summaryTable.csv`" in text and "CheyneyComputerScience" in text
 
 
-def test_another_file_of_that_name_is_refused(folder):
+def test_a_file_with_other_contents_is_refused(folder):
     file = folder / "summaryTable.csv"
     file.write_text(VOTES.replace('"A:N"', '"A:X"'))
     with pytest.raises(corpora.CorpusError, match="'X'; expected the letters A, D, F, H, N, S"):
@@ -115,15 +113,18 @@ def test_another_file_of_that_name_is_refused(folder):
 
 
 @pytest.mark.real
-def test_the_published_majority_comes_out_on_all_of_crema(real):
+def test_the_published_majority_is_reproduced_on_crema(real):
     voted = evaluation.load_votes("crema", real("crema"))
     rows = pd.DataFrame([{"clip": f"{name}.wav", **corpora.parse_crema_name(f"{name}.wav")} for name in voted.index])
-    told = evaluation.listener_predictions(rows, voted)
-    found = evaluation.score_by(told, "model").loc["listeners"]
-    assert (found["rows"], found["speakers"]) == (7442, 91)
-    assert found["accuracy"] == pytest.approx(0.45, abs=0.01)
-    shared = sum(told[emotion][told["truth"] == emotion].sum() for emotion in evaluation.VOTE_LETTERS.values()) / 7442
-    assert found["accuracy"] == pytest.approx(shared, abs=0.005)  # as if ties were shared out
+    predictions = evaluation.listener_predictions(rows, voted)
+    scores = evaluation.score_by(predictions, "model").loc["listeners"]
+    assert (scores["rows"], scores["speakers"]) == (7442, 91)
+    assert scores["accuracy"] == pytest.approx(0.45, abs=0.01)
+    shared = (
+        sum(predictions[emotion][predictions["truth"] == emotion].sum() for emotion in evaluation.VOTE_LETTERS.values())
+        / 7442
+    )
+    assert scores["accuracy"] == pytest.approx(shared, abs=0.005)  # as if ties were shared out
 
 
 def test_a_repeated_line_counts_its_clip_once(folder, rows):

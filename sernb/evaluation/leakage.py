@@ -1,4 +1,4 @@
-"""What of the held-out rows a model has met before: the speaker, an augmented twin, the audio, the words."""
+"""Find what the training data gives away of the held-out rows: their speaker, an augmented copy, audio, statement."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from IPython.display import HTML
 
 LEAK_KINDS = ("speaker", "twin", "content", "statement")
-# A statement that was trained on is worth knowing; most corpora have so few that it is no fault by itself.
+# A statement in the training data is only information: most corpora have so few that it cannot be avoided.
 LEAK_FAULTS = LEAK_KINDS[:3]
-# All that a telephone and the oldest corpora keep, so that copies at any rate are compared by what they have in common.
+# The band of a telephone and of the oldest corpora: what copies at any rate have in common.
 FINGERPRINT_RATE = 8000
 FINGERPRINT_BAND = (150, 3400)  # Hz
-FINGERPRINT_SIZE = 288  # numbers of a fingerprint
-# What is as near as this by fingerprint is listened to. Measured on RAVDESS: copies at other rates, levels and codecs
-# 0.98 and more, two takes of one actor 0.956 and less; but a synthetic voice reaches 0.994 with another reading.
+FINGERPRINT_SIZE = 288
+# Recordings with fingerprints this similar are compared as waveforms. Measured on RAVDESS: copies at other rates,
+# levels and codecs 0.98 and more, two takes of one actor 0.956 and less; but 0.994 for two readings of a synthetic one.
 FINGERPRINT_THRESHOLD = 0.95
-# What correlates so as a waveform is one recording. Measured (tests/same.py): copies at other rates, levels and codecs
-# do by 0.84 and more, different clips that are near by 0.31 and less on RAVDESS, by 0.58 among synthetic voices.
+# Waveforms with this correlation are one recording. Measured (benchmarks/same.py): copies at other rates, levels and
+# codecs 0.84 and more; different clips with similar fingerprints 0.31 and less on RAVDESS, 0.58 for synthetic speech.
 CORRELATION_THRESHOLD = 0.75
 AUDIT_COLUMNS = (
     *("kind", "row", "clip", "copy", "split", "corpus", "speaker", "statement"),
@@ -36,70 +36,78 @@ AUDIT_COLUMNS = (
 )
 LEAK_TEXT = {
     "speaker": "have their **speaker**",
-    "twin": "have an augmented **twin**",
+    "twin": "have an augmented **copy**",
     "content": "have the **same recording**",
     "statement": "have their statement",
 }
 REMEDIES = {
     "speaker": 'split by speaker: PROTOCOL "speaker", "folds" or "loso" (notebook 02: without the fault speaker-leak)',
-    "twin": 'make copies of what is trained on alone: AUGMENT "train-only" or "none"',
-    "content": "take one of the two clips out of the corpus (`evaluation.find_leaks(rows)` names them), or, if one person speaks "
-    'both, PROTOCOL "speaker", "folds" or "loso" (notebook 02: without the fault validation-in-train)',
+    "twin": 'copy the training set only: AUGMENT "train-only" or "none"',
+    "content": "remove one of the two clips from the corpus (`evaluation.find_leaks(rows)` lists them) or, if one "
+    'speaker has both, PROTOCOL "speaker", "folds" or "loso" (notebook 02: without the fault validation-in-train)',
+}
+BANNER_COLOURS = {  # of text and background
+    "LEAKS": ("#8b0000", "#fdecea"),
+    "CLEAN": ("#14532d", "#eaf6ec"),
+    "NOT FULLY CHECKED": ("#7a4a00", "#fff6e0"),
 }
 
 
 class LeakError(ValueError):
-    """A split that gives held-out rows away, with how many and which parameters mend it."""
+    """A split that leaks, with how many rows it concerns and which parameters avoid it."""
+
+
+# one recording under several names
 
 
 def fingerprint_clips(table: pd.DataFrame) -> np.ndarray:
-    """What is the same in all copies of a recording, for each row: see `features.audio_fingerprint`; kept in the store.
+    """Compute a fingerprint of each row that is the same for all copies of a recording; cached in the feature store.
 
     Args:
-        table: `path` and, if there, `sha256` of each clip. Augmented copies have their recording's fingerprint.
+        table: `path` and, if there is one, `sha256` of each clip. Augmented copies have their recording's fingerprint.
 
     Returns:
-        Unit vectors, or zeros, which are like nothing, for silence and what else no run can use; float32, shape
-        (n, 288). Their products are the similarities.
+        Unit vectors (see `features.audio_fingerprint`), or zeros for silence and for clips that no run can use;
+        float32, shape (n, 288). Their products are the similarities.
     """
     clips = table[["path"]].assign(
         sha256=table["sha256"] if "sha256" in table else corpora.sha256_of_files(table["path"])
     )
     prints = np.zeros((len(clips), FINGERPRINT_SIZE), dtype=np.float32)
     try:
-        kept, _ = features.split_usable(clips.assign(clip=clips["path"]), "fingerprint", sample_rate=FINGERPRINT_RATE)
-    except audio.AudioError:  # none of them can be used
+        usable, _ = features.split_usable(clips.assign(clip=clips["path"]), "fingerprint", sample_rate=FINGERPRINT_RATE)
+    except audio.AudioError:  # no clip can be used
         return prints
-    heard = clips["path"].isin(kept["path"]).to_numpy()
-    prints[heard] = features.extract(clips[heard], "fingerprint", sample_rate=FINGERPRINT_RATE)
+    is_usable = clips["path"].isin(usable["path"]).to_numpy()
+    prints[is_usable] = features.extract(clips[is_usable], "fingerprint", sample_rate=FINGERPRINT_RATE)
     return prints
 
 
 def similar_pairs(
     prints: np.ndarray, others: np.ndarray, threshold: float = FINGERPRINT_THRESHOLD
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which of some fingerprints are so near to which of others that one recording may be behind both.
+    """Find the pairs of fingerprints that are so similar that they may be of one recording.
 
     Args:
         prints: Shape (n, d).
         others: Shape (m, d).
-        threshold: Least similarity (cosine).
+        threshold: Smallest similarity (cosine).
 
     Returns:
-        Places in `prints`, places in `others`, and similarities of the pairs found; each of shape (pairs,).
+        Indices into `prints`, indices into `others`, and similarities of the pairs; each of shape (pairs,).
     """
-    found = []
+    pairs = []
     for start in range(0, len(prints), 512):  # 512 rows against 100,000 take 200 MB
         similarity = prints[start : start + 512] @ others.T
         i, j = np.nonzero(similarity >= threshold)
-        found.append((start + i, j, similarity[i, j]))
-    return tuple(np.concatenate(column) for column in zip(*found, strict=True)) if found else (np.empty(0, int),) * 3
+        pairs.append((start + i, j, similarity[i, j]))
+    return tuple(np.concatenate(column) for column in zip(*pairs, strict=True)) if pairs else (np.empty(0, int),) * 3
 
 
 def waveform_correlation(path: str, other: str) -> float:
-    """How far two clips are one waveform, wherever it begins, however loud or turned over: 0 to 1, 1 for a copy.
+    """Compute the largest cross-correlation of two clips at any delay, normalised by their energies: 1 for a copy.
 
-    The largest cross-correlation at any delay, normalised by the energy of both.
+    Level and polarity do not matter.
 
     Raises:
         AudioError: A clip cannot be decoded.
@@ -107,7 +115,7 @@ def waveform_correlation(path: str, other: str) -> float:
     return _cached_correlation(path, _file_stamp(path), other, _file_stamp(other))
 
 
-@functools.lru_cache(maxsize=100_000)  # a split is looked at several times: for the banner, for metrics.json
+@functools.lru_cache(maxsize=100_000)  # a split is audited several times: for the banner, for metrics.json
 def _cached_correlation(path: str, stamp: int, other: str, other_stamp: int) -> float:
     from scipy.signal import correlate
 
@@ -118,7 +126,7 @@ def _cached_correlation(path: str, stamp: int, other: str, other_stamp: int) -> 
 
 @functools.lru_cache(maxsize=256)
 def _cached_waveform(path: str, stamp: int) -> np.ndarray:
-    """The band that the fingerprint looks at too: an offset, or the hum of the mains, makes no two clips alike."""
+    """Load a clip and keep the band of the fingerprint: an offset or mains hum must not make two clips similar."""
     from scipy.signal import butter
     from scipy.signal import sosfiltfilt
 
@@ -128,60 +136,98 @@ def _cached_waveform(path: str, stamp: int) -> np.ndarray:
 
 
 def _file_stamp(path: str) -> int:
-    """Tells a file from what lay there before; 0 where none lies there, which decoding says better."""
+    """Return a number that changes when the file does; 0 if there is no file, for which decoding raises the error."""
     return os.stat(path).st_mtime_ns if os.path.exists(path) else 0
+
+
+# the audit of a split
 
 
 def find_leaks(
     rows: pd.DataFrame, fitted: tuple[str, ...] = ("train",), held_out: tuple[str, ...] = ("val", "test")
 ) -> pd.DataFrame:
-    """What the rows that are fitted on give away of the held-out rows.
+    """Find what the rows that a model is fitted on share with the held-out rows.
 
     Args:
-        rows: One row a clip and copy, with `split` and what there is of `path`, `speaker`, `statement`, `copy`,
-            `sha256`, `clip` and `corpus`: what `evaluation.make_split` returns, or a table of one's own. Without `path` audio
-            is compared byte by byte alone (`sha256`).
-        fitted: The sides that the model is fitted on; `validation-in-train` fits on two.
-        held_out: The sides that are looked at.
+        rows: One row per clip and copy, with `split` and any of `path`, `speaker`, `statement`, `copy`, `sha256`,
+            `clip` and `corpus`: the table of `evaluation.make_split`, or one's own. Without `path`, audio is compared
+            only byte by byte (`sha256`).
+        fitted: The sets that the model is fitted on; `validation-in-train` fits on two.
+        held_out: The sets that are audited.
 
     Returns:
-        One row a pair for `content` (the same recording in the same copy, under whatever name, rate, level or codec)
+        One row per pair for `content` (the same recording in the same copy, whatever its name, rate, level or codec)
         and `twin` (the same recording in another copy), with `row`, the held-out row's position in `rows`, and
-        `similarity`, their `correlation` (1 for the same file). One row a speaker and one a statement on both sides,
-        with the number of rows there are of them (`rows` held out, `trained_rows`).
+        `similarity`, the correlation of the waveforms (1 for the same file). One row per speaker and per statement in
+        both, with its number of rows (`rows` held out, `trained_rows`).
 
     Raises:
         LeakError: No row is fitted on, or none is held out.
         AudioError: A clip cannot be decoded.
     """
-    told = _with_audit_columns(rows)
-    held, trained = (_rows_of_sides(told, sides) for sides in (held_out, fitted))
-    found = [
+    table = _with_audit_columns(rows)
+    held, trained = (_rows_of_sides(table, sides) for sides in (held_out, fitted))
+    leaks = [
         _shared_values(held, trained, "speaker"),
         _same_audio(held, trained),
         _shared_values(held, trained, "statement"),
     ]
-    table = pd.concat(found, ignore_index=True).reindex(columns=AUDIT_COLUMNS)
-    return table.astype(dict.fromkeys(("row", "copy", "trained_copy", "rows", "trained_rows"), "Int64"))
+    leaks = pd.concat(leaks, ignore_index=True).reindex(columns=AUDIT_COLUMNS)
+    return leaks.astype(dict.fromkeys(("row", "copy", "trained_copy", "rows", "trained_rows"), "Int64"))
 
 
 def count_leaks(
     rows: pd.DataFrame, fitted: tuple[str, ...] = ("train",), held_out: tuple[str, ...] = ("val", "test")
 ) -> dict[str, int]:
-    """How many held-out rows have their `speaker`, a `twin`, their `content` or `statement` among those fitted on.
+    """Count the held-out rows whose `speaker`, `twin`, `content` or `statement` is among the rows fitted on.
 
-    A row whose very recording is there is not counted as a twin too. Arguments as of `pairs`.
+    A row whose own recording is there is not counted as a twin too. Arguments as for `find_leaks`.
     """
-    found = find_leaks(rows, fitted, held_out)
-    of = dict(list(found.groupby("kind")))
-    none = found.iloc[:0]
-    content = set(of.get("content", none)["row"])
+    leaks = find_leaks(rows, fitted, held_out)
+    by_kind = {kind: leaks[leaks["kind"] == kind] for kind in LEAK_KINDS}
+    content = set(by_kind["content"]["row"])
     return {
-        "speaker": int(of.get("speaker", none)["rows"].sum()),
-        "twin": len(set(of.get("twin", none)["row"]) - content),
+        "speaker": int(by_kind["speaker"]["rows"].sum()),
+        "twin": len(set(by_kind["twin"]["row"]) - content),
         "content": len(content),
-        "statement": int(of.get("statement", none)["rows"].sum()),
+        "statement": int(by_kind["statement"]["rows"].sum()),
     }
+
+
+def leak_table(
+    parts: Iterable[pd.DataFrame], fitted: tuple[str, ...] = ("train",), held_out: tuple[str, ...] = ("val", "test")
+) -> pd.DataFrame:
+    """Add up the counts of one or more splits (folds): `rows` of each kind, out of the rows that are `held_out`."""
+    parts = list(parts)
+    counts = [count_leaks(part, fitted, held_out) for part in parts]
+    total = sum(int(part["split"].isin(held_out).sum()) for part in parts)
+    leaks = {kind: sum(count[kind] for count in counts) for kind in LEAK_KINDS}
+    return pd.DataFrame({"rows": leaks, "held_out": total}).rename_axis("kind")
+
+
+def unchecked_leaks(
+    rows: pd.DataFrame, fitted: tuple[str, ...] = ("train",), held_out: tuple[str, ...] = ("val", "test")
+) -> dict[str, str]:
+    """Return for each kind of leak that cannot be checked on all rows the reason, as text; empty if all can be."""
+    table = _with_audit_columns(rows)
+    table = table[table["split"].isin((*fitted, *held_out))]
+    reasons = {}
+    for kind in ("speaker", "statement"):
+        if missing := int((table[kind] == "").sum()):
+            reasons[kind] = f"{missing} of {len(table)} rows have no {kind}"
+    files = table["path"].drop_duplicates()
+    if missing := int((table["path"] == "").sum()):
+        reason = f"{missing} of {len(table)} rows have no path, so that only identical files were recognised"
+    elif missing := sum(not os.path.isfile(path) for path in files):
+        reason = f"{missing} of {len(files)} audio files do not exist"
+    elif missing := int((~fingerprint_clips(table).any(axis=1)).sum()):
+        reason = f"{missing} of {len(table)} rows are silent or cannot be decoded"
+    else:
+        return reasons
+    return reasons | {"twin": reason, "content": reason}
+
+
+# the banner
 
 
 def leak_banner(
@@ -191,13 +237,15 @@ def leak_banner(
     *,
     strict: bool = False,
 ) -> HTML:
-    """A banner for the page: LEAKS or CLEAN, which kinds, and how many of how many held-out rows.
+    """Return a banner for the page: LEAKS, CLEAN or NOT FULLY CHECKED, with the counts of each kind.
+
+    CLEAN means that every kind of fault was checked on all rows and none was found.
 
     Args:
-        parts: The rows of a split, or those of several (folds), whose counts are added up.
-        fitted: As of `pairs`.
-        held_out: As of `pairs`.
-        strict: Refuse a split that leaks instead of showing it.
+        parts: The rows of a split, or of several (folds), whose counts are added up.
+        fitted: As for `find_leaks`.
+        held_out: As for `find_leaks`.
+        strict: Raise an error for a split that leaks instead of showing it.
 
     Raises:
         LeakError: The split leaks, and `strict` is set.
@@ -205,46 +253,49 @@ def leak_banner(
     from IPython.display import HTML
 
     parts = [parts] if isinstance(parts, pd.DataFrame) else list(parts)
-    found = leak_table(parts, fitted, held_out)
-    leaks, number = found["rows"].to_dict(), int(found["held_out"].iloc[0])
+    table = leak_table(parts, fitted, held_out)
+    leaks, total = table["rows"].to_dict(), int(table["held_out"].iloc[0])
     if strict and any(leaks[kind] for kind in LEAK_FAULTS):
-        raise LeakError(_leak_error(leaks, number))
-    return HTML(_banner_html(leaks, number, f" in {len(parts)} folds" * (len(parts) > 1)))
+        raise LeakError(_leak_error(leaks, total))
+    unchecked = {kind: why for part in parts for kind, why in unchecked_leaks(part, fitted, held_out).items()}
+    return HTML(_banner_html(leaks, unchecked, total, f" in {len(parts)} folds" * (len(parts) > 1)))
 
 
-def leak_table(
-    parts: Iterable[pd.DataFrame], fitted: tuple[str, ...] = ("train",), held_out: tuple[str, ...] = ("val", "test")
-) -> pd.DataFrame:
-    """The counts of one or more splits (folds) together: `rows` of each kind, of how many that are `held_out`."""
-    parts = list(parts)
-    each = [count_leaks(part, fitted, held_out) for part in parts]
-    number = sum(int(part["split"].isin(held_out).sum()) for part in parts)
-    leaks = {kind: sum(one[kind] for one in each) for kind in LEAK_KINDS}
-    return pd.DataFrame({"rows": leaks, "held_out": number}).rename_axis("kind")
-
-
-def _leak_error(leaks: dict[str, int], number: int) -> str:
+def _leak_error(leaks: dict[str, int], total: int) -> str:
     faults = [kind for kind in LEAK_FAULTS if leaks[kind]]
-    told = ", ".join(f"{leaks[kind]} {LEAK_TEXT[kind].replace('*', '')}" for kind in faults)
-    mend = "; ".join(f"{kind}: {REMEDIES[kind]}" for kind in faults)
+    counts = ", ".join(f"{leaks[kind]} {LEAK_TEXT[kind].replace('*', '')}" for kind in faults)
+    remedies = "; ".join(f"{kind}: {REMEDIES[kind]}" for kind in faults)
     return (
-        f"STRICT is set, and this split leaks: of {number} held-out rows {told} also in the training data. "
-        f"What mends it: {mend}. Or set STRICT to False."
+        f"STRICT is set, and this split leaks: of {total} held-out rows {counts} in the training data too. "
+        f"To avoid this: {remedies}. Or set STRICT to False."
     )
 
 
-def _banner_html(leaks: dict[str, int], number: int, where: str) -> str:
-    """Colours of its own for text and ground, so that it can be read in a dark JupyterLab and on paper."""
-    bad = any(leaks[kind] for kind in LEAK_FAULTS)
-    word, dark, light = ("LEAKS", "#8b0000", "#fdecea") if bad else ("CLEAN", "#14532d", "#eaf6ec")
-    shown = [kind for kind in LEAK_FAULTS if leaks[kind]] or LEAK_FAULTS
-    told = ", ".join(f"<b>{leaks[kind]}</b> {_bold(LEAK_TEXT[kind])}" for kind in shown)
+def _banner_html(leaks: dict[str, int], unchecked: dict[str, str], total: int, folds: str) -> str:
+    """Return the banner with its own colours for text and background, so that it is readable in a dark JupyterLab."""
+    faults = [kind for kind in LEAK_FAULTS if leaks[kind]]
+    not_checked = [kind for kind in LEAK_FAULTS if kind in unchecked]
+    word = "LEAKS" if faults else "NOT FULLY CHECKED" if not_checked else "CLEAN"
+    dark, light = BANNER_COLOURS[word]
+    counts = ", ".join(f"<b>{leaks[kind]}</b> {_bold(LEAK_TEXT[kind])}" for kind in faults or LEAK_FAULTS)
     return (
         f'<div role="note" class="audit" style="border:2px solid {dark};border-left-width:12px;background:{light};'
-        f'color:#1a1a1a;padding:.6em .9em;margin:.5em 0"><b style="color:{dark}">{word}</b> &ensp; Of {number} '
-        f"held-out rows{where} (validation and test) {told} also in the training data. "
-        f"<small>For information: {leaks['statement']} {LEAK_TEXT['statement']} there too.</small></div>"
+        f'color:#1a1a1a;padding:.6em .9em;margin:.5em 0"><b style="color:{dark}">{word}</b> &ensp; Of {total} '
+        f"held-out rows{folds} (validation and test) {counts} in the training data too. "
+        f"{_unchecked_text(not_checked, unchecked)}<small>{_statement_text(leaks, unchecked)}</small></div>"
     )
+
+
+def _unchecked_text(kinds: list[str], unchecked: dict[str, str]) -> str:
+    names = {"speaker": "speaker", "twin": "augmented copies", "content": "same recording"}
+    by_reason = {unchecked[kind]: [names[k] for k in kinds if unchecked[k] == unchecked[kind]] for kind in kinds}
+    return "".join(f"Not fully checked: {' and '.join(names)} ({why}). " for why, names in by_reason.items())
+
+
+def _statement_text(leaks: dict[str, int], unchecked: dict[str, str]) -> str:
+    if "statement" in unchecked:
+        return f"Statements were not fully checked ({unchecked['statement']})."
+    return f"For information: {leaks['statement']} {LEAK_TEXT['statement']} there too."
 
 
 def _bold(text: str) -> str:
@@ -252,13 +303,13 @@ def _bold(text: str) -> str:
     return f"{first}<b>{rest.replace('**', '</b>')}" if rest else text
 
 
-# one's own tables
+# tables of any origin
 
 
 def _with_audit_columns(rows: pd.DataFrame) -> pd.DataFrame:
-    """The columns that the audit reads, where a table lacks some: empty text is what nobody shares."""
+    """Return the columns that the audit reads; a column that is missing is empty text, which nothing shares."""
     if "split" not in rows:
-        raise LeakError(f"the table has no column split; it has {', '.join(map(str, rows))}.")
+        raise LeakError(f"the table has no column split; it has {', '.join(map(str, rows))}")
     table = pd.DataFrame({"row": np.arange(len(rows)), "split": rows["split"].to_numpy()})
     for column in ("path", "clip", "corpus", "speaker", "statement", "sha256"):
         table[column] = rows[column].fillna("").astype(str).to_numpy() if column in rows else ""
@@ -267,50 +318,59 @@ def _with_audit_columns(rows: pd.DataFrame) -> pd.DataFrame:
     if "sha256" not in rows and "path" in rows:
         digest = dict(zip(files := table["path"].unique(), corpora.sha256_of_files(files), strict=True))
         table["sha256"] = table["path"].map(digest)
-    # Two clips of unknown bytes are the same only if they are one clip; rows of which nothing is known never are.
-    table["audio"] = table["sha256"].where(table["sha256"] != "", table["corpus"] + ":" + table["clip"])
+    # Two folders of the user's own may both be called `local` and have a speaker S01: they are different people.
+    local = (table["corpus"] == "local") & (table["path"] != "")
+    folder = [path.removesuffix(clip) for path, clip in zip(table["path"], table["clip"], strict=True)]
+    table["collection"] = table["corpus"].where(~local, "local " + pd.Series(folder, dtype=object))
+    # Two clips of unknown content are the same only if they are one clip; rows without any of both never are.
+    table["audio"] = table["sha256"].where(table["sha256"] != "", table["collection"] + ":" + table["clip"])
     table["audio"] = table["audio"].where(table["clip"] + table["sha256"] != "", "row " + table["row"].astype(str))
     return table
 
 
 def _rows_of_sides(table: pd.DataFrame, sides: tuple[str, ...]) -> pd.DataFrame:
-    part = table[table["split"].isin(sides)]
-    if part.empty:
-        has = ", ".join(map(repr, sorted(set(table["split"]), key=str)))
-        raise LeakError(f"no row's split is {' or '.join(sides)}; there are {has}; name them by fitted and held_out.")
-    return part
+    rows = table[table["split"].isin(sides)]
+    if rows.empty:
+        present = ", ".join(map(repr, sorted(set(table["split"]), key=str)))
+        raise LeakError(
+            f"no row has the split {' or '.join(sides)}; the table has {present}. Name its sets with `fitted` and "
+            "`held_out`."
+        )
+    return rows
 
 
 def _shared_values(held: pd.DataFrame, trained: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """One row for each speaker (or statement) of a corpus that is on both sides; two corpora may both have an "01"."""
-    by = ["corpus", kind]
-    here, there = (part[part[kind] != ""].groupby(by) for part in (held, trained))
-    seen = here["split"].agg(lambda sides: ", ".join(dict.fromkeys(sides))).to_frame()
-    seen = seen.assign(rows=here.size()).join(there.size().rename("trained_rows"), how="inner").reset_index()
-    return seen.assign(kind=kind)
+    """Return one row per speaker (or statement) of a collection that is in both; "01" of another corpus is another."""
+    by = ["collection", kind]
+    held_groups, trained_groups = (rows[rows[kind] != ""].groupby(by) for rows in (held, trained))
+    shared = held_groups["split"].agg(lambda sides: ", ".join(dict.fromkeys(sides))).to_frame()
+    shared = shared.assign(corpus=held_groups["corpus"].first(), rows=held_groups.size())
+    return shared.join(trained_groups.size().rename("trained_rows"), how="inner").reset_index().assign(kind=kind)
 
 
 def _same_audio(held: pd.DataFrame, trained: pd.DataFrame) -> pd.DataFrame:
-    """One row for each held-out row and row fitted on that are the same recording."""
-    theirs = trained[["audio", "clip", "copy", "speaker"]].rename(columns="trained_{}".format)
-    found = held.merge(_similar_recordings(held, trained), on="audio").merge(theirs, on="trained_audio")
-    kinds = np.where(found["copy"] == found["trained_copy"], "content", "twin")
-    return found.assign(kind=kinds, rows=1, trained_rows=1)
+    """Return one row per pair of a held-out row and a row fitted on that are the same recording."""
+    trained_rows = trained[["audio", "clip", "copy", "speaker"]].rename(columns="trained_{}".format)
+    pairs = held.merge(_similar_recordings(held, trained), on="audio").merge(trained_rows, on="trained_audio")
+    kinds = np.where(pairs["copy"] == pairs["trained_copy"], "content", "twin")
+    return pairs.assign(kind=kinds, rows=1, trained_rows=1)
 
 
 def _similar_recordings(held: pd.DataFrame, trained: pd.DataFrame) -> pd.DataFrame:
-    """Which recordings of one side are which of the other: `audio`, `trained_audio`, `similarity`."""
-    here, there = (part.drop_duplicates("audio") for part in (held, trained))
-    same = here.loc[here["audio"].isin(there["audio"]), ["audio"]]
+    """Return the pairs of held-out recordings and recordings fitted on that are one: `audio`, `trained_audio`,
+    `similarity`.
+    """
+    held, trained = (rows.drop_duplicates("audio") for rows in (held, trained))
+    same = held.loc[held["audio"].isin(trained["audio"]), ["audio"]]
     same = same.assign(trained_audio=same["audio"], similarity=1.0)
-    here, there = (part[part["path"] != ""] for part in (here, there))
-    if here.empty or there.empty:
+    held, trained = (rows[rows["path"] != ""] for rows in (held, trained))
+    if held.empty or trained.empty:
         return same
-    prints = fingerprint_clips(pd.concat([here, there]))
-    i, j, _ = similar_pairs(prints[: len(here)], prints[len(here) :])
-    theirs = there[["audio", "path"]].iloc[j].add_prefix("trained_").reset_index(drop=True)
-    close = here[["audio", "path"]].iloc[i].reset_index(drop=True).join(theirs)
-    close = close[close["audio"] != close["trained_audio"]]
-    both = zip(close.pop("path"), close.pop("trained_path"), strict=True)
-    close = close.assign(similarity=[waveform_correlation(*paths) for paths in both])
-    return pd.concat([same, close[close["similarity"] >= CORRELATION_THRESHOLD]], ignore_index=True)
+    prints = fingerprint_clips(pd.concat([held, trained]))
+    i, j, _ = similar_pairs(prints[: len(held)], prints[len(held) :])
+    candidates = trained[["audio", "path"]].iloc[j].add_prefix("trained_").reset_index(drop=True)
+    candidates = held[["audio", "path"]].iloc[i].reset_index(drop=True).join(candidates)
+    candidates = candidates[candidates["audio"] != candidates["trained_audio"]]
+    paths = zip(candidates.pop("path"), candidates.pop("trained_path"), strict=True)
+    candidates = candidates.assign(similarity=[waveform_correlation(*pair) for pair in paths])
+    return pd.concat([same, candidates[candidates["similarity"] >= CORRELATION_THRESHOLD]], ignore_index=True)

@@ -1,4 +1,4 @@
-"""Scores from predictions, each with the interval that its speakers allow."""
+"""Accuracy, unweighted average recall and F1 from confusion matrices, and the test rows of a table of predictions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ UNKNOWN_SPEAKER = "not said"
 
 
 def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-    """Counts, rows the truth and columns the prediction, both in the order of `labels`; shape (k, k).
+    """Count the rows by true label (rows) and predicted label (columns), in the order of `labels`; shape (k, k).
 
     Raises:
-        ValueError: A truth or prediction is none of the labels.
+        ValueError: A truth or prediction is not among the labels.
 
     Example:
-        >>> confusion(["sad", "sad", "calm"], ["sad", "calm", "calm"], ["calm", "sad"])
+        >>> confusion_matrix(["sad", "sad", "calm"], ["sad", "calm", "calm"], ["calm", "sad"])
         array([[1, 0],
                [1, 1]])
     """
@@ -31,59 +31,71 @@ def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, labels: Sequence
 
 
 def label_indices(values: Iterable, labels: Sequence[str]) -> np.ndarray:
-    places = pd.Index(list(labels), dtype=object).get_indexer(pd.Index(values, dtype=object))
-    if (places < 0).any():
-        stranger = list(values)[int(np.argmin(places))]
+    """Return the index of each value in `labels`, shape (n,); raise ValueError for a value that is not among them."""
+    indices = pd.Index(list(labels), dtype=object).get_indexer(pd.Index(values, dtype=object))
+    if (indices < 0).any():
+        unlisted = list(values)[int(np.argmin(indices))]
         raise ValueError(
-            f"{stranger!r} is none of the labels {', '.join(labels)}; `evaluation.labels_in` finds them all."
+            f"{unlisted!r} is not among the labels {', '.join(labels)}; `evaluation.labels_in` lists all that occur"
         )
-    return places
+    return indices
 
 
 def accuracy(matrix: np.ndarray) -> np.ndarray:
-    """The share of rows predicted right, from confusion matrices of shape (..., k, k)."""
+    """Compute the fraction of rows classified correctly from confusion matrices of shape (..., k, k)."""
     return np.trace(matrix, axis1=-2, axis2=-1) / matrix.sum(axis=(-2, -1))
 
 
 def uar(matrix: np.ndarray) -> np.ndarray:
-    """Unweighted average recall (balanced accuracy) from confusion matrices of shape (..., k, k).
+    """Compute the unweighted average recall (balanced accuracy) from confusion matrices of shape (..., k, k).
 
-    Classes that do not occur are left out. The field's standard measure since the INTERSPEECH 2009 challenge.
+    It is the mean recall over the classes that are tested. It has been the field's standard measure since the
+    INTERSPEECH 2009 challenge.
 
     Example:
-        Of 90 calm clips all are named right, of 10 sad ones none: answering "calm" always gains nothing by UAR.
+        All 90 calm clips are classified correctly, none of the 10 sad ones: always predicting "calm" gains nothing.
 
         >>> always_calm = np.array([[90, 0], [10, 0]])
         >>> float(accuracy(always_calm)), float(uar(always_calm))
         (0.9, 0.5)
     """
-    hits, occurring = np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(axis=-1)
-    recall = np.divide(hits, occurring, out=np.zeros(hits.shape), where=occurring > 0)
-    return recall.sum(axis=-1) / (occurring > 0).sum(axis=-1)
+    hits, rows = np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(axis=-1)
+    recall = np.divide(hits, rows, out=np.zeros(hits.shape), where=rows > 0)
+    return recall.sum(axis=-1) / (rows > 0).sum(axis=-1)
+
+
+def chance_level(truth: Iterable[str]) -> float:
+    """Return the UAR of predictions that ignore the clip: one over the number of classes that are tested."""
+    return 1 / len(set(truth))
 
 
 def f1_per_class(matrix: np.ndarray) -> np.ndarray:
-    """F1 of each class from one confusion matrix, 0 where a class is neither true nor predicted; shape (k,)."""
-    hits, either = np.diagonal(matrix), matrix.sum(axis=0) + matrix.sum(axis=1)
-    return np.divide(2 * hits, either, out=np.zeros(len(matrix)), where=either > 0)
+    """Compute the F1 of each class from one confusion matrix, 0 for a class neither true nor predicted; shape (k,)."""
+    hits, total = np.diagonal(matrix), matrix.sum(axis=0) + matrix.sum(axis=1)
+    return np.divide(2 * hits, total, out=np.zeros(len(matrix)), where=total > 0)
 
 
 def compute_scores(matrix: np.ndarray) -> dict[str, float]:
-    """`accuracy`, `uar`, `macro_f1` (over the classes that occur) and `weighted_f1` of one confusion matrix."""
-    support, each = matrix.sum(axis=1), f1_per_class(matrix)
+    """Compute `accuracy`, `uar`, `macro_f1` and `weighted_f1` of one confusion matrix, over the classes tested."""
+    rows, f1 = matrix.sum(axis=1), f1_per_class(matrix)
     return {
         "accuracy": float(accuracy(matrix)),
         "uar": float(uar(matrix)),
-        "macro_f1": float(each[support > 0].mean()),
-        "weighted_f1": float(np.average(each, weights=support)),
+        "macro_f1": float(f1[rows > 0].mean()),
+        "weighted_f1": float(np.average(f1, weights=rows)),
     }
 
 
 def class_report(matrix: np.ndarray, labels: list[str]) -> pd.DataFrame:
-    """Recall, precision, F1 and number of rows of each class, in the order of `labels`."""
-    hits, predicted, support = np.diagonal(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
-    divide = lambda by: np.divide(hits, by, out=np.zeros(len(labels)), where=by > 0)  # noqa: E731
-    columns = {"recall": divide(support), "precision": divide(predicted), "f1": f1_per_class(matrix), "rows": support}
+    """Return recall, precision, F1 and number of rows of each class, in the order of `labels`.
+
+    Recall and F1 of a class that is not tested are NaN, precision of a class that is never predicted is 0.
+    """
+    hits, predicted, rows = np.diagonal(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
+    recall = np.divide(hits, rows, out=np.full(len(labels), np.nan), where=rows > 0)
+    precision = np.divide(hits, predicted, out=np.zeros(len(labels)), where=predicted > 0)
+    f1 = np.where(rows > 0, f1_per_class(matrix), np.nan)
+    columns = {"recall": recall, "precision": precision, "f1": f1, "rows": rows}
     return pd.DataFrame(columns, index=pd.Index(labels, name="emotion"))
 
 
@@ -91,33 +103,34 @@ def class_report(matrix: np.ndarray, labels: list[str]) -> pd.DataFrame:
 
 
 def select_test_rows(predictions: pd.DataFrame) -> pd.DataFrame:
-    """The test rows of a table of predictions, ready to be scored; one without a column `split` is taken whole.
+    """Return the test rows of a table of predictions, ready to be scored; all rows if it has no column `split`.
 
     Args:
-        predictions: `truth`, `prediction` and `speaker`, and whatever else `predictions.csv` has.
+        predictions: `truth`, `prediction` and `speaker`, and any other columns of `predictions.csv`.
 
     Returns:
-        The rows with `copy` (0 where there was none), speakers as text, and `""` where no answer was given. Rows whose
-        speaker is not said (None, NaN or empty) count as one voice, `not said`: they may be one.
+        The rows with `copy` (0 if missing), speakers as text, and `""` where there is no prediction. Rows whose speaker
+        is unknown (None, NaN or empty) count as one speaker, `not said`, because they may be one.
 
     Raises:
         ValueError: A column is missing, a truth is missing, or there is no test row.
     """
     if missing := [name for name in ("truth", "prediction", "speaker") if name not in predictions]:
-        raise ValueError(f"the predictions have no column {', '.join(missing)}; they have {', '.join(predictions)}.")
-    told = predictions[predictions["split"] == "test"] if "split" in predictions else predictions
-    if told.empty:
-        raise ValueError("there is no row to score: none, or none whose `split` is `test`.")
-    if unknown := int(told["truth"].isna().sum()):
-        raise ValueError(f"{unknown} of {len(told)} rows have no truth; leave them out.")
-    copies = told["copy"] if "copy" in told else 0
-    return told.assign(copy=copies, speaker=speaker_ids(told["speaker"]), prediction=told["prediction"].fillna(""))
+        raise ValueError(f"the predictions have no column {', '.join(missing)}; they have {', '.join(predictions)}")
+    rows = predictions[predictions["split"] == "test"] if "split" in predictions else predictions
+    if rows.empty:
+        raise ValueError("there is no row to score: the table is empty, or no row has the split `test`")
+    if unlabelled := int(rows["truth"].isna().sum()):
+        raise ValueError(f"{unlabelled} of {len(rows)} rows have no truth; leave them out")
+    copies = rows["copy"] if "copy" in rows else 0
+    return rows.assign(copy=copies, speaker=speaker_ids(rows["speaker"]), prediction=rows["prediction"].fillna(""))
 
 
 def speaker_ids(speakers: pd.Series) -> pd.Series:
+    """Return speakers as text, `not said` where they are unknown."""
     return speakers.astype(object).where(speakers.notna() & (speakers != ""), UNKNOWN_SPEAKER).astype(str)
 
 
 def labels_in(*tables: pd.DataFrame) -> list[str]:
-    """Every emotion that is true or predicted in some tables, in alphabetical order."""
+    """Return every emotion that is true or predicted in some tables, in alphabetical order."""
     return sorted({emotion for table in tables for name in ("truth", "prediction") for emotion in table[name].unique()})

@@ -57,9 +57,12 @@ from sernb.display.tables import describe_corpus
 from sernb.display.tables import describe_curve
 from sernb.display.tables import describe_draws
 from sernb.display.tables import describe_epochs
+from sernb.display.tables import describe_moments
 from sernb.display.tables import describe_outcome
+from sernb.display.tables import describe_probabilities
 from sernb.display.tables import describe_provenance
 from sernb.display.tables import describe_ranking
+from sernb.display.tables import describe_robustness
 from sernb.display.tables import describe_snr
 from sernb.display.tables import describe_unused
 from sernb.display.tables import describe_verdict_rule

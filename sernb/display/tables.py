@@ -269,7 +269,7 @@ def _describe_origin(runs: pd.DataFrame) -> str:
 
 
 def format_robustness(curves: pd.DataFrame, score: str = "uar") -> pd.DataFrame:
-    """Format `results.measure_robustness`: one row per distortion and level, one column per model."""
+    """Format `results.score_distortions`: one row per distortion and level, one column per model."""
     cells = curves.assign(
         distortion=[f"{row.distortion} {row.level:g} {row.unit}".replace(" -", " \N{MINUS SIGN}")
                     if np.isfinite(row.level) else row.distortion for row in curves.itertuples()],
@@ -413,3 +413,45 @@ def describe_draws(runs: pd.DataFrame, steps: pd.DataFrame) -> str:
 def _count_draws(labels: pd.Series, speakers: pd.Series) -> tuple[list[str], list[int], list[int]]:
     counts = speakers.groupby(labels, sort=False).agg(["sum", "size"])
     return list(counts.index), list(counts["sum"]), list(counts["size"])
+
+
+def describe_robustness(curves: pd.DataFrame) -> str:
+    """Return which distortion lowers UAR most, or that the undistorted score is not above chance.
+
+    Args:
+        curves: What `results.score_distortions` returns, of one model.
+    """
+    plain = curves[curves["distortion"] == "none"].iloc[0]
+    if not plain["uar_low"] > plain["chance"]:
+        return (
+            f"**The undistorted UAR of {format_with_interval(plain, 'uar')} is not reliably above chance "
+            f"({plain['chance']:.3f}), so distortions cannot lower it further.**"
+        )
+    worst = curves[curves["distortion"] != "none"].sort_values("uar").iloc[0]
+    level = f" at {worst['level']:g} {worst['unit']}" * pd.notna(worst["level"])
+    return (
+        f"**{worst['distortion'].capitalize()}{level} lowers the score most: UAR falls from {plain['uar']:.3f} to "
+        f"{worst['uar']:.3f}.**"
+    )
+
+
+def describe_probabilities(probabilities: pd.Series) -> str:
+    """Return what the probabilities of one clip show: the predicted class, or that all are nearly equal."""
+    label, highest, lowest = probabilities.idxmax(), probabilities.max(), probabilities.min()
+    if highest < 1.5 / len(probabilities):
+        return (
+            f"**All probabilities are nearly equal, from {lowest:.2f} to {highest:.2f}: the network cannot tell.** It "
+            f"still returns a prediction: {label}."
+        )
+    return (
+        f"**The network always returns a prediction, here {label} with a probability of {highest:.2f}.** A high bar "
+        "shows how certain the network is, not how often it is right."
+    )
+
+
+def describe_moments(moments: pd.DataFrame) -> str:
+    """Return how much the probabilities of `results.predict_windows` change over a recording."""
+    change = (moments.max() - moments.min()).max()
+    if change < 0.1:
+        return f"No probability changes by more than {change:.3f}: the network hardly distinguishes the clips."
+    return f"A probability changes by up to {change:.2f}."

@@ -32,31 +32,45 @@ NAMES = ("Ann", "Bob", "Cyd", "Dee", "Eve", "Fay")
 
 @pytest.fixture(scope="module")
 def page_run(tmp_path_factory) -> Path:
-    """06 run headless, as for a page; it trains a small network on the way."""
+    """Run 06 headless, as for a page; it also trains a small network."""
     folder = tmp_path_factory.mktemp("page")
-    given = {"MAX_CLIPS": 48, "EPOCHS": 1, "RECORD_DIR": str(folder / "mine")}
-    runs.run_notebook(lab.ROOT / "notebooks" / "06_listen.ipynb", given, folder / "run", cwd=lab.ROOT)
+    parameters = {"MAX_CLIPS": 48, "EPOCHS": 1, "RECORD_DIR": str(folder / "mine")}
+    runs.run_notebook(lab.ROOT / "notebooks" / "06_listen.ipynb", parameters, folder / "run", cwd=lab.ROOT)
     return folder / "run"
 
 
-def shown(folder: Path) -> str:
+def page_outputs(folder: Path) -> str:
     cells = nbformat.read(folder / "06_listen.ipynb", 4).cells
     return json.dumps([output for cell in cells for output in cell.get("outputs", [])])
 
 
 @pytest.mark.notebook
-def test_as_a_page_each_tool_has_done_its_work_once(page_run):
-    page = shown(page_run)
+def test_the_page_shows_each_tool_once(page_run):
+    page = page_outputs(page_run)
     assert page.count("<audio") == 6 and page.count('"image/png": "') == 4
-    assert page.count("In JupyterLab a panel stands here") == 6
+    assert page.count("JupyterLab shows an interactive panel here") == 6
     for words in ("S01_", "cannot be decoded", "can be split", "UAR on unseen speakers", "Not a diagnosis"):
         assert words in page
     assert "widget-view" not in page and '"name": "stderr"' not in page
     assert (page_run / "model" / "inputs.json").is_file() and not (page_run.parent / "mine").exists()
 
 
-def found_folder(folder: Path) -> Path:
-    """24 recordings of six people in two emotions, named in a way of its own, and one file that is none."""
+@pytest.mark.notebook
+def test_one_clip_of_an_emotion_is_enough_and_an_undecodable_one_is_left_out(page_run, tmp_path):
+    (corpus := tmp_path / "mine").mkdir()
+    clips = corpora.load("demo-local", max_clips=8)
+    for row in clips.itertuples():
+        shutil.copy(row.path, corpus / f"{row.Index}.ogg")
+    (corpus / "text.wav").write_text("no audio")
+    lines = [f"{row.Index}.ogg,{row.emotion},{row.speaker}" for row in clips.itertuples()]
+    (corpus / "manifest.csv").write_text("\n".join(["file,emotion,speaker", *lines, "text.wav,sad,P99", ""]))
+    parameters = {"CORPUS": "local", "DATA_DIR": str(corpus), "RUN_DIR": str(page_run / "model")}
+    runs.run_notebook(lab.ROOT / "notebooks" / "06_listen.ipynb", parameters, tmp_path / "run", cwd=lab.ROOT)
+    assert "1 of 9 clips are unusable" in page_outputs(tmp_path / "run")
+
+
+def recordings_folder(folder: Path) -> Path:
+    """Write 24 recordings of six people in two emotions, with names of their own, and one file that is no audio."""
     folder.mkdir()
     table = corpora.load("demo-local", emotions=["angry", "sad"])
     table = table[table["speaker"].isin([f"P{i:02}" for i in range(1, 7)])].reset_index(drop=True)
@@ -69,7 +83,7 @@ def found_folder(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory):
-    """A browser, and the file that its microphone plays."""
+    """Start a browser; yield it with the file that its microphone plays."""
     if not CHROMIUM:
         pytest.skip("no Chromium on this machine (apt-get install chromium)")
     microphone = lab.spoken(tmp_path_factory.mktemp("heard") / "microphone.wav")
@@ -81,31 +95,31 @@ def chromium(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def desk(chromium, page_run, tmp_path_factory):
-    """A user's desk: 06 open in JupyterLab, every cell run, with what the browser complained of and asked for."""
+    """06 open in JupyterLab with every cell run; the browser's errors and the addresses of its requests."""
     folder = tmp_path_factory.mktemp("lab")
     (work := folder / "work").mkdir()
-    given = {"MAX_CLIPS": 48, "RUN_DIR": str(page_run / "model"), "RECORD_DIR": str(folder / "mine")}
-    lab.notebook_for_test(work, **given, OUTPUT_DIR=str(folder / "out"))
+    parameters = {"MAX_CLIPS": 48, "RUN_DIR": str(page_run / "model"), "RECORD_DIR": str(folder / "mine")}
+    lab.notebook_for_test(work, **parameters, OUTPUT_DIR=str(folder / "out"))
     browser, microphone = chromium
     with lab.jupyterlab(work) as address:
-        page, complaints, asked = browser.new_page(viewport={"width": 1500, "height": 1100}), [], set()
+        page, errors, requests = browser.new_page(viewport={"width": 1500, "height": 1100}), [], set()
         page.set_default_timeout(lab.PATIENCE / 4)
-        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: asked.add(re.sub(r"^(\w+:)(//[^/]*)?.*$", r"\1\2", request.url)))
+        page.on("console", lambda entry: errors.append(entry.text) if entry.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda request: requests.add(re.sub(r"^(\w+:)(//[^/]*)?.*$", r"\1\2", request.url)))
         page.goto(f"{address}/lab/tree/06_listen.ipynb")
         lab.run_all(page)
         page.locator(".sernb-view").first.wait_for(state="attached")
         lab.wait_until_idle(page)
         yield SimpleNamespace(
-            page=page, folder=folder, mine=folder / "mine", microphone=microphone, complaints=complaints, asked=asked,
+            page=page, folder=folder, mine=folder / "mine", microphone=microphone, errors=errors, requests=requests,
             address=address,
         )  # fmt: skip
         page.close()
 
 
 def press(view, key: str) -> tuple[str, float]:
-    """Press a key in the browse panel; the title that it leads to, and the seconds that took."""
+    """Press a key in the browse panel; return the new title, and the seconds until it was shown."""
     before = int(view.get_attribute("data-count"))
     view.focus()
     start = time.perf_counter()
@@ -152,20 +166,20 @@ def take(desk, seconds: float) -> None:
     microphone.get_by_role("button", name="Keep").wait_for()
 
 
-def likeness(file: Path, played: Path) -> float:
-    """Correlation of a recording with the stretch of the played file that is most like it."""
+def similarity(file: Path, played: Path) -> float:
+    """Return the correlation of a recording with the most similar part of the played file."""
     import librosa
     from scipy.signal import correlate
 
-    heard, rate = soundfile.read(file)
-    known, known_rate = soundfile.read(played)
-    known = librosa.resample(known, orig_sr=known_rate, target_sr=rate)
-    start = int(np.abs(correlate(known, heard, mode="valid", method="fft")).argmax())
-    return float(np.corrcoef(heard, known[start : start + len(heard)])[0, 1])
+    recorded, rate = soundfile.read(file)
+    source, source_rate = soundfile.read(played)
+    source = librosa.resample(source, orig_sr=source_rate, target_sr=rate)
+    start = int(np.abs(correlate(source, recorded, mode="valid", method="fft")).argmax())
+    return float(np.corrcoef(recorded, source[start : start + len(recorded)])[0, 1])
 
 
 @pytest.mark.lab
-def test_a_recorded_clip_is_what_the_microphone_heard_and_has_its_row(desk):
+def test_a_recorded_clip_equals_the_microphones_signal_and_has_its_row(desk):
     page, microphone = desk.page, desk.page.locator(".sernb-mic")
     lab.to(page, microphone)
     microphone.get_by_role("button", name="Turn the microphone on").click()
@@ -179,13 +193,13 @@ def test_a_recorded_clip_is_what_the_microphone_heard_and_has_its_row(desk):
     take(desk, 0.5)
     take(desk, 3)
     microphone.get_by_role("button", name="Keep").click()
-    expect(microphone.locator(".sernb-status")).to_contain_text("Kept as")
+    expect(microphone.locator(".sernb-status")).to_contain_text("Saved as")
     (row,) = corpora.read_manifest(desk.mine).to_dict("records")
-    told = {"emotion": emotion.lower(), "statement": sentence, "speaker": "S01", "condition": "stroke"}
-    assert row | told == row and row["file"] == f"audio/S01/S01_{emotion.lower()}_1.wav" and row["time"]
+    labels = {"emotion": emotion.lower(), "statement": sentence, "speaker": "S01", "condition": "stroke"}
+    assert row | labels == row and row["file"] == f"audio/S01/S01_{emotion.lower()}_1.wav" and row["time"]
     info = soundfile.info(desk.mine / row["file"])
     assert info.subtype == "PCM_16" and info.samplerate in (44100, 48000) and info.duration > 2.5
-    assert likeness(desk.mine / row["file"], desk.microphone) > 0.95
+    assert similarity(desk.mine / row["file"], desk.microphone) > 0.95
     assert list(corpora.active_consents(desk.mine)["speaker"]) == ["S01"]
     after = microphone.locator(".sernb-prompt").locator("b, span").all_inner_texts()
     assert after != [emotion, sentence], "the next prompt"
@@ -212,7 +226,7 @@ def test_import_check_train_and_predict(desk):
     page, panel = desk.page, desk.page.locator(".sernb-table")
     source = page.get_by_placeholder("folder of existing recordings")
     lab.to(page, source)
-    source.fill(str(found_folder(desk.folder / "found")))
+    source.fill(str(recordings_folder(desk.folder / "recordings")))
     source.press("Enter")
     expect(panel.locator("tbody tr")).to_have_count(25)
     pattern = page.get_by_placeholder("{speaker}_{emotion}_{n}")
@@ -232,17 +246,18 @@ def test_import_check_train_and_predict(desk):
     assert imported["emotion"].value_counts().to_dict() == {"sad": 12, "angry": 11, "calm": 1}
     assert not imported["clip"].str.contains("|".join(NAMES)).any()
 
-    look = page.get_by_role("button", name="Look again")
-    lab.to(page, look.first)
-    look.first.click()
+    check = page.get_by_role("button", name="Check again")
+    lab.to(page, check)
+    check.click()
     page.get_by_text(re.compile(rf"the {table['speaker'].nunique()} speakers can be split")).wait_for()
 
     epochs = page.get_by_label("Epochs")
     lab.to(page, epochs)
     epochs.fill("1")
     epochs.press("Enter")
+    page.get_by_label("Model").select_option("The paper's network of notebook 03 (minutes)")
     page.get_by_role("button", name="Train").click()
-    page.get_by_text("the run lies in").wait_for(timeout=lab.PATIENCE)
+    page.get_by_text("its run is in").wait_for(timeout=lab.PATIENCE)
     (run,) = (desk.folder / "out").glob("model-of-mine-*")
     assert corpora.corpus_fingerprint(table)[:6] in run.name, "another state of the corpus has another network"
     assert (
@@ -250,12 +265,13 @@ def test_import_check_train_and_predict(desk):
         and results.read_metrics(run)["split"]["leaks"]["speaker"] == 0
     )
 
-    lab.to(page, look.nth(1))
-    look.nth(1).click()
+    search = page.get_by_role("button", name="Search again")
+    lab.to(page, search)
+    search.click()
     page.get_by_label("Run", exact=True).select_option(str(run))
     page.get_by_role("button", name="a clip of my corpus").click()
-    said = page.get_by_text("the largest of").last
-    expect(said).to_contain_text("audio/S0")
+    prediction = page.get_by_text("the highest of").last
+    expect(prediction).to_contain_text("audio/S0")
     expect(page.get_by_text("on Local corpus").last).to_be_visible()
     expect(page.locator(".sernb-view").last.locator("img")).to_have_count(1)
 
@@ -265,40 +281,40 @@ def test_import_check_train_and_predict(desk):
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Choose a file").click()
     chooser.value.set_files(file)
-    expect(said).to_contain_text(f"{file.name}: {row['prediction']} ({row[row['prediction']]:.2f})")
+    expect(prediction).to_contain_text(f"{file.name}: {row['prediction']} ({row[row['prediction']]:.2f})")
 
 
 @pytest.mark.lab
-def test_the_browser_complained_of_nothing_and_asked_nobody_else(desk):
-    assert desk.complaints == []
-    assert {address for address in desk.asked if not re.match(r"(blob|data):", address)} == {desk.address}
+def test_the_browser_reports_no_error_and_no_request_leaves_the_machine(desk):
+    assert desk.errors == []
+    assert {address for address in desk.requests if not re.match(r"(blob|data):", address)} == {desk.address}
 
 
 @pytest.mark.lab
-def test_no_voice_comes_into_the_notebooks_file(desk):
+def test_no_recording_is_saved_in_the_notebooks_file(desk):
     page = desk.page
     page.keyboard.press("Control+s")
     page.wait_for_timeout(1500)
     saved = (desk.folder / "work" / "06_listen.ipynb").read_text()
-    heard = [nbformat.from_dict(cell) for cell in json.loads(saved)["cells"] if "<audio" in json.dumps(cell)]
-    assert len(heard) == 2, "the players of the demo corpus, which is nobody's voice"
+    players = [nbformat.from_dict(cell) for cell in json.loads(saved)["cells"] if "<audio" in json.dumps(cell)]
+    assert len(players) == 2, "the players of the demo corpus, which is nobody's voice"
     assert "application/vnd.jupyter.widget-state+json" not in saved and "RIFF" not in saved
 
 
 @pytest.fixture
-def bare(chromium):
-    """Opens a widget's JavaScript in as many views as asked for of one model, which stands for the kernel's."""
+def standalone_views(chromium):
+    """Yield a function that opens a widget's JavaScript in several views of one model, without a kernel."""
     browser, _ = chromium
     with lab.served(lab.ROOT / "sernb" / "lab" / "js") as address:
         page = browser.new_page()
         page.set_default_timeout(30_000)
 
-        def show(script: str, views: int, **state):
+        def open_views(script: str, views: int, **state):
             page.goto(f"{address}/{script}")
             page.evaluate(lab.VIEWS, [script, views, state])
             return page
 
-        yield show
+        yield open_views
         page.close()
 
 
@@ -308,7 +324,7 @@ MICROPHONE = {
 }  # fmt: skip
 
 
-def bare_take(view, while_recording=lambda: None) -> None:
+def record_take(view, while_recording=lambda: None) -> None:
     view.locator(".sernb-power").click()
     view.locator(".sernb-record").click()
     view.locator(".sernb-mic[data-state=recording]").wait_for()
@@ -319,46 +335,46 @@ def bare_take(view, while_recording=lambda: None) -> None:
 
 
 @pytest.mark.lab
-def test_an_answer_to_another_tabs_take_leaves_this_tabs_take(bare):
-    page = bare("microphone.js", 2, **MICROPHONE)
+def test_an_answer_to_another_tabs_take_leaves_this_tabs_take(standalone_views):
+    page = standalone_views("microphone.js", 2, **MICROPHONE)
     one, two = page.locator("#view0"), page.locator("#view1")
-    bare_take(one)
-    bare_take(two)
+    record_take(one)
+    record_take(two)
     for view in (one, two):
         view.get_by_role("button", name="Keep").click()
     first, second = page.evaluate("model.sent.map(part => part.take)")
     assert first != second
-    page.evaluate("take => model.say({ kind: 'kept', take, text: 'Kept as a.wav.' })", first)
-    expect(one.locator(".sernb-status")).to_have_text("Kept as a.wav.")
+    page.evaluate("take => model.deliver({ kind: 'saved', take, text: 'Saved as a.wav.' })", first)
+    expect(one.locator(".sernb-status")).to_have_text("Saved as a.wav.")
     expect(one.locator(".sernb-mic")).to_have_attribute("data-state", "ready")
     expect(two.locator(".sernb-mic")).to_have_attribute("data-state", "sending")
     expect(two.locator(".sernb-take")).to_have_attribute("src", re.compile("blob:"))
 
 
 @pytest.mark.lab
-def test_a_take_is_kept_as_what_was_shown_when_it_was_recorded(bare):
-    page = bare("microphone.js", 1, **MICROPHONE)
+def test_a_take_keeps_the_labels_that_were_shown_when_it_was_recorded(standalone_views):
+    page = standalone_views("microphone.js", 1, **MICROPHONE)
     view, prompt = page.locator("#view0"), page.locator(".sernb-prompt")
 
-    def other(**chosen) -> None:  # such as another tab of the same kernel chooses
-        page.evaluate("chosen => model.put(chosen)", chosen)
+    def change(**values) -> None:  # as another tab of the same kernel does
+        page.evaluate("values => model.put(values)", values)
 
-    bare_take(view, lambda: other(emotion="angry", statement="two", condition="stroke"))
-    other(speaker="S02", ready=False, why="First the speaker reads the consent line above.")
+    record_take(view, lambda: change(emotion="angry", statement="two", condition="stroke"))
+    change(speaker="S02", ready=False, why="The speaker must first read the consent line above.")
     expect(prompt).to_have_text("S01sadone")
     view.get_by_role("button", name="Keep").click()
     expect(prompt).to_have_text("S01sadone")
-    told = {name: MICROPHONE[name] for name in ("folder", "speaker", "emotion", "statement", "sex", "condition")}
-    assert page.evaluate("model.sent[0].said") == told
-    page.evaluate("model.say({ kind: 'kept', take: model.sent[0].take, text: 'Kept.' })")
+    labels = {name: MICROPHONE[name] for name in ("folder", "speaker", "emotion", "statement", "sex", "condition")}
+    assert page.evaluate("model.sent[0].labels") == labels
+    page.evaluate("model.deliver({ kind: 'saved', take: model.sent[0].take, text: 'Saved.' })")
     expect(prompt).to_have_text("S02angrytwo")
 
 
 @pytest.mark.lab
-def test_without_an_answer_the_take_can_be_sent_again(bare):
-    page = bare("microphone.js", 1, **MICROPHONE)
+def test_without_an_answer_the_take_can_be_sent_again(standalone_views):
+    page = standalone_views("microphone.js", 1, **MICROPHONE)
     view, keep = page.locator("#view0"), page.get_by_role("button", name="Keep")
-    bare_take(view)
+    record_take(view)
     keep.click()
     expect(keep).to_be_disabled()
     expect(view.locator(".sernb-status")).to_contain_text("does not answer")
@@ -367,19 +383,19 @@ def test_without_an_answer_the_take_can_be_sent_again(bare):
     first, second = page.evaluate("model.sent.map(part => part.take)")
     assert first == second
     for _ in range(2):
-        page.evaluate("take => model.say({ kind: 'kept', take, text: 'Kept.' })", first)
-    expect(view.locator(".sernb-status")).to_have_text("Kept.")
+        page.evaluate("take => model.deliver({ kind: 'saved', take, text: 'Saved.' })", first)
+    expect(view.locator(".sernb-status")).to_have_text("Saved.")
     expect(keep).to_be_hidden()
 
 
-def rows(*speakers: str, **more) -> list[dict]:
-    return [{"file": f"{i}.wav", "speaker": s, "note": "", "mark": "", **more} for i, s in enumerate(speakers)]
+def rows(*speakers: str, **cells) -> list[dict]:
+    return [{"file": f"{i}.wav", "speaker": s, "note": "", "mark": "", **cells} for i, s in enumerate(speakers)]
 
 
 @pytest.mark.lab
-def test_an_edited_table_keeps_the_keyboard_and_what_is_being_typed(bare):
+def test_an_edited_table_keeps_the_focus_and_the_text_being_typed(standalone_views):
     columns = [{"name": "file"}, {"name": "speaker", "editable": True}, {"name": "note"}]
-    page = bare("table.js", 1, columns=columns, rows=rows("a", "b", "c"))
+    page = standalone_views("table.js", 1, columns=columns, rows=rows("a", "b", "c"))
     fields = page.get_by_label("speaker")
     fields.nth(0).fill("S01")
     page.keyboard.press("Tab")
@@ -413,12 +429,12 @@ def test_a_book_withholds_a_private_corpus_and_says_so(page_run, tmp_path):
         corpora.store_consent(mine, f"XQ{i % 4:02}")
         signal, rate = soundfile.read(row["path"])
         corpora.save_take(mine, signal, rate, speaker=f"XQ{i % 4:02}", emotion=row["emotion"], **free)
-    given = {"CORPUS": "local", "DATA_DIR": str(mine)}
+    parameters = {"CORPUS": "local", "DATA_DIR": str(mine)}
     chapters = [
-        {"name": "one", "notebook": "notebooks/01_explore.ipynb", "title": "One", "parameters": given},
+        {"name": "one", "notebook": "notebooks/01_explore.ipynb", "title": "One", "parameters": parameters},
         {
             "name": "six", "notebook": "notebooks/06_listen.ipynb", "title": "Six",
-            "parameters": given | {"RUN_DIR": str(page_run / "model"), "RECORD_DIR": str(mine)},
+            "parameters": parameters | {"RUN_DIR": str(page_run / "model"), "RECORD_DIR": str(mine)},
         },
     ]  # fmt: skip
     (tmp_path / "mine.yml").write_text(json.dumps({"parts": [{"caption": "Mine", "chapters": chapters}]}))

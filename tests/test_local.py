@@ -17,17 +17,17 @@ from sernb.runs import freshness
 TAKE = (tone(0.3, 8000) * 20000).astype("int16")
 
 
-def keep(root, speaker="S01", emotion="sad", **told):
-    return corpora.save_take(root, TAKE, 8000, speaker=speaker, emotion=emotion, **told)
+def save(root, speaker="S01", emotion="sad", **labels):
+    return corpora.save_take(root, TAKE, 8000, speaker=speaker, emotion=emotion, **labels)
 
 
-def test_a_kept_take_is_its_samples_at_its_rate_and_a_row(tmp_path):
+def test_a_saved_take_has_its_samples_its_rate_and_a_row(tmp_path):
     corpora.store_consent(tmp_path, "S01")
-    row = keep(tmp_path, statement='He said "no, thank you"', condition="stroke", sex="female")
+    row = save(tmp_path, statement='He said "no, thank you"', condition="stroke", sex="female")
     samples, rate = soundfile.read(tmp_path / row["file"], dtype="int16")
     assert rate == 8000 and np.array_equal(samples, TAKE)
     assert soundfile.info(tmp_path / row["file"]).subtype == "PCM_16"
-    assert keep(tmp_path)["file"] == "audio/S01/S01_sad_2.wav", "the first is not overwritten"
+    assert save(tmp_path)["file"] == "audio/S01/S01_sad_2.wav", "the first is not overwritten"
     table = corpora.load("local", tmp_path)
     assert list(table["statement"]) == ['He said "no, thank you"', ""] and table["condition"][0] == "stroke"
     assert corpora.read_manifest(tmp_path)["time"].str.match(r"\d{4}-\d\d-\d\dT").all()
@@ -38,7 +38,7 @@ def test_a_manifest_made_by_hand_keeps_its_columns(tmp_path):
     (tmp_path / "a.wav").write_bytes(corpora.encode_wav(TAKE, 8000))
     (tmp_path / "manifest.csv").write_text("file,emotion,speaker,ward\na.wav,calm,P1,3\n", encoding="utf-8-sig")
     corpora.store_consent(tmp_path, "S01")
-    keep(tmp_path)
+    save(tmp_path)
     table = corpora.read_manifest(tmp_path)
     assert list(table["ward"]) == ["3", ""] and list(table["speaker"]) == ["P1", "S01"]
 
@@ -47,7 +47,7 @@ def test_a_manifest_that_cannot_be_read_is_left_alone(tmp_path):
     corpora.store_consent(tmp_path, "S01")
     (tmp_path / "manifest.csv").write_text("file,emotion,speaker\na.wav,sad,1,2,3,4\n")
     with pytest.raises(corpora.CorpusError, match=r"manifest\.csv cannot be read"):
-        keep(tmp_path)
+        save(tmp_path)
     assert (tmp_path / "manifest.csv").read_text().endswith("1,2,3,4\n")
     assert not (tmp_path / "audio").exists()
 
@@ -61,11 +61,11 @@ def test_a_manifest_that_cannot_be_read_is_left_alone(tmp_path):
         ({"signal": TAKE[:0]}, "no sound"),
     ],
 )
-def test_what_cannot_be_kept_is_refused_in_words(tmp_path, change, message):
+def test_a_take_that_cannot_be_saved_is_refused(tmp_path, change, message):
     corpora.store_consent(tmp_path, "S01")
-    given = {"signal": TAKE, "speaker": "S01", "emotion": "sad"} | change
+    arguments = {"signal": TAKE, "speaker": "S01", "emotion": "sad"} | change
     with pytest.raises(corpora.LocalError, match=message):
-        corpora.save_take(tmp_path, given.pop("signal"), 8000, **given)
+        corpora.save_take(tmp_path, arguments.pop("signal"), 8000, **arguments)
     assert not (tmp_path / "manifest.csv").exists() and not (tmp_path / "audio").exists()
 
 
@@ -75,13 +75,13 @@ def test_a_speaker_is_a_pseudonym(tmp_path, speaker):
         corpora.store_consent(tmp_path, speaker)
 
 
-def test_prompts_are_shuffled_and_end(tmp_path):
+def test_prompts_are_shuffled_and_come_to_an_end(tmp_path):
     plan = {"emotions": ["sad", "calm"], "statements": ["a", "b"]}
     first, other = (corpora.remaining_prompts(tmp_path, speaker, **plan) for speaker in ("S01", "S03"))
     assert len(first) == 4 and not first.equals(other)
     corpora.store_consent(tmp_path, "S01")
     for emotion, statement in first.itertuples(index=False):
-        keep(tmp_path, emotion=emotion, statement=statement)
+        save(tmp_path, emotion=emotion, statement=statement)
     assert corpora.remaining_prompts(tmp_path, "S01", **plan).empty
     assert len(corpora.remaining_prompts(tmp_path, "S02", **plan)) == 4 and corpora.next_pseudonym(tmp_path) == "S02"
 
@@ -93,7 +93,8 @@ from sernb import corpora
 root, speaker, takes = sys.argv[1], sys.argv[2], int(sys.argv[3])
 corpora.store_consent(root, speaker)
 for i in range(takes):
-    corpora.save_take(root, np.full(800, i + 1, "int16"), 8000, speaker=speaker, emotion="sad", statement=str(i))
+    take = np.arange(i + 1, i + 801).astype("int16")
+    corpora.save_take(root, take, 8000, speaker=speaker, emotion="sad", statement=str(i))
 """
 
 
@@ -101,7 +102,7 @@ def writer(root: Path, speaker: str, takes: int) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", WRITER, str(root), speaker, str(takes)])
 
 
-def test_two_windows_on_one_corpus_lose_nothing(tmp_path):
+def test_two_windows_on_one_corpus_lose_no_take(tmp_path):
     windows = [writer(tmp_path, "S01", 25), writer(tmp_path, "S01", 25)]
     assert [window.wait(timeout=240) for window in windows] == [0, 0]
     table = corpora.read_manifest(tmp_path)
@@ -110,7 +111,7 @@ def test_two_windows_on_one_corpus_lose_nothing(tmp_path):
         assert soundfile.read(tmp_path / row.file, dtype="int16")[0][0] == int(row.statement) + 1
 
 
-def test_a_crash_leaves_a_whole_corpus(tmp_path):
+def test_a_crash_leaves_a_consistent_corpus(tmp_path):
     window = writer(tmp_path, "S01", 100_000)
     while len(corpora.read_manifest(tmp_path)) < 20:
         assert window.poll() is None
@@ -120,28 +121,28 @@ def test_a_crash_leaves_a_whole_corpus(tmp_path):
     table = corpora.load("local", tmp_path)
     assert len(table) >= 20 and (corpora.check_files(table)["problem"] == "").all()
     assert len(corpora.unlisted_files(tmp_path)) <= 1, "at most the take in progress"
-    keep(tmp_path)
+    save(tmp_path)
 
 
 def test_consent_can_be_withdrawn(tmp_path):
     for speaker in ("S01", "S02"):
         corpora.store_consent(tmp_path, speaker)
-        keep(tmp_path, speaker)
+        save(tmp_path, speaker)
     assert corpora.withdraw_speaker(tmp_path, "S01") == ["audio/S01/S01_sad_1.wav"]
     assert list(corpora.load("local", tmp_path)["speaker"]) == ["S02"]
     assert not (tmp_path / "audio/S01/S01_sad_1.wav").exists()
     with pytest.raises(corpora.LocalError, match="has not agreed"):
-        keep(tmp_path, "S01")
+        save(tmp_path, "S01")
     assert corpora.next_pseudonym(tmp_path) == "S03", "an id is not given twice"
     assert "withdrawn" in (tmp_path / "consent.csv").read_text()
 
 
-def test_a_corpus_is_private_until_user_and_speakers_say_otherwise(tmp_path, monkeypatch):
+def test_a_corpus_is_private_until_user_and_speakers_agree(tmp_path, monkeypatch):
     corpora.store_consent(tmp_path, "S01")
-    keep(tmp_path)
+    save(tmp_path)
     table = corpora.load("local", tmp_path)
     assert corpora.is_private(table) and "withheld" in corpora.privacy_notice(table)
-    with pytest.raises(corpora.LocalError, match="S01 of .*consent.csv have not agreed"):
+    with pytest.raises(corpora.LocalError, match="S01 in .*consent.csv have not agreed"):
         corpora.mark_publishable(tmp_path, "CC BY 4.0")
     (tmp_path / "publishable.txt").write_text("by hand, without asking")
     assert corpora.is_private(table)
@@ -149,36 +150,36 @@ def test_a_corpus_is_private_until_user_and_speakers_say_otherwise(tmp_path, mon
     corpora.mark_publishable(tmp_path, "CC BY 4.0")
     assert not corpora.is_private(table) and corpora.privacy_notice(table) == ""
     corpora.store_consent(tmp_path, "S02")
-    keep(tmp_path, "S02")
+    save(tmp_path, "S02")
     assert corpora.is_private(corpora.load("local", tmp_path)), "a new speaker has not agreed"
     assert not corpora.is_private(corpora.load("demo-local", max_clips=8))
 
 
 def test_names_and_ids_are_withheld_from_a_page_and_shown_in_jupyterlab(tmp_path, monkeypatch):
     corpora.store_consent(tmp_path, "S01")
-    keep(tmp_path)
+    save(tmp_path)
     table = corpora.load("local", tmp_path)
     by_speaker = table.groupby("speaker").agg(clips=("clip", "size"))
-    shown = display.redact(table, table).to_csv() + display.redact(by_speaker, table).to_csv()
-    assert "S01" not in shown and str(tmp_path) not in shown and "sad" in shown
+    text = display.redact(table, table).to_csv() + display.redact(by_speaker, table).to_csv()
+    assert "S01" not in text and str(tmp_path) not in text and "sad" in text
     monkeypatch.setattr("sernb.utils.is_headless", lambda: False)
     assert display.redact(table, table) is table and corpora.privacy_notice(table) == ""
 
 
 def test_a_page_is_stale_once_its_corpus_may_no_longer_be_published(tmp_path):
     corpora.store_consent(tmp_path, "S01", publish=True)
-    keep(tmp_path)
-    given = {"CORPUS": "local", "DATA_DIR": str(tmp_path)}
-    private = freshness._data_digest(given, tmp_path)
+    save(tmp_path)
+    parameters = {"CORPUS": "local", "DATA_DIR": str(tmp_path)}
+    private = freshness._data_digest(parameters, tmp_path)
     corpora.mark_publishable(tmp_path, "CC BY 4.0")
-    public = freshness._data_digest(given, tmp_path)
+    public = freshness._data_digest(parameters, tmp_path)
     (tmp_path / "publishable.txt").unlink()
-    assert private == freshness._data_digest(given, tmp_path) != public
+    assert private == freshness._data_digest(parameters, tmp_path) != public
 
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A home of its own, and another folder to work in."""
+    """Use another home, and another working folder."""
     for folder in ("home", "work"):
         (tmp_path / folder).mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -187,9 +188,9 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
-def test_a_corpus_in_the_home_is_one_corpus_for_all(home):
+def test_a_corpus_in_the_home_folder_is_the_same_for_all_functions(home):
     corpora.store_consent("~/mine", "S01", publish=True)
-    keep("~/mine")
+    save("~/mine")
     assert (
         list(corpora.read_manifest("~/mine")["speaker"])
         == list(corpora.active_consents("~/mine")["speaker"])
@@ -199,9 +200,9 @@ def test_a_corpus_in_the_home_is_one_corpus_for_all(home):
     assert corpora.mark_publishable("~/mine", "CC BY 4.0") == home / "mine" / "publishable.txt"
     assert corpora.is_publishable("~/mine") and corpora.is_publishable(home / "mine")
     corpora.store_consent("~/mine", "S02")
-    keep("~/mine", "S02")
+    save("~/mine", "S02")
     assert not corpora.is_publishable("~/mine")
-    with pytest.raises(corpora.LocalError, match="S02 of .*home.*consent.csv have not"):
+    with pytest.raises(corpora.LocalError, match="S02 in .*home.*consent.csv have not"):
         corpora.mark_publishable("~/mine", "CC BY 4.0")
     assert corpora.withdraw_speaker("~/mine", "S02") == ["audio/S02/S02_sad_1.wav"] and corpora.withdrawn_speakers(
         "~/mine"
@@ -217,13 +218,13 @@ def test_a_corpus_in_the_home_is_one_corpus_for_all(home):
         corpora.active_consents,
         corpora.next_pseudonym,
         corpora.is_publishable,
-        keep,
+        save,
         lambda root: corpora.store_consent(root, "S01"),
         lambda root: corpora.mark_publishable(root, "CC0"),
         lambda root: corpora.withdraw_speaker(root, "S01"),
     ],
 )
-def test_no_folder_is_no_corpus(home, root, act):
+def test_an_empty_folder_name_is_refused(home, root, act):
     with pytest.raises(corpora.LocalError, match="no corpus folder is given"):
         act(root)
     assert not list(Path.cwd().iterdir())
@@ -240,7 +241,7 @@ def test_a_table_with_semicolons_is_refused_and_left_alone(tmp_path, name):
     corpora.store_consent(tmp_path, "S01")
     (tmp_path / name).write_text(SEMICOLONS[name])
     with pytest.raises(corpora.LocalError, match=rf"{name}: no column .*speaker.*Found '\w+;\w+;.*comma-separated"):
-        keep(tmp_path)
+        save(tmp_path)
     with pytest.raises(corpora.LocalError, match="Found"):
         corpora.withdraw_speaker(tmp_path, "S01")
     with pytest.raises(corpora.LocalError, match="Found"):
@@ -258,13 +259,13 @@ def fails(error: Exception):
 def test_a_withdrawal_that_breaks_off_is_completed_by_a_second(tmp_path, monkeypatch):
     for speaker in ("S01", "S02"):
         corpora.store_consent(tmp_path, speaker, publish=True)
-        keep(tmp_path, speaker)
+        save(tmp_path, speaker)
     corpora.mark_publishable(tmp_path, "CC BY 4.0")
     with monkeypatch.context() as broken, pytest.raises(PermissionError):
         broken.setattr(Path, "unlink", fails(PermissionError("in use")))
         corpora.withdraw_speaker(tmp_path, "S01")
     with pytest.raises(corpora.LocalError, match="has not agreed"):
-        keep(tmp_path)
+        save(tmp_path)
     assert not corpora.is_publishable(tmp_path)
     with monkeypatch.context() as broken, pytest.raises(OSError, match="no space"):
         broken.setattr("sernb.corpora.local._replace_csv", fails(OSError("no space")))
@@ -279,8 +280,8 @@ def test_a_withdrawal_deletes_all_of_the_speaker_and_nothing_else(tmp_path):
     root = tmp_path / "mine"
     for speaker in ("S01", "S02"):
         corpora.store_consent(root, speaker)
-        keep(root, speaker)
-    keep(root)
+        save(root, speaker)
+    save(root)
     for name in ("S01_sad_3.wav", ".S01_sad_4.wav.part"):
         (root / "audio/S01" / name).write_bytes(b"left by a crash")
     outside = [tmp_path / "a.wav", tmp_path / "b.wav", tmp_path / "far" / "c.wav"]
@@ -294,27 +295,97 @@ def test_a_withdrawal_deletes_all_of_the_speaker_and_nothing_else(tmp_path):
     text = (root / "manifest.csv").read_text()
     right = text.replace("audio/S01/S01_sad_2.wav,sad,S01", "./audio/S01/S01_sad_2.wav,sad,S02")
     (root / "manifest.csv").write_text(right)
-    with pytest.warns(UserWarning, match="lies outside"):
+    with pytest.warns(UserWarning, match="is outside"):
         gone = corpora.withdraw_speaker(root, "S01")
     assert sorted(gone) == [f"audio/S01/{name}" for name in (".S01_sad_4.wav.part", "S01_sad_1.wav", "S01_sad_3.wav")]
     assert all(path.exists() for path in outside)
     assert set(corpora.load("local", root)["clip"]) == {"audio/S01/S01_sad_2.wav", "audio/S02/S02_sad_1.wav"}
 
 
-def test_a_withdrawal_of_nobody_is_refused(tmp_path):
+def test_a_withdrawal_of_an_unknown_speaker_is_refused(tmp_path):
     corpora.store_consent(tmp_path, "S01")
     with pytest.raises(corpora.LocalError, match="no speaker 'S1'; there are S01"):
         corpora.withdraw_speaker(tmp_path, "S1")
 
 
-def test_a_new_speaker_gets_nobody_elses_id(tmp_path):
+def test_a_new_speaker_never_gets_an_id_in_use(tmp_path):
     (tmp_path / "a.wav").write_bytes(corpora.encode_wav(TAKE, 8000))
     (tmp_path / "manifest.csv").write_text("file,emotion,speaker\na.wav,sad,S01\n")
     corpora.store_consent(tmp_path, "S02", new=True)
     corpora.store_consent(tmp_path, "S03", new=True)
     corpora.withdraw_speaker(tmp_path, "S03")
     for speaker in ("S01", "S02", "S03"):
-        with pytest.raises(corpora.LocalError, match=f"{speaker} is another speaker.*take S04"):
+        with pytest.raises(corpora.LocalError, match=f"{speaker} is another speaker.*use S04"):
             corpora.store_consent(tmp_path, speaker, new=True)
     corpora.store_consent(tmp_path, "S02", publish=True)
     assert len((tmp_path / "consent.csv").read_text().splitlines()) == 5
+
+
+def snapshot(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_recording_overwrites_and_removes_no_file_of_the_users(tmp_path):
+    names = ("audio/S01/S01_sad_1.wav", "audio/S01/.S01_sad_2.wav.part", "audio/S01/notes.txt", ".manifest.csv.part")
+    for name in (*names, ".consent.csv.part", "publishable.txt", "thesis.keras"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    before = snapshot(tmp_path)
+    corpora.store_consent(tmp_path, "S01", publish=True)
+    assert save(tmp_path)["file"] == "audio/S01/S01_sad_2.wav"
+    corpora.mark_publishable(tmp_path, "CC0")
+    after = snapshot(tmp_path)
+    assert (tmp_path / "publishable.txt").read_text().startswith("mine")
+    assert {path: after[path] for path in before if path.name != "publishable.txt"} == {
+        path: data for path, data in before.items() if path.name != "publishable.txt"
+    }
+    with pytest.warns(UserWarning, match=r"notes\.txt is not a clip of S01's and was not deleted"):
+        corpora.withdraw_speaker(tmp_path, "S01")
+    for name in ("audio/S01/notes.txt", ".manifest.csv.part", "thesis.keras"):
+        assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_lock_file_of_the_users_is_not_emptied(tmp_path):
+    (tmp_path / ".lock").write_text("mine")
+    with pytest.raises(corpora.LocalError, match=r"\.lock is not a lock of sernb's"):
+        corpora.store_consent(tmp_path, "S01")
+    assert snapshot(tmp_path) == {tmp_path / ".lock": b"mine"}
+
+
+def test_a_manifest_that_is_a_link_stays_one(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "shared.csv").write_text("file,emotion,speaker\n")
+    (tmp_path / "mine" / "manifest.csv").symlink_to(tmp_path / "shared.csv")
+    corpora.store_consent(tmp_path / "mine", "S01")
+    save(tmp_path / "mine")
+    assert (tmp_path / "mine" / "manifest.csv").is_symlink() and "S01_sad_1" in (tmp_path / "shared.csv").read_text()
+
+
+def test_a_file_that_cannot_be_written_whole_is_removed(tmp_path, monkeypatch):
+    corpora.store_consent(tmp_path, "S01")
+    monkeypatch.setattr("os.fsync", fails(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        save(tmp_path)
+    assert not [path for path in (tmp_path / "audio").rglob("*") if path.is_file()]
+
+
+def test_a_consent_is_undone_back_to_the_last_withdrawal(tmp_path):
+    corpora.store_consent(tmp_path, "S01")
+    corpora.withdraw_speaker(tmp_path, "S01")
+    corpora.store_consent(tmp_path, "S01")
+    corpora.store_consent(tmp_path, "S01", publish=True)
+    corpora.undo_consent(tmp_path, "S01")
+    assert corpora.withdrawn_speakers(tmp_path) == {"S01"}
+    corpora.undo_consent(tmp_path, "S01")
+    assert corpora.withdrawn_speakers(tmp_path) == {"S01"}, "a withdrawal is not undone"
+    corpora.store_consent(tmp_path, "S02")
+    save(tmp_path, "S02")
+    with pytest.raises(corpora.LocalError, match="S02 has 1 clips"):
+        corpora.undo_consent(tmp_path, "S02")
+
+
+def test_a_corpus_may_have_a_consent_text_of_its_own(tmp_path):
+    assert corpora.consent_text(tmp_path) == corpora.CONSENT_TEXT
+    (tmp_path / "consent-text.txt").write_text("Vote 12/34:\n I agree.\n", encoding="utf-8")
+    corpora.store_consent(tmp_path, "S01")
+    assert list(corpora.active_consents(tmp_path)["consent"]) == ["Vote 12/34: I agree."]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from types import SimpleNamespace
 
 import ipywidgets
@@ -12,30 +14,36 @@ from support.audio_files import tone
 from support.audio_files import write
 
 from sernb import corpora
+from sernb import display
 from sernb import lab
 from sernb.lab import browser
 from sernb.lab import trainer
 
 
 def controls(panel) -> list:
-    """Every control of a panel, in reading order."""
-    found = [panel]
-    for child in getattr(panel, "children", ()):
-        found += controls(child)
-    return found
+    """Return every control of a panel, in reading order."""
+    return [panel, *(control for child in getattr(panel, "children", ()) for control in controls(child))]
 
 
 def control(panel, description: str):
-    (found,) = (one for one in controls(panel) if getattr(one, "description", "") == description)
-    return found
+    (match,) = (control for control in controls(panel) if getattr(control, "description", "") == description)
+    return match
 
 
-def said(panel) -> str:
-    return " ".join(one.value for one in controls(panel) if isinstance(one, ipywidgets.HTML))
+def control_of_type(panel, kind: type):
+    return next(control for control in controls(panel) if isinstance(control, kind))
 
 
-def answers(microphone, monkeypatch) -> list[dict]:
-    """What a microphone tells its browser."""
+def typed_run_field(panel):
+    return next(field for field in controls(panel) if getattr(field, "placeholder", "").startswith("or the folder"))
+
+
+def messages(panel) -> str:
+    return " ".join(control.value for control in controls(panel) if isinstance(control, ipywidgets.HTML))
+
+
+def sent_messages(microphone, monkeypatch) -> list[dict]:
+    """Return the list to which a microphone's messages to its browser are added."""
     sent = []
     monkeypatch.setattr(microphone, "send", lambda message, buffers=None: sent.append(message))
     return sent
@@ -44,20 +52,20 @@ def answers(microphone, monkeypatch) -> list[dict]:
 LABELS = ("folder", "speaker", "emotion", "statement", "sex", "condition")
 
 
-def send(microphone, signal: np.ndarray, parts: int, order=None, take="a", **said) -> None:
-    told = {name: getattr(microphone, name) for name in LABELS} | said
+def send(microphone, signal: np.ndarray, parts: int, order=None, take="a", **changes) -> None:
+    labels = {name: getattr(microphone, name) for name in LABELS} | changes
     pieces = np.array_split(signal, parts)
     for part in order or range(parts):
-        message = {"kind": "part", "take": take, "part": part, "parts": parts, "rate": 44100, "said": told}
+        message = {"kind": "part", "take": take, "part": part, "parts": parts, "rate": 44100, "labels": labels}
         microphone._receive(None, message, [memoryview(pieces[part].astype("<i2").tobytes())])
 
 
 @pytest.fixture
 def recording(tmp_path, monkeypatch):
     panel = lab.record_clips(tmp_path)
-    (microphone,) = (one for one in controls(panel) if isinstance(one, lab.Microphone))
+    microphone = control_of_type(panel, lab.Microphone)
     return SimpleNamespace(
-        root=tmp_path, panel=panel, microphone=microphone, sent=answers(microphone, monkeypatch),
+        root=tmp_path, panel=panel, microphone=microphone, sent=sent_messages(microphone, monkeypatch),
         speaker=control(panel, "Speaker"), agreed=control(panel, "The speaker has read this and agrees"),
     )  # fmt: skip
 
@@ -65,8 +73,8 @@ def recording(tmp_path, monkeypatch):
 TAKE = (np.random.default_rng(0).normal(0, 3000, 44100)).astype("int16")
 
 
-def test_no_take_without_consent_and_none_under_a_name(recording):
-    assert not recording.microphone.ready and "ticked" in recording.microphone.why
+def test_no_take_is_saved_without_consent_or_under_a_name(recording):
+    assert not recording.microphone.ready and "then tick it" in recording.microphone.why
     send(recording.microphone, TAKE, 2)
     assert recording.sent[-1]["kind"] == "failed" and "has not agreed" in recording.sent[-1]["text"]
     recording.speaker.value = "Anna"
@@ -76,18 +84,18 @@ def test_no_take_without_consent_and_none_under_a_name(recording):
     assert not (recording.root / "consent.csv").exists() and not (recording.root / "manifest.csv").exists()
 
 
-def test_a_take_in_parts_is_kept_once_and_the_next_prompt_comes(recording):
+def test_a_take_in_parts_is_saved_once_and_the_next_prompt_is_shown(recording):
     recording.agreed.value = True
     microphone = recording.microphone
     assert microphone.ready and microphone.speaker == "S01"
     prompt = microphone.emotion, microphone.statement
     send(microphone, TAKE, 3, order=[0, 1])  # the sending breaks off
     send(microphone, TAKE, 3)
-    assert {(message["kind"], message["take"]) for message in recording.sent} == {("kept", "a")}
+    assert {(message["kind"], message["take"]) for message in recording.sent} == {("saved", "a")}
     (row,) = corpora.read_manifest(recording.root).to_dict("records")
     assert (row["emotion"], row["statement"]) == prompt != (microphone.emotion, microphone.statement)
     assert np.array_equal(local_samples(recording.root / row["file"]), TAKE)
-    assert "1 of 32" in said(recording.panel)
+    assert "1 of 32" in messages(recording.panel)
 
 
 def test_parts_of_two_tabs_are_not_spliced(recording):
@@ -96,22 +104,22 @@ def test_parts_of_two_tabs_are_not_spliced(recording):
     send(recording.microphone, -TAKE, 3, take="tab 2", emotion="calm")
     send(recording.microphone, TAKE, 2, order=[1], take="tab 1", emotion="sad")
     assert [message["take"] for message in recording.sent] == ["tab 2", "tab 1"]
-    kept = corpora.read_manifest(recording.root).set_index("emotion")["file"]
-    assert np.array_equal(local_samples(recording.root / kept["sad"]), TAKE)
-    assert np.array_equal(local_samples(recording.root / kept["calm"]), -TAKE)
+    files = corpora.read_manifest(recording.root).set_index("emotion")["file"]
+    assert np.array_equal(local_samples(recording.root / files["sad"]), TAKE)
+    assert np.array_equal(local_samples(recording.root / files["calm"]), -TAKE)
 
 
-def test_a_take_that_is_sent_again_is_kept_once_and_one_that_failed_can_be(recording):
+def test_a_take_that_is_sent_twice_is_saved_once_and_a_failed_one_can_be_sent_again(recording):
     send(recording.microphone, TAKE, 2)
     assert recording.sent[-1]["kind"] == "failed" and recording.sent[-1]["take"] == "a"
     recording.agreed.value = True
     for _ in range(2):  # the second time, because the answer came late
         send(recording.microphone, TAKE, 2)
     assert {message["text"] for message in recording.sent[1:]} == {recording.sent[1]["text"]}
-    assert recording.sent[1]["kind"] == "kept" and len(corpora.read_manifest(recording.root)) == 1
+    assert recording.sent[1]["kind"] == "saved" and len(corpora.read_manifest(recording.root)) == 1
 
 
-def test_a_kept_take_whose_next_prompt_fails_is_not_said_to_be_lost(recording, monkeypatch):
+def test_a_saved_take_is_not_reported_as_lost_if_the_next_prompt_fails(recording, monkeypatch):
     recording.agreed.value = True
 
     def fails(*_, **__):
@@ -119,10 +127,10 @@ def test_a_kept_take_whose_next_prompt_fails_is_not_said_to_be_lost(recording, m
 
     monkeypatch.setattr("sernb.corpora.remaining_prompts", fails)
     send(recording.microphone, TAKE, 1)
-    assert recording.sent[-1]["kind"] == "kept" and "no prompts" in said(recording.panel)
+    assert recording.sent[-1]["kind"] == "saved" and "no prompts" in messages(recording.panel)
 
 
-def test_broken_off_takes_do_not_fill_the_memory(recording):
+def test_incomplete_takes_do_not_fill_the_memory(recording):
     for i in range(3 * lab.PARTIAL_TAKES):
         send(recording.microphone, TAKE, 2, order=[0], take=f"take {i}")
     assert len(recording.microphone._parts) <= lab.PARTIAL_TAKES
@@ -141,21 +149,21 @@ def test_a_take_is_labelled_as_the_browser_showed_it(recording):
     assert (row["emotion"], row["statement"]) == ("calm", "what another tab shows")
 
 
-def test_consent_is_not_stored_for_whoever_got_the_pseudonym_meanwhile(recording):
+def test_consent_is_not_stored_for_another_person_with_the_same_pseudonym(recording):
     corpora.store_consent(recording.root, "S01")  # another window, or an import
     recording.agreed.value = True
     assert len((recording.root / "consent.csv").read_text().splitlines()) == 2, "the heading and the other person"
     assert recording.speaker.value == "S02" and not recording.agreed.value and not recording.microphone.ready
-    assert "S01" in recording.microphone.why and "S01" in said(recording.panel)
+    assert "S01" in recording.microphone.why and "S01" in messages(recording.panel)
     recording.agreed.value = True
     assert recording.microphone.ready and set(corpora.active_consents(recording.root)["speaker"]) == {"S01", "S02"}
     assert recording.speaker.options == ("S03", "S01", "S02"), "the next speaker can be chosen"
     control(recording.panel, "... and may be heard on published pages").value = True
-    told = corpora.active_consents(recording.root).set_index("speaker")["publish"]
-    assert recording.microphone.ready and told.to_dict() == {"S01": "no", "S02": "yes"}
+    publish = corpora.active_consents(recording.root).set_index("speaker")["publish"]
+    assert recording.microphone.ready and publish.to_dict() == {"S01": "no", "S02": "yes"}
 
 
-def test_a_take_goes_to_the_corpus_that_it_was_recorded_for(recording, tmp_path_factory):
+def test_a_take_is_saved_in_the_corpus_that_it_was_recorded_for(recording, tmp_path_factory):
     recording.agreed.value = True
     waiting = {name: getattr(recording.microphone, name) for name in LABELS}
     other = tmp_path_factory.mktemp("other")
@@ -172,7 +180,7 @@ def test_another_speaker_inherits_nothing(recording):
     recording.speaker.value = corpora.next_pseudonym(recording.root)
     assert recording.microphone.speaker == "S02" and not recording.microphone.ready
     assert control(recording.panel, "Sex").value == control(recording.panel, "Condition").value == ""
-    send(recording.microphone, TAKE, 1, **waiting)  # recorded before, kept now
+    send(recording.microphone, TAKE, 1, **waiting)  # recorded before, saved now
     (row,) = corpora.read_manifest(recording.root).to_dict("records")
     assert waiting.pop("folder") and row | waiting == row
     assert (waiting["condition"], waiting["sex"]) == ("stroke", "female")
@@ -181,24 +189,24 @@ def test_another_speaker_inherits_nothing(recording):
     assert (control(recording.panel, "Sex").value, control(recording.panel, "Condition").value) == ("female", "stroke")
 
 
-def test_a_broken_manifest_is_said_and_the_take_stays(recording):
+def test_a_broken_manifest_is_reported_and_the_take_stays(recording):
     recording.agreed.value = True
     (recording.root / "manifest.csv").write_text("file,emotion,speaker\na,b,c,d,e\n")
     send(recording.microphone, TAKE, 1)
     assert recording.sent[-1]["kind"] == "failed" and "cannot be read" in recording.sent[-1]["text"]
-    assert "cannot be read" in said(lab.record_clips(recording.root))
+    assert "cannot be read" in messages(lab.record_clips(recording.root))
 
 
 def test_browse_filters_steps_and_alters(monkeypatch):
     monkeypatch.delenv("SERNB_DATA", raising=False)
     panel = lab.browse_clips("demo-ravdess", max_clips=16)
     ui = panel.state
-    assert len(ui.chosen) == 16 and "ravdess" not in ui.corpus.options
+    assert len(ui.selected) == 16 and "ravdess" not in ui.corpus.options
     ui.filters["emotion"].value = "sad"
-    assert set(ui.chosen["emotion"]) == {"sad"} and ui.row["emotion"] == "sad"
+    assert set(ui.selected["emotion"]) == {"sad"} and ui.row["emotion"] == "sad"
     first = ui.row["clip"]
     browser._step(ui, -1)
-    assert ui.place.value == len(ui.chosen) and ui.row["clip"] != first
+    assert ui.number.value == len(ui.selected) and ui.row["clip"] != first
     ui.beside.value = "altered"
     ui.sliders["speed"].value = 2.0
     original, altered = ui.view.clips
@@ -206,38 +214,38 @@ def test_browse_filters_steps_and_alters(monkeypatch):
     control(panel, "Reset sliders").click()
     assert lab.effect_settings(ui) == {}
     ui.corpus.value = "demo-local"
-    assert ui.chosen["corpus"].unique() == ["demo-local"] and ui.filters["emotion"].value == "all"
+    assert ui.selected["corpus"].unique() == ["demo-local"] and ui.filters["emotion"].value == "all"
 
 
-def test_a_filter_that_leaves_nothing_says_so():
+def test_filters_that_no_clip_matches_are_reported():
     ui = lab.browse_clips("demo-local", max_clips=8).state
     ui.filters["emotion"].value = "sad"
     ui.filters["speaker"].value = next(s for s in ui.filters["speaker"].options[1:] if s != ui.row["speaker"])
-    assert ui.view.clips == [] and "No clip" in ui.said.value
+    assert ui.view.clips == [] and "No clip matches" in ui.message.value
 
 
-def test_the_recorded_corpus_can_be_browsed_and_read_again(recording):
+def test_the_recorded_corpus_can_be_browsed_and_loaded_again(recording):
     panel = lab.browse_clips("demo-local", recorded=recording.root, max_clips=8)
     ui = panel.state
     ui.corpus.value = "local"
-    assert ui.view.clips == [] and ui.row is None and "No clip is in" in ui.said.value
+    assert ui.view.clips == [] and ui.row is None and "has no clips yet" in ui.message.value
     recording.agreed.value = True
     send(recording.microphone, TAKE, 1, emotion="calm")
-    control(panel, "Read again").click()
-    assert ui.row["emotion"] == "calm" and len(ui.view.clips) == 1 and "Clip 1 of 1" in ui.said.value
+    control(panel, "Load again").click()
+    assert ui.row["emotion"] == "calm" and len(ui.view.clips) == 1 and "Clip 1 of 1" in ui.message.value
     assert "local" not in lab.browse_clips("demo-local", max_clips=8).state.corpus.options
 
 
-def test_an_import_corrected_by_hand(tmp_path):
+def test_an_import_is_corrected_by_hand(tmp_path):
     for i, name in enumerate(["Ann_sad_1.wav", "Ann_xyz_2.wav", "what.wav"]):
         write(tmp_path / "old" / name, tone(0.3, 8000, 200 + i), 8000)
     panel = lab.import_folder(tmp_path / "mine", tmp_path / "old")
-    table = next(one for one in controls(panel) if isinstance(one, lab.EditTable))
-    assert [row["mark"] for row in table.rows] == ["", "doubt", "doubt"] and "Ann is S01" in said(panel)
+    table = control_of_type(panel, lab.EditTable)
+    assert [row["mark"] for row in table.rows] == ["", "doubt", "doubt"] and "Ann is S01" in messages(panel)
     control(panel, "Codes").value = "xyz=calm"
     assert table.rows[1]["emotion"] == "calm" and table.rows[1]["mark"] == ""
     control(panel, "Codes").value = "xyz=happily"
-    assert "code=emotion" in said(panel)
+    assert "code=emotion" in messages(panel)
     control(panel, "Codes").value = ""
     ui_edit = {"kind": "edit", "index": 2, "column": "speaker", "value": "S07"}
     table._handle_custom_msg(ui_edit, [])
@@ -246,20 +254,20 @@ def test_an_import_corrected_by_hand(tmp_path):
     assert write_button.disabled
     control(panel, "Each of these speakers has agreed to this use of the recordings").value = True
     write_button.click()
-    found = corpora.load("local", tmp_path / "mine").set_index("emotion")["speaker"]
-    assert found.to_dict() == {"sad": "S01", "unknown": "S01", "fear": "S07"}
-    assert [row["mark"] for row in table.rows] == ["kept"] * 3 and write_button.disabled
+    speakers = corpora.load("local", tmp_path / "mine").set_index("emotion")["speaker"]
+    assert speakers.to_dict() == {"sad": "S01", "unknown": "S01", "fear": "S07"}
+    assert [row["mark"] for row in table.rows] == ["written"] * 3 and write_button.disabled
 
 
-def importing(tmp_path, *names: str, root=None) -> SimpleNamespace:
+def import_panel(tmp_path, *names: str, root=None, lowest=200) -> SimpleNamespace:
     for i, name in enumerate(names):
-        write(tmp_path / "old" / name, tone(0.3, 8000, 200 + i), 8000)
+        write(tmp_path / "old" / name, tone(0.3, 8000, lowest + i), 8000)
     panel = lab.import_folder(tmp_path / "mine" if root is None else root, tmp_path / "old")
-    table = next(one for one in controls(panel) if isinstance(one, lab.EditTable))
-    control(panel, "Each of these speakers has agreed to this use of the recordings").value = True
+    table = control_of_type(panel, lab.EditTable)
+    (agreed := control(panel, "Each of these speakers has agreed to this use of the recordings")).value = True
     return SimpleNamespace(
-        panel=panel, table=table, write=control(panel, "Write to the corpus"), root=tmp_path / "mine",
-        anonymous=control(panel, "Pseudonyms in place of what may be names"),
+        panel=panel, table=table, agreed=agreed, write=control(panel, "Write to the corpus"), root=tmp_path / "mine",
+        anonymous=control(panel, "Replace what may be names by pseudonyms"),
     )  # fmt: skip
 
 
@@ -270,37 +278,41 @@ def type_speaker(table, index: int, value: str) -> None:
 def test_an_import_joins_a_speaker_of_the_corpus_only_by_hand(tmp_path):
     corpora.store_consent(tmp_path / "mine", "S01", publish=True)
     corpora.save_take(tmp_path / "mine", TAKE, 44100, speaker="S01", emotion="sad")
-    ui = importing(tmp_path, "S01_angry_1.wav", "S01_angry_2.wav")
-    assert [row["speaker"] for row in ui.table.rows] == ["S02", "S02"] and "S01 is S02" in said(ui.panel)
+    ui = import_panel(tmp_path, "S01_angry_1.wav", "S01_angry_2.wav")
+    assert [row["speaker"] for row in ui.table.rows] == ["S02", "S02"] and "S01 is S02" in messages(ui.panel)
     ui.anonymous.value = False
-    assert ui.write.disabled and "an id of the corpus" in ui.table.rows[0]["note"] and "0 of 2" in said(ui.panel)
+    assert ui.write.disabled and "an id of the corpus" in ui.table.rows[0]["note"] and "0 of 2" in messages(ui.panel)
     ui.anonymous.value = True
     type_speaker(ui.table, 0, "S01")
-    assert [row["note"] for row in ui.table.rows] == ["joins S01 of the corpus", ""]
+    assert ui.table.rows[0]["note"] == "joins S01 of the corpus"
+    assert ui.table.rows[1]["note"] == "the same person as S01? then type S01"
     ui.write.click()
     assert list(corpora.read_manifest(ui.root)["speaker"]) == ["S01", "S01", "S02"]
     assert set(corpora.active_consents(ui.root)["publish"]) == {"no"}
 
 
-def test_an_import_of_who_withdrew_is_refused(tmp_path):
+def test_an_import_rejects_a_speaker_who_withdrew_and_takes_the_others(tmp_path):
     corpora.store_consent(tmp_path / "mine", "S01")
     corpora.withdraw_speaker(tmp_path / "mine", "S01")
-    ui = importing(tmp_path, "Ann_angry_1.wav", "Bea_sad_1.wav")
+    ui = import_panel(tmp_path, "Ann_angry_1.wav", "Bea_sad_1.wav")
     assert [row["speaker"] for row in ui.table.rows] == ["S02", "S03"]
     type_speaker(ui.table, 0, "S01")
-    assert "withdrew" in ui.table.rows[0]["note"] and "1 of 2" in said(ui.panel)
+    assert "withdrew" in ui.table.rows[0]["note"] and "1 of 2" in messages(ui.panel)
     ui.write.click()
-    assert "S01 of" in said(ui.panel) and "nothing is imported" in said(ui.panel)
-    assert corpora.read_manifest(ui.root).empty
+    assert "Ann_angry_1.wav: has S01 as its speaker, who withdrew" in messages(ui.panel)
+    assert list(corpora.read_manifest(ui.root)["speaker"]) == ["S03"]
 
 
-def test_what_an_import_rejects_is_corrected_and_keeps_its_speaker(tmp_path):
-    ui = importing(tmp_path, "Ann_angry_1.wav", "Ann_sad_2.wav", "Bea_sad_1.wav")
+def test_a_rejected_clip_can_be_imported_again_under_the_same_speaker(tmp_path):
+    ui = import_panel(tmp_path, "Ann_angry_1.wav", "Ann_sad_2.wav", "Bea_sad_1.wav")
     (tmp_path / "old" / "Ann_sad_2.wav").rename(tmp_path / "away.wav")
     ui.write.click()
-    assert [row["mark"] for row in ui.table.rows] == ["kept", "bad", "kept"] and "No such file" in said(ui.panel)
+    assert [row["mark"] for row in ui.table.rows] == ["written", "bad", "written"] and "No such file" in messages(
+        ui.panel
+    )
     (tmp_path / "away.wav").rename(tmp_path / "old" / "Ann_sad_2.wav")
-    assert not ui.write.disabled
+    assert ui.write.disabled and not ui.agreed.value, "each import has a tick of its own"
+    ui.agreed.value = True
     ui.write.click()
     speakers = corpora.read_manifest(ui.root).set_index("emotion")["speaker"]
     assert list(speakers["angry":"angry"]) == ["S01"] and sorted(speakers["sad"]) == ["S01", "S02"]
@@ -310,54 +322,53 @@ def test_what_an_import_rejects_is_corrected_and_keeps_its_speaker(tmp_path):
 def test_a_cleared_corpus_field_writes_nowhere(tmp_path, monkeypatch):
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    ui = importing(tmp_path, "Ann_angry_1.wav")
+    ui = import_panel(tmp_path, "Ann_angry_1.wav")
     control(ui.panel, "Corpus").value = ""
-    assert ui.write.disabled and "no corpus folder is given" in said(ui.panel)
+    assert ui.write.disabled and "no corpus folder is given" in messages(ui.panel)
     ui.write.click()
     assert not list((tmp_path / "work").iterdir()) and not ui.root.exists()
-    assert "no corpus folder is given" in said(lab.check_corpus(""))
+    assert "no corpus folder is given" in messages(lab.check_corpus(""))
 
 
 def test_a_corpus_typed_with_a_tilde(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    ui = importing(tmp_path, "Ann_angry_1.wav")
+    ui = import_panel(tmp_path, "Ann_angry_1.wav")
     control(ui.panel, "Corpus").value = "~/mine"
     ui.write.click()
     assert list(corpora.read_manifest(ui.root)["speaker"]) == ["S01"]
     panel = lab.check_corpus(tmp_path / "none")
     control(panel, "Corpus").value = "~/mine"
-    assert "Not in the manifest</h4><p>none" in said(panel)
+    assert "Files that are not in the manifest</h4><p>none" in messages(panel)
 
 
-def test_check_and_predict_say_what_is_missing(tmp_path):
-    assert "No clip is in this corpus yet" in said(lab.check_corpus(tmp_path))
-    assert "holds no finished run" in said(lab.predict_clip(tmp_path / "none"))
+def test_check_and_predict_report_what_is_missing(tmp_path):
+    assert "This corpus has no clips yet" in messages(lab.check_corpus(tmp_path))
+    assert "holds no finished run" in messages(lab.predict_clip(tmp_path / "none"))
     panel = lab.predict_clip(tmp_path / "none", folders=(tmp_path,))
-    other = next(one for one in controls(panel) if getattr(one, "placeholder", "").startswith("or the folder"))
-    other.value = str(tmp_path / "typed")
-    assert control(panel, "Run").value == str(tmp_path / "typed") and "typed holds no finished run" in said(panel)
+    typed_run_field(panel).value = str(tmp_path / "typed")
+    assert control(panel, "Run").value == str(tmp_path / "typed") and "typed holds no finished run" in messages(panel)
 
 
-def test_predict_lists_a_clip_as_soon_as_it_is_kept(recording):
+def test_predict_lists_a_clip_as_soon_as_it_is_saved(recording):
     panel = lab.predict_clip("none", folders=(recording.root,), recorder=recording.panel)
-    (clip,) = (one for one in controls(panel) if isinstance(one, ipywidgets.Dropdown) and not one.description)
+    (clip,) = (box for box in controls(panel) if isinstance(box, ipywidgets.Dropdown) and not box.description)
     assert clip.options == ()
     recording.agreed.value = True
     send(recording.microphone, TAKE, 1, emotion="calm")
     assert clip.label == "audio/S01/S01_calm_1.wav"
-    next(one for one in controls(panel) if isinstance(one, ipywidgets.ToggleButtons)).value = lab.SOURCES[2]
+    control_of_type(panel, ipywidgets.ToggleButtons).value = lab.SOURCES[2]
     send(recording.microphone, TAKE, 1, take="b", emotion="sad")
     assert len(clip.options) == 2 and clip.label == "audio/S01/S01_calm_1.wav", "the clip that is looked at stays"
 
 
 @pytest.fixture
-def judged(monkeypatch):
-    """A panel of `predict` beside an answer of the run `good`; the run `bad` cannot be loaded."""
+def prediction(monkeypatch):
+    """A panel of `predict_clip` that shows a prediction of the run `good`; the run `bad` cannot be loaded."""
 
     def load(run):
         if run == "bad":
-            raise ValueError("bad cannot be loaded")
+            raise corpora.CorpusError("bad cannot be loaded")
         return SimpleNamespace(inputs=SimpleNamespace(sample_rate=8000))
 
     monkeypatch.setattr("sernb.results.load_run", load)
@@ -367,47 +378,45 @@ def judged(monkeypatch):
     monkeypatch.setattr("sernb.lab.predictor.windows_item", lambda *_: {"title": "heard"})
     monkeypatch.setattr("sernb.lab.predictor._selected_clip", lambda _: ("clip", tone(0.3, 8000)))
     panel = lab.predict_clip("good")
-    found = {type(one).__name__: one for one in controls(panel)}
-    shown = SimpleNamespace(
-        panel=panel, bars=found["Image"], view=found["ClipView"], card=found["Output"], run=control(panel, "Run"),
-        other=next(one for one in controls(panel) if getattr(one, "placeholder", "").startswith("or the folder")),
+    by_type = {type(control).__name__: control for control in controls(panel)}
+    ui = SimpleNamespace(
+        panel=panel, bars=by_type["Image"], view=by_type["ClipView"], card=by_type["Output"], run=control(panel, "Run"),
+        typed_run=typed_run_field(panel),
     )  # fmt: skip
-    assert shown.bars.value and shown.view.clips and "good" in str(shown.card.outputs) and "0.90" in said(panel)
-    return shown
+    assert ui.bars.value and ui.view.clips and "good" in str(ui.card.outputs) and "0.90" in messages(panel)
+    return ui
 
 
-def test_no_earlier_networks_answer_stays_beside_a_run_that_cannot_be_loaded(judged):
-    judged.other.value = "bad"
-    assert "bad cannot be loaded" in said(judged.panel)
-    assert judged.bars.value == b"" and judged.view.clips == [] and judged.card.outputs == ()
+def test_an_earlier_prediction_is_removed_if_a_run_cannot_be_loaded(prediction):
+    prediction.typed_run.value = "bad"
+    assert "bad cannot be loaded" in messages(prediction.panel)
+    assert prediction.bars.value == b"" and prediction.view.clips == [] and prediction.card.outputs == ()
 
 
-def test_no_earlier_clips_answer_stays_beside_a_clip_that_cannot_be_judged(judged, monkeypatch):
+def test_an_earlier_prediction_is_removed_if_a_clip_cannot_be_predicted(prediction, monkeypatch):
     def fails(*_):
         raise ValueError("no sound")
 
     monkeypatch.setattr("sernb.results.predict_proba", fails)
-    control(judged.panel, "Predict").click()
-    assert "no sound" in said(judged.panel) and judged.bars.value == b"" and judged.view.clips == []
-    assert "good" in str(judged.card.outputs), "the network is there"
+    control(prediction.panel, "Predict").click()
+    assert "no sound" in messages(prediction.panel) and prediction.bars.value == b"" and prediction.view.clips == []
+    assert "good" in str(prediction.card.outputs), "the network is there"
 
 
-def test_train_says_what_went_wrong(tmp_path):
-    def fails(**given):
-        raise ValueError(f"no such corpus: {given['data_dir']}")
+def test_train_reports_an_error(tmp_path):
+    def fails(**options):
+        raise corpora.CorpusError(f"no such corpus: {options['data_dir']}")
 
     ui = SimpleNamespace(
         run=fails, root=SimpleNamespace(value="x"), epochs=SimpleNamespace(value=1),
-        start=SimpleNamespace(disabled=False), said=SimpleNamespace(value=""),
+        model=SimpleNamespace(value="network"), start=SimpleNamespace(disabled=False),
+        message=SimpleNamespace(value=""),
     )  # fmt: skip
     lab.report_errors(ui, trainer._run_training)()
-    assert "no such corpus: x" in ui.said.value and not ui.start.disabled
+    assert "no such corpus: x" in ui.message.value and not ui.start.disabled
 
 
 def test_a_private_corpus_plays_in_jupyterlab_only_by_widget(tmp_path, monkeypatch):
-    from sernb import corpora
-    from sernb import display
-
     corpora.store_consent(tmp_path, "S01")
     corpora.save_take(tmp_path, TAKE, 44100, speaker="S01", emotion="sad")
     table = corpora.load("local", tmp_path)
@@ -415,7 +424,213 @@ def test_a_private_corpus_plays_in_jupyterlab_only_by_widget(tmp_path, monkeypat
     page = display.audio_table(rows, clips=table).data
     assert "<audio" not in page and "S01" not in page and page.count("withheld") == 2
     monkeypatch.setattr("sernb.utils.is_headless", lambda: False)
-    monkeypatch.setattr("sernb.utils.is_headless", lambda: False)
-    shown = display.audio_table(rows, clips=table)
-    assert isinstance(shown, ipywidgets.HTML) and "<audio" in shown.value and "S01" in shown.value
-    assert "base64" not in str(shown._repr_mimebundle_()), "what JupyterLab writes into the notebook's file"
+    table_widget = display.audio_table(rows, clips=table)
+    assert isinstance(table_widget, ipywidgets.HTML) and "<audio" in table_widget.value and "S01" in table_widget.value
+    assert "base64" not in str(table_widget._repr_mimebundle_()), "what JupyterLab writes into the notebook's file"
+
+
+MARKUP = "<img src=x onerror=alert(1)>"
+
+
+def test_text_from_files_is_escaped_in_every_panel(recording):
+    (recording.root / "consent.csv").write_text(f"speaker,consent\n{MARKUP},yes\n")
+    (recording.root / "consent-text.txt").write_text(f"I agree {MARKUP}")
+    panel = lab.record_clips(recording.root)
+    control(panel, "Speaker").value = MARKUP
+    assert "I agree &lt;img" in messages(panel) and "&lt;img" in messages(panel) and "<img" not in messages(panel)
+    (name,) = [write(recording.root / f"{MARKUP}.wav", tone(0.6, 8000), 8000) or f"{MARKUP}.wav"]
+    text = f"file,emotion,speaker,sex,condition\n{name},sad,{MARKUP},{MARKUP},{MARKUP}\n"
+    (recording.root / "manifest.csv").write_text(text)
+    write(recording.root / f"{MARKUP} 2.wav", tone(0.7, 8000), 8000)
+    for panel in (
+        lab.check_corpus(recording.root),
+        lab.import_folder(recording.root / "mine", recording.root),
+        lab.browse_clips("local", recording.root),
+        lab.predict_clip(MARKUP, folders=(recording.root,)),
+    ):
+        assert "<img" not in messages(panel)
+    assert "&lt;img" in messages(lab.check_corpus(recording.root))
+
+
+def test_a_models_card_cannot_bring_markup(prediction, monkeypatch):
+    monkeypatch.setattr("sernb.results.model_card", lambda _: f"trained by {MARKUP}")
+    control(prediction.panel, "Search again").click()
+    (card,) = prediction.card.outputs
+    assert card["data"]["text/markdown"] == "trained by &lt;img src=x onerror=alert(1)>"
+
+
+def test_an_unexpected_error_shows_its_type_and_a_traceback_and_an_expected_one_a_line():
+    def fails_with(error):
+        def act(_):
+            raise error
+
+        ui = SimpleNamespace(message=SimpleNamespace(value=""))
+        lab.report_errors(ui, act)()
+        return ui.message.value
+
+    text = fails_with(KeyError("<clip>"))
+    assert "KeyError: &#x27;&lt;clip&gt;&#x27;" in text and "<details>" in text and "in act" in text
+    assert "<clip>" not in text
+    for error, line in (
+        (corpora.LocalError("type a folder"), ">type a folder<"),
+        (PermissionError(13, "Permission denied", "/a/b"), ">Permission denied: /a/b<"),
+    ):
+        assert line in fails_with(error) and "<details>" not in fails_with(error)
+
+
+def test_an_unexpected_error_while_a_take_is_saved_is_shown_with_its_type(recording, monkeypatch):
+    def fails(*_, **__):
+        raise KeyError("clip")
+
+    recording.agreed.value = True
+    monkeypatch.setattr("sernb.corpora.save_take", fails)
+    send(recording.microphone, TAKE, 1)
+    assert recording.sent[-1]["text"] == "Not saved: KeyError: 'clip'" and "<details>" in messages(recording.panel)
+
+
+def local_corpus(root, rows: list[str]):
+    """Write a manifest and a clip for each of its rows."""
+    for i, row in enumerate(rows):
+        write(root / row.split(",")[0], tone(0.6, 8000, 200 + 20 * i), 8000)
+    (root / "manifest.csv").write_text("\n".join(["file,emotion,speaker", *rows]) + "\n")
+    return root
+
+
+@pytest.mark.parametrize("rows", [[], ["a.wav,sad,S01"], ["a.wav,sad,S01", "b.wav,angry,S02"]])
+def test_panels_open_on_a_corpus_with_at_most_one_clip_per_emotion(tmp_path, rows):
+    local_corpus(tmp_path, rows)
+    panels = [lab.browse_clips("local", tmp_path), lab.check_corpus(tmp_path), lab.record_clips(tmp_path)]
+    panels += [lab.predict_clip("none", folders=(tmp_path,), browser=panels[0]), lab.train_model(print, tmp_path)]
+    for panel in panels:
+        assert "<details>" not in messages(panel)
+    assert ("Not yet" if rows else "has no clips yet") in messages(panels[1])
+
+
+def test_an_undecodable_clip_does_not_stop_the_panels(tmp_path):
+    local_corpus(tmp_path, ["a.wav,sad,S01", "b.wav,sad,S02"])
+    (tmp_path / "a.wav").write_text("no audio")
+    ui = lab.browse_clips("local", tmp_path).state
+    assert ui.view.clips == [] and "cannot be decoded" in ui.message.value
+    browser._step(ui, 1)
+    assert len(ui.view.clips) == 1
+    browser._step(ui, 1)
+    assert ui.view.clips == [], "the clip before is not shown beside the error"
+    assert "cannot be decoded" in messages(lab.check_corpus(tmp_path))
+
+
+def test_check_reports_copies_with_other_labels_and_similar_speakers(tmp_path):
+    local_corpus(tmp_path, ["a.wav,sad,P03", "b.wav,angry,p03", "c.wav,sad,P04"])
+    (tmp_path / "b.wav").write_bytes((tmp_path / "a.wav").read_bytes())
+    text = messages(lab.check_corpus(tmp_path))
+    conflicts = text[text.index("The same recording with different labels") : text.index("Speaker ids")]
+    assert "a.wav" in conflicts and "b.wav" in conflicts and "c.wav" not in conflicts
+    assert "P03 and p03" in text
+
+
+def test_a_slider_shows_the_altered_clip():
+    ui = lab.browse_clips("demo-local", max_clips=8).state
+    ui.sliders["speed"].value = 2.0
+    assert ui.beside.value == "altered" and len(ui.view.clips) == 2
+
+
+def test_speakers_of_an_earlier_import_are_recognised(tmp_path):
+    first = import_panel(tmp_path, "P01_angry_1.wav", "Ann_sad_1.wav")
+    first.write.click()
+    assert not first.agreed.value
+    for path in (tmp_path / "old").iterdir():
+        path.unlink()
+    second = import_panel(tmp_path, "P01_sad_2.wav", "ann_angry_22.wav", "p01_sad_23.wav", lowest=300)
+    assert [row["speaker"] for row in second.table.rows] == ["P01", "S01", "p01"]
+    assert [row["note"] for row in second.table.rows][:2] == ["joins P01 of the corpus", "joins S01 of the corpus"]
+    assert second.table.rows[2]["note"] == "the same person as P01? then type P01"
+    type_speaker(second.table, 2, "P01")
+    second.write.click()
+    table = corpora.read_manifest(second.root)
+    assert table["speaker"].value_counts().to_dict() == {"P01": 3, "S01": 2}
+    assert "Ann" not in (second.root / "identities.csv").read_text()
+
+
+def test_recognising_speakers_can_be_declined(tmp_path):
+    first = import_panel(tmp_path, "P01_angry_1.wav")
+    text = "Recognise the speakers of earlier imports (the corpus keeps identities.csv, private, without names)"
+    control(first.panel, text).value = False
+    first.write.click()
+    assert len(corpora.read_manifest(first.root)) == 1 and not (first.root / "identities.csv").exists()
+    (tmp_path / "old" / "P01_angry_1.wav").unlink()
+    write(tmp_path / "old" / "P01_sad_2.wav", tone(0.4, 8000), 8000)
+    (row,) = control_of_type(lab.import_folder(first.root, tmp_path / "old"), lab.EditTable).rows
+    assert row["speaker"] == "S01" and row["note"] == "the same person as P01? then type P01"
+
+
+def test_an_import_with_a_speaker_per_clip_is_questioned(tmp_path):
+    ui = import_panel(tmp_path, *(f"x{i}y_sad_1.wav" for i in range(6)))
+    assert "6 speakers in 6 clips are too many" in messages(ui.panel)
+
+
+def test_a_consent_can_be_undone_until_there_are_clips(recording):
+    recording.agreed.value = True
+    recording.agreed.value = False
+    assert corpora.active_consents(recording.root).empty and corpora.next_pseudonym(recording.root) == "S01"
+    recording.agreed.value = True
+    send(recording.microphone, TAKE, 1)
+    recording.agreed.value = False
+    assert recording.agreed.value and "S01 has 1 clips" in messages(recording.panel)
+    assert list(corpora.active_consents(recording.root)["speaker"]) == ["S01"]
+
+
+def test_a_speaker_is_withdrawn_by_two_clicks(recording):
+    recording.agreed.value = True
+    send(recording.microphone, TAKE, 1)
+    button = control(recording.panel, "Withdraw this speaker")
+    button.click()
+    assert button.description == "Delete all clips of S01?" and len(corpora.read_manifest(recording.root)) == 1
+    button.click()
+    assert corpora.read_manifest(recording.root).empty and "S01 has withdrawn: 1 files" in messages(recording.panel)
+    assert recording.speaker.value == "S02"
+    recording.speaker.value = "S01"
+    assert "S01 withdrew from this corpus" in messages(recording.panel) and not recording.microphone.ready
+
+
+def test_a_quiet_take_is_no_fault_but_a_quiet_session_is(recording):
+    recording.agreed.value = True
+    for i in range(3):
+        quiet = np.concatenate([np.zeros(4410), TAKE // 100, np.zeros(4410)]).astype("int16")
+        send(recording.microphone, quiet, 1, take=str(i), emotion="sad")
+    texts = [message["text"] for message in recording.sent]
+    assert not any("quiet" in text for text in texts[:2]) and "this session is too quiet as a whole" in texts[2]
+
+
+def wait_until(condition) -> None:
+    for _ in range(500):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("nothing has happened for 5 s")
+
+
+def test_training_runs_once_and_leaves_the_environment(tmp_path):
+    local_corpus(tmp_path, ["a.wav,sad,S01"])
+    calls, before = [], dict(os.environ)
+
+    def run(**options):
+        calls.append(options)
+        time.sleep(0.2)
+        return tmp_path / "run"
+
+    panel = lab.train_model(run, tmp_path, epochs=3)
+    button = control(panel, "Train")
+    button.click()
+    assert button.disabled
+    wait_until(lambda: not button.disabled)
+    assert calls == [{"corpus": "local", "data_dir": str(tmp_path), "epochs": 3, "model": "discriminant"}]
+    assert "The discriminant was trained" in messages(panel) and dict(os.environ) == before
+    control(panel, "Model").value = "network"
+    button.click()
+    wait_until(lambda: not button.disabled)
+    assert calls[-1]["model"] == "network"
+
+
+def test_a_large_corpus_is_trained_with_the_network(tmp_path):
+    lines = "".join(f"{i}.wav,sad,S01\n" for i in range(trainer.SMALL_CORPUS))
+    (tmp_path / "manifest.csv").write_text(f"file,emotion,speaker\n{lines}")
+    assert trainer.choose_model(tmp_path) == "network"

@@ -1,9 +1,9 @@
-"""What of a private corpus may stand on a page.
+"""Which content of a private corpus may appear on a page.
 
-A local corpus is private until its user sets it publishable (`corpora.mark_publishable`). In a run that nobody watches, whose
-output becomes a page, its players, file names and speaker ids are withheld, and so are pictures of single clips and
-what was written freely of them. In JupyterLab they are shown, players only as widgets, whose content JupyterLab does
-not write into the notebook's file.
+A local corpus is private until its user marks it as publishable (`corpora.mark_publishable`). In a run without a user,
+whose output becomes a page, its players, file names and speaker ids are withheld, and so are figures of single clips
+and free text. In JupyterLab they are shown, players only as widgets, whose content JupyterLab does not write into the
+notebook's file.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from sernb.corpora.local import is_publishable
 WITHHELD = "withheld"
 PRIVATE_COLUMNS = ("clip", "file", "path", "speaker", "sha256", "trained_clip", "trained_speaker")
 NOTICE_TEXT = (
-    "Private corpus: its players, file names and speaker ids, pictures of single clips and free text such as a "
+    "Private corpus: its players, file names and speaker ids, figures of single clips and free text such as a "
     "condition are withheld from this page. "
-    "`corpora.mark_publishable` sets a corpus publishable once its speakers have agreed."
+    "`corpora.mark_publishable` makes a corpus publishable once its speakers have agreed."
 )
 
 
 def is_private(table: pd.DataFrame) -> bool:
-    """Whether a clip table holds clips of a local corpus that is not publishable."""
+    """Return whether a clip table holds clips of a local corpus that is not publishable."""
     return any(not is_publishable(root) for root in _corpus_roots(table))
 
 
@@ -40,10 +40,10 @@ def _corpus_roots(table: pd.DataFrame) -> set[Path]:
 
 
 def must_redact(table: pd.DataFrame) -> bool:
-    """Whether what is shown now would become a page, and the clips are private."""
+    """Return whether the output would become a page and the clips are private."""
     return utils.is_headless() and is_private(table)
 
 
 def privacy_notice(table: pd.DataFrame) -> str:
-    """What a page says of what it withholds; empty where it withholds nothing."""
+    """Return the notice of a page that withholds content; empty if it withholds nothing."""
     return NOTICE_TEXT if must_redact(table) else ""

@@ -1,4 +1,4 @@
-"""Is a corpus fit for training: levels, clipping, silence and noise of its clips, and who is missing."""
+"""Is a corpus fit for training: levels, clipping, silence and noise of its clips, and duplicates with other labels."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import pandas as pd
 from sernb import audio
 from sernb import utils
 from sernb.corpora.local import read_manifest
+from sernb.corpora.manifest import manifest_files
 from sernb.corpora.table import find_audio_files
 
 
 def measure_clips(table: pd.DataFrame) -> pd.DataFrame:
-    """The `levels` and `advice` of each clip of a clip table, at its own sample rate.
+    """Measure level, clipping, silence and noise of each clip of a clip table, at its own sample rate.
 
     Returns:
-        One row a clip, with `clip`, `speaker`, `emotion`, those of `levels`, `sample_rate`, `advice`. A clip that
-        cannot be decoded says so in `advice` and has no numbers.
+        One row per clip, with `clip`, `speaker`, `emotion`, the columns of `audio.measure_levels`, `sample_rate` (Hz)
+        and `advice`. A clip that cannot be decoded has no numbers, and the reason in `advice`.
     """
-    found = pd.DataFrame(utils.map_files(_measure_clip, table["path"]))
-    return pd.concat([table[["clip", "speaker", "emotion"]].reset_index(drop=True), found], axis=1)
+    measured = pd.DataFrame(utils.map_files(_measure_clip, table["path"]))
+    return pd.concat([table[["clip", "speaker", "emotion"]].reset_index(drop=True), measured], axis=1)
 
 
 def _measure_clip(path: str) -> dict[str, float | str]:
@@ -28,14 +29,33 @@ def _measure_clip(path: str) -> dict[str, float | str]:
 
     try:
         rate = soundfile.info(path).samplerate
-        found = audio.measure_levels(audio.load(path, rate), rate)
+        levels = audio.measure_levels(audio.load(path, rate), rate)
     except (OSError, soundfile.LibsndfileError, audio.AudioError):
         return {"advice": "cannot be decoded: see `sernb check`"}
-    return {**found, "sample_rate": rate, "advice": audio.level_advice(found)}
+    return {**levels, "sample_rate": rate, "advice": audio.level_advice(levels)}
+
+
+def session_advice(measured: pd.DataFrame) -> pd.DataFrame:
+    """Return advice on each speaker's recordings as a whole; empty if none is needed.
+
+    A sad or calm clip may be quiet: its level is a cue to the emotion. What counts is the median of all of a speaker's
+    clips, which one setting of the microphone should serve.
+
+    Args:
+        measured: The table of `measure_clips`.
+
+    Returns:
+        One row per speaker with advice, with `clips`, `level` (dB of full scale, the median) and `advice`.
+    """
+    sessions = measured[measured["level"].notna()].groupby("speaker")
+    table = sessions.agg(clips=("clip", "size"), level=("level", "median"), clipped=("clipped", "sum"))
+    table["advice"] = table["level"].map(audio.session_level_advice)
+    # Where some clips are clipped, a higher level is no remedy.
+    return table[(table["advice"] != "") & (table["clipped"] == 0)].drop(columns="clipped")
 
 
 def level_summary(measured: pd.DataFrame) -> pd.DataFrame:
-    """For each emotion and for all: clips, minutes, median of the numbers of `measure`, and clips with advice."""
+    """Summarise `measure_clips` per emotion and for all clips: counts, minutes, medians, and clips with advice."""
 
     def row(name: str, clips: pd.DataFrame) -> dict:
         medians = {
@@ -51,13 +71,25 @@ def level_summary(measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def count_by_speaker(table: pd.DataFrame) -> pd.DataFrame:
-    """Clips of each speaker (rows) and emotion (columns), with totals."""
+    """Count the clips of each speaker (rows) and emotion (columns), with totals."""
     return pd.crosstab(table["speaker"], table["emotion"], margins=True, margins_name="all")
 
 
+def conflicting_copies(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the clips that have the same bytes as another clip, but another emotion or speaker.
+
+    Returns:
+        Rows of the clip table with `clip`, `emotion`, `speaker` and `sha256`, copies next to each other.
+    """
+    readable = table[table["sha256"] != ""]
+    labels = readable.groupby("sha256")[["emotion", "speaker"]].transform("nunique")
+    conflicts = readable.loc[(labels > 1).any(axis=1), ["clip", "emotion", "speaker", "sha256"]]
+    return conflicts.sort_values(["sha256", "clip"], ignore_index=True)
+
+
 def unlisted_files(root: str | Path) -> list[str]:
-    """Recordings in a local corpus's folder that its manifest does not name: import them, or remove them."""
-    named = set(read_manifest(root)["file"])
+    """Return the recordings in a local corpus's folder that its manifest does not list: import or remove them."""
+    listed = set(manifest_files(Path(root), list(read_manifest(root)["file"])))
     return sorted(
-        name for path in find_audio_files(Path(root)) if (name := path.relative_to(root).as_posix()) not in named
+        name for path in find_audio_files(Path(root)) if (name := path.relative_to(root).as_posix()) not in listed
     )

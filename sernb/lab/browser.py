@@ -1,4 +1,4 @@
-"""Browse a corpus in JupyterLab: filter, listen, look, alter, compare."""
+"""The panel that browses a corpus: filter, listen, look, alter, compare."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sernb.lab.widgets import message_html
 from sernb.lab.widgets import overview_item
 from sernb.lab.widgets import report_errors
 
-FILTER_COLUMNS = ("emotion", "speaker", "sex", "channel")
+FILTER_COLUMNS = ("emotion", "speaker", "sex", "channel", "intensity", "statement", "condition")
 ALL_VALUES = "all"
 
 
@@ -34,59 +34,61 @@ def browse_clips(
     max_clips: int = 0,
     seed: int = 42,
 ) -> w.Widget:
-    """Filter a corpus, go from clip to clip by arrow keys, hear and see each, altered by sliders or beside another.
+    """Filter a corpus, step through its clips by arrow keys, hear and see each, altered by sliders or beside another.
 
     Args:
-        corpus: A name from `sernb corpora`; the panel offers the others that can be found, too.
+        corpus: A name from `sernb corpora`; the panel also offers the other corpora on this machine.
         data_dir: Its folder; empty to look it up.
         recorded: Folder of the local corpus to offer, which may still be empty; that of `corpus` if it is `local`.
-        sample_rate: At which clips are heard and seen, in Hz.
-        max_clips: At most so many clips of a corpus.
-        seed: Of the choice of clips.
+        sample_rate: Sample rate of players and figures, in Hz.
+        max_clips: The maximum number of clips of a corpus; 0 for all.
+        seed: Seed of the choice of clips.
 
     Returns:
-        The panel; its `state` is what `predict` follows to know the clip that is shown.
+        The panel; by its `state`, `predict_clip` follows the clip that is shown.
     """
     ui = _controls(corpus, _find_corpora(corpus, recorded))
-    ui.places = {"local": recorded, corpus: data_dir}
-    ui.given = {"max_clips": max_clips, "seed": seed}
-    ui.rate, ui.row, ui.pinned, ui.filtering = sample_rate, None, None, False
-    ui.table = pd.DataFrame(columns=FILTER_COLUMNS)
+    ui.folders = {"local": recorded, corpus: data_dir}
+    ui.load_options = {"max_clips": max_clips, "seed": seed}
+    ui.sample_rate, ui.row, ui.pinned, ui.is_updating = sample_rate, None, None, False
+    ui.table = ui.selected = pd.DataFrame(columns=FILTER_COLUMNS)
     ui.corpus.observe(report_errors(ui, _load_corpus), "value")
     for name in FILTER_COLUMNS:
         ui.filters[name].observe(report_errors(ui, _apply_filter), "value")
-    for control in (ui.place, ui.beside, *ui.sliders.values()):
+    for control in (ui.number, ui.beside):
         control.observe(report_errors(ui, _show_clips), "value")
+    for slider in ui.sliders.values():
+        slider.observe(report_errors(ui, _move_slider), "value")
     ui.pin.on_click(report_errors(ui, _pin_clip))
     ui.reset.on_click(report_errors(ui, _reset_sliders))
-    ui.again.on_click(report_errors(ui, _load_corpus))
-    ui.view.on_msg(lambda _, message, __: _step(ui, message["step"]))
+    ui.refresh.on_click(report_errors(ui, _load_corpus))
+    ui.view.on_msg(lambda _, message, __: report_errors(ui, lambda ui: _step(ui, message["step"]))())
     report_errors(ui, _load_corpus)()
     return _layout(ui)
 
 
-def _controls(corpus: str, offered: list[str]) -> SimpleNamespace:
-    slim = {"style": {"description_width": "5.5em"}, "layout": w.Layout(width="15em")}
-    slide = {"style": {"description_width": "10em"}, "layout": w.Layout(width="29em"), "continuous_update": False}
+def _controls(corpus: str, names: list[str]) -> SimpleNamespace:
+    narrow = {"style": {"description_width": "5.5em"}, "layout": w.Layout(width="15em")}
+    wide = {"style": {"description_width": "10em"}, "layout": w.Layout(width="29em"), "continuous_update": False}
     sliders = {
-        "snr": w.FloatSlider(40, min=-5, max=40, step=1, description="noise SNR (dB)", readout_format=".0f", **slide),
-        "semitones": w.FloatSlider(0, min=-10, max=10, step=0.5, description="pitch (semitones)", **slide),
-        "speed": w.FloatSlider(1, min=0.5, max=2, step=0.05, description="speed (times)", **slide),
-        "vocal_tract": w.FloatSlider(1, min=0.85, max=1.15, step=0.01, description="vocal tract", **slide),
+        "snr": w.FloatSlider(40, min=-5, max=40, step=1, description="noise SNR (dB)", readout_format=".0f", **wide),
+        "semitones": w.FloatSlider(0, min=-10, max=10, step=0.5, description="pitch (semitones)", **wide),
+        "speed": w.FloatSlider(1, min=0.5, max=2, step=0.05, description="speed (times)", **wide),
+        "vocal_tract": w.FloatSlider(1, min=0.85, max=1.15, step=0.01, description="vocal tract", **wide),
     }
     for slider in sliders.values():
-        slider.rest = slider.value  # where it alters nothing
+        slider.neutral = slider.value  # the value that alters nothing
     return SimpleNamespace(
-        corpus=w.Dropdown(options=offered, value=corpus, description="corpus", **slim),
-        filters={name: w.Dropdown(options=[ALL_VALUES], description=name, **slim) for name in FILTER_COLUMNS},
-        place=w.BoundedIntText(1, min=1, max=1, description="clip", **slim),
+        corpus=w.Dropdown(options=names, value=corpus, description="corpus", **narrow),
+        filters={name: w.Dropdown(options=[ALL_VALUES], description=name, **narrow) for name in FILTER_COLUMNS},
+        number=w.BoundedIntText(1, min=1, max=1, description="clip", **narrow),
         beside=w.ToggleButtons(options=["alone", "altered", "pinned"], style={"button_width": "6em"}),
         pin=w.Button(description="Pin this clip", icon="thumb-tack", layout=AUTO_LAYOUT),
         reset=w.Button(description="Reset sliders", icon="undo", layout=AUTO_LAYOUT),
-        again=w.Button(description="Read again", icon="refresh", tooltip="new clips of the corpus", layout=AUTO_LAYOUT),
+        refresh=w.Button(description="Load again", icon="refresh", tooltip="with new clips", layout=AUTO_LAYOUT),
         sliders=sliders,
         view=ClipView(),
-        said=w.HTML(),
+        message=w.HTML(),
     )
 
 
@@ -94,11 +96,11 @@ def _layout(ui: SimpleNamespace) -> w.Widget:
     row = functools.partial(w.HBox, layout=w.Layout(flex_flow="row wrap"))
     panel = w.VBox(
         [
-            row([ui.corpus, *ui.filters.values(), ui.again]),
-            row([ui.place, w.Label("beside it:"), ui.beside, ui.pin, ui.reset]),
+            row([ui.corpus, *ui.filters.values(), ui.refresh]),
+            row([ui.number, w.Label("beside it:"), ui.beside, ui.pin, ui.reset]),
             row(list(ui.sliders.values())),
             ui.view,
-            ui.said,
+            ui.message,
         ]
     )
     panel.state = ui
@@ -106,99 +108,118 @@ def _layout(ui: SimpleNamespace) -> w.Widget:
 
 
 def _find_corpora(corpus: str, recorded: str | Path) -> list[str]:
-    always = {corpus, "local"} if recorded else {corpus}
+    """Return the corpora to offer: those that were asked for, and those with a folder on this machine."""
+    asked_for = {corpus, "local"} if recorded else {corpus}
+    return [name for name in corpora.CORPORA if name in asked_for or _is_present(name)]
 
-    def there(name: str) -> bool:
-        try:
-            return bool(corpora.locate(name))
-        except (corpora.CorpusError, corpora.DemoError):
-            return False
 
-    return [name for name in corpora.CORPORA if name in always or there(name)]
+def _is_present(name: str) -> bool:
+    try:
+        return bool(corpora.locate(name))
+    except (corpora.CorpusError, corpora.DemoError):
+        return False
 
 
 def _load_corpus(ui: SimpleNamespace) -> None:
     name = ui.corpus.value
     try:
-        ui.table = _clip_table(name, ui.places.get(name, ""), ui.given)
+        ui.table = _clip_table(name, ui.folders.get(name, ""), ui.load_options)
     except Exception:
-        ui.table = ui.table.iloc[:0]  # or the clips of the corpus before would stand below this one's name
+        ui.table = ui.table.iloc[:0]  # or the previous corpus's clips would be shown under this one's name
         _set_options(ui)
         raise
     _set_options(ui)
 
 
-def _clip_table(name: str, folder: str | Path, given: dict[str, int]) -> pd.DataFrame:
+def _clip_table(name: str, folder: str | Path, options: dict[str, int]) -> pd.DataFrame:
     if name == "local" and folder and not len(corpora.read_manifest(folder)):
-        raise corpora.CorpusError(f"No clip is in {folder} yet: record or import some, then read it again.")
-    return corpora.load(name, folder, **given)
+        raise corpora.CorpusError(f"{folder} has no clips yet: record or import some, then load it again.")
+    return corpora.load(name, folder, **options)
 
 
 def _set_options(ui: SimpleNamespace) -> None:
-    """What the filters may be set to, and the first clip."""
-    ui.filtering = True
-    for column in FILTER_COLUMNS:
-        ui.filters[column].options = [ALL_VALUES, *sorted(set(ui.table[column]) - {""})]
-        ui.filters[column].value = ALL_VALUES
-    ui.filtering = False
+    """Offer this corpus's values in the filters, and show its first clip."""
+    ui.is_updating = True
+    for column, choice in ui.filters.items():
+        values = sorted(set(ui.table[column]) - {""})
+        choice.options, choice.value = [ALL_VALUES, *values], ALL_VALUES
+        choice.layout.display = None if len(values) > 1 else "none"
+    ui.is_updating = False
     _apply_filter(ui)
 
 
 def _apply_filter(ui: SimpleNamespace) -> None:
-    if ui.filtering:
+    if ui.is_updating:
         return
-    chosen = ui.table
+    selected = ui.table
     for name, choice in ui.filters.items():
-        chosen = chosen if choice.value == ALL_VALUES else chosen[chosen[name] == choice.value]
-    ui.chosen = chosen.reset_index(drop=True)
-    ui.filtering = True
-    ui.place.max = max(1, len(ui.chosen))
-    ui.place.value = 1
-    ui.filtering = False
+        selected = selected if choice.value == ALL_VALUES else selected[selected[name] == choice.value]
+    ui.selected = selected.reset_index(drop=True)
+    ui.is_updating = True
+    ui.number.max = max(1, len(ui.selected))
+    ui.number.value = 1
+    ui.is_updating = False
     _show_clips(ui)
 
 
 def _step(ui: SimpleNamespace, step: int) -> None:
-    ui.place.value = (ui.place.value - 1 + step) % max(1, len(ui.chosen)) + 1
+    ui.number.value = (ui.number.value - 1 + step) % max(1, len(ui.selected)) + 1
 
 
 def _show_clips(ui: SimpleNamespace) -> None:
-    if ui.filtering:
+    if ui.is_updating:
         return
     start = time.perf_counter()
-    if ui.chosen.empty:
+    if ui.selected.empty:
         ui.row = None
         ui.view.show()
-        ui.said.value = message_html("No clip has all of this; set a filter back to “all”.")
+        ui.message.value = message_html("No clip matches all filters; set one back to “all”.")
         return
-    ui.row = ui.chosen.iloc[ui.place.value - 1]
-    shown = [_clip_item(ui, ui.row)]
-    if ui.beside.value == "altered":
-        shown.append(_apply_effects(ui))
-    elif ui.beside.value == "pinned" and ui.pinned is not None:
-        shown.append(_clip_item(ui, ui.pinned))
-    ui.view.show(*shown)
-    place = f"Clip {ui.place.value} of {len(ui.chosen)}; drawn in {time.perf_counter() - start:.2f} s."
-    ui.said.value = message_html(
-        f"{place} Click on the picture, then: arrow keys for next and previous, space to play."
+    ui.row = ui.selected.iloc[ui.number.value - 1]
+    try:
+        ui.view.show(*_view_items(ui))
+    except Exception:
+        ui.view.show()  # or the previous clip would be shown beside this one's error
+        raise
+    position = f"Clip {ui.number.value} of {len(ui.selected)}; drawn in {time.perf_counter() - start:.2f} s."
+    ui.message.value = message_html(
+        f"{position} Click on the figure, then use the arrow keys for next and previous, space to play."
     )
 
 
+def _view_items(ui: SimpleNamespace) -> list[dict[str, Any]]:
+    items = [_clip_item(ui, ui.row)]
+    if ui.beside.value == "altered":
+        items.append(_altered_item(ui))
+    elif ui.beside.value == "pinned" and ui.pinned is not None:
+        items.append(_clip_item(ui, ui.pinned))
+    return items
+
+
 def _clip_item(ui: SimpleNamespace, row: pd.Series) -> dict[str, Any]:
-    return overview_item(load_cached(row["path"], ui.rate), ui.rate, clip_title(row), row["emotion"])
+    signal = load_cached(row["path"], ui.sample_rate)
+    return overview_item(signal, ui.sample_rate, clip_title(row), row["emotion"])
 
 
 def effect_settings(ui: SimpleNamespace) -> dict[str, float]:
-    """What the sliders ask for, as arguments of `audio.apply_effects`."""
-    return {name: slider.value for name, slider in ui.sliders.items() if slider.value != slider.rest}
+    """Return the sliders' settings as arguments of `audio.apply_effects`."""
+    return {name: slider.value for name, slider in ui.sliders.items() if slider.value != slider.neutral}
 
 
-def _apply_effects(ui: SimpleNamespace) -> dict[str, Any]:
-    asked = effect_settings(ui)
-    changed = audio.apply_effects(load_cached(ui.row["path"], ui.rate), ui.rate, **asked)
-    moved = [slider for slider in ui.sliders.values() if slider.value != slider.rest]
-    told = ", ".join(f"{slider.description} {slider.value:g}" for slider in moved)
-    return overview_item(changed, ui.rate, f"altered: {told or 'nothing yet, move a slider'}", ui.row["emotion"])
+def _altered_item(ui: SimpleNamespace) -> dict[str, Any]:
+    signal = load_cached(ui.row["path"], ui.sample_rate)
+    altered = audio.apply_effects(signal, ui.sample_rate, **effect_settings(ui))
+    moved = [slider for slider in ui.sliders.values() if slider.value != slider.neutral]
+    text = ", ".join(f"{slider.description} {slider.value:g}" for slider in moved)
+    title = f"altered: {text or 'nothing yet, move a slider'}"
+    return overview_item(altered, ui.sample_rate, title, ui.row["emotion"])
+
+
+def _move_slider(ui: SimpleNamespace) -> None:
+    if ui.beside.value != "altered" and effect_settings(ui):
+        ui.beside.value = "altered"
+    else:
+        _show_clips(ui)
 
 
 def _pin_clip(ui: SimpleNamespace) -> None:
@@ -213,4 +234,4 @@ def _pin_clip(ui: SimpleNamespace) -> None:
 
 def _reset_sliders(ui: SimpleNamespace) -> None:
     for slider in ui.sliders.values():
-        slider.value = slider.rest
+        slider.value = slider.neutral

@@ -1,7 +1,8 @@
-"""Record a local corpus in JupyterLab: the browser's microphone, one prompt after another."""
+"""The panel that records a local corpus: the browser's microphone, one prompt after another."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,21 +19,24 @@ from sernb import corpora
 from sernb.lab.widgets import AUTO_LAYOUT
 from sernb.lab.widgets import JS_DIR
 from sernb.lab.widgets import LABEL_STYLE
+from sernb.lab.widgets import error_html
+from sernb.lab.widgets import error_text
 from sernb.lab.widgets import folder_field
 from sernb.lab.widgets import message_html
 from sernb.lab.widgets import report_errors
 
 SEXES = ("", "female", "male", "other")
-PARTIAL_TAKES = 8  # of which parts wait in memory; older ones were broken off
+PARTIAL_TAKES = 8  # incomplete takes that are kept in memory; older ones were broken off
+SESSION_TAKES = 3  # of fewer takes, the level of a session says little
 
 
 class Microphone(anywidget.AnyWidget):
     """The browser's microphone: level meter, countdown, take, retake, keep.
 
-    A kept take comes in parts, as 16-bit samples at the device's rate; `on_take` gets it whole, with what the browser
-    showed as folder, speaker, emotion and so on when its recording began, and returns what the panel is to say. If it
-    raises, the browser still has the take. Each take has an id: every tab hears every answer, and a tab that got none
-    sends the same take again.
+    A take that the user keeps arrives in parts, as 16-bit samples at the device's sample rate. `on_take` gets it as a
+    whole, with the labels that the browser showed when its recording began (folder, speaker, emotion and so on), and
+    returns the message for the panel. If it raises, the browser still has the take. Each take has an id: every tab
+    receives every answer, and a tab that got none sends the same take again.
     """
 
     _esm = JS_DIR / "microphone.js"
@@ -48,24 +52,24 @@ class Microphone(anywidget.AnyWidget):
     countdown = traitlets.Int(3).tag(sync=True)
     max_seconds = traitlets.Float(30.0).tag(sync=True)
     patience = traitlets.Float(20.0).tag(sync=True)  # seconds without an answer before "Keep" is offered again
-    kept = traitlets.Int(0)  # how many takes, for other panels to observe
+    saved = traitlets.Int(0)  # number of takes, for other panels to observe
 
     def __init__(self, on_take: Callable[[np.ndarray, int, dict[str, str]], str], **options: Any) -> None:
         super().__init__(**options)
         self._on_take = on_take
-        self._parts: dict[str, dict[int, bytes]] = {}  # of each take, as far as it has come
-        self._answers: dict[str, str] = {}  # to the takes that were kept
+        self._parts: dict[str, dict[int, bytes]] = {}  # of each take that is still incomplete
+        self._answers: dict[str, str] = {}  # to the takes that were saved
         self.on_msg(self._receive)
 
     def _receive(self, _: Any, message: dict[str, Any], buffers: list[Any]) -> None:
         take = message["take"]
         if take in self._answers:  # sent again, because the answer came late
-            self.send({"kind": "kept", "take": take, "text": self._answers[take]})
-        elif (samples := self._whole(message, buffers)) is not None:
+            self.send({"kind": "saved", "take": take, "text": self._answers[take]})
+        elif (samples := self._add_part(message, buffers)) is not None:
             self._finish(take, samples, message)
 
-    def _whole(self, message: dict[str, Any], buffers: list[Any]) -> np.ndarray | None:
-        """The take's samples once its last part is there; parts of several tabs may come in turn."""
+    def _add_part(self, message: dict[str, Any], buffers: list[Any]) -> np.ndarray | None:
+        """Return the take's samples with its last part, None before; parts of several tabs may come in turn."""
         parts = self._parts.setdefault(message["take"], {})
         parts[message["part"]] = bytes(buffers[0])
         if len(parts) < message["parts"]:
@@ -77,12 +81,12 @@ class Microphone(anywidget.AnyWidget):
 
     def _finish(self, take: str, samples: np.ndarray, message: dict[str, Any]) -> None:
         try:
-            self._answers[take] = self._on_take(samples, message["rate"], message["said"])
-        except Exception as error:  # whatever it is, the user must learn that the take was not kept
-            self.send({"kind": "failed", "take": take, "text": f"Not kept: {error}"})
+            self._answers[take] = self._on_take(samples, message["rate"], message["labels"])
+        except Exception as error:  # whatever it is, the user must learn that the take was not saved
+            self.send({"kind": "failed", "take": take, "text": f"Not saved: {error_text(error)}"})
             return
-        self.send({"kind": "kept", "take": take, "text": self._answers[take]})
-        self.kept += 1
+        self.send({"kind": "saved", "take": take, "text": self._answers[take]})
+        self.saved += 1
 
 
 def record_clips(
@@ -92,16 +96,16 @@ def record_clips(
     statements: Sequence[str] = corpora.STATEMENTS,
     seed: int = 42,
 ) -> w.Widget:
-    """Record clips into a local corpus: who speaks, consent, what to say and how, then the microphone.
+    """Record clips into a local corpus: speaker, consent, what to say and how, then the microphone.
 
     Args:
-        root: The corpus folder, made with the first consent.
-        emotions: To be acted.
-        statements: To be said, each in each emotion.
-        seed: Of the order of the prompts, which differs between speakers.
+        root: The corpus folder, created with the first consent.
+        emotions: The emotions to act.
+        statements: The sentences to say, each in each emotion.
+        seed: Seed of the order of the prompts, which differs between speakers.
 
     Returns:
-        The panel; its `state` is what `predict` follows to know of new clips.
+        The panel; by its `state`, `predict_clip` learns of new clips.
     """
     ui = _controls(root, emotions, statements)
     ui.plan = {"emotions": emotions, "statements": statements, "seed": seed}
@@ -109,13 +113,14 @@ def record_clips(
     for name, react in (
         ("folder", _change_folder),
         ("speaker", _change_speaker),
-        ("agreed", _store_consent),
-        ("publish", _store_consent),
+        ("agreed", _change_consent),
+        ("publish", _change_consent),
     ):
         getattr(ui, name).observe(report_errors(ui, react), "value")
     for name in ("emotion", "statement", "sex", "condition"):
         getattr(ui, name).observe(report_errors(ui, _refresh), "value")
-    ui.skip.on_click(lambda _: _next_prompt(ui, skip=True))
+    ui.skip.on_click(report_errors(ui, lambda ui: _next_prompt(ui, skip=True)))
+    ui.withdraw.on_click(report_errors(ui, _withdraw))
     report_errors(ui, _change_folder)()
     panel = _layout(ui)
     panel.state = ui
@@ -125,40 +130,43 @@ def record_clips(
 def _controls(root: str | Path, emotions: Sequence[str], statements: Sequence[str]) -> SimpleNamespace:
     wide = {"style": LABEL_STYLE, "layout": w.Layout(width="21em")}
     return SimpleNamespace(
-        busy=False,
-        new=False,
+        is_updating=False,
+        is_new=False,
         skipped=0,
+        levels={},  # of the takes of this session, by folder and speaker
         folder=folder_field(root),
         speaker=w.Combobox(description="Speaker", continuous_update=False, ensure_option=False, **wide),
         sex=w.Dropdown(options=[(sex or "not given", sex) for sex in SEXES], description="Sex", **wide),
         condition=w.Text(description="Condition", placeholder="only if the study needs it", **wide),
+        consent=w.HTML(),
         agreed=w.Checkbox(description="The speaker has read this and agrees", indent=False, layout=AUTO_LAYOUT),
         publish=w.Checkbox(description="... and may be heard on published pages", indent=False, layout=AUTO_LAYOUT),
+        withdraw=w.Button(icon="trash", layout=AUTO_LAYOUT),
         emotion=w.Dropdown(options=list(emotions), description="Emotion", **wide),
         statement=w.Combobox(options=list(statements), description="Sentence", ensure_option=False,
                              style=wide["style"], layout=w.Layout(width="32em")),
         skip=w.Button(description="Another prompt", icon="forward", layout=AUTO_LAYOUT),
-        said=w.HTML(),
+        message=w.HTML(),
     )  # fmt: skip
 
 
 def _layout(ui: SimpleNamespace) -> w.Widget:
-    consent = w.HTML(f"<i>“{corpora.CONSENT_TEXT}”</i>")
     return w.VBox(
         [
             ui.folder,
             w.HBox([ui.speaker, ui.sex, ui.condition]),
-            consent,
-            w.HBox([ui.agreed, w.HTML("&emsp;"), ui.publish]),
+            ui.consent,
+            w.HBox([ui.agreed, w.HTML("&emsp;"), ui.publish, w.HTML("&emsp;"), ui.withdraw]),
             w.HBox([ui.emotion, ui.statement, ui.skip]),
             ui.microphone,
-            ui.said,
+            ui.message,
         ]
     )
 
 
 def _change_folder(ui: SimpleNamespace) -> None:
-    """Another corpus: its speakers, and a new pseudonym to begin with."""
+    """Show another corpus: its consent text and speakers, and a new pseudonym to begin with."""
+    ui.consent.value = f"<i>“{html.escape(corpora.consent_text(ui.folder.value))}”</i>"
     fresh = _offer_speakers(ui)
     if ui.speaker.value == fresh:
         _change_speaker(ui)
@@ -167,50 +175,72 @@ def _change_folder(ui: SimpleNamespace) -> None:
 
 
 def _offer_speakers(ui: SimpleNamespace) -> str:
-    """Offer the next free pseudonym, which is returned, and those who have agreed."""
+    """Offer the next free pseudonym, which is returned, and the speakers who have agreed."""
     fresh = corpora.next_pseudonym(ui.folder.value)
     ui.speaker.options = (fresh, *sorted(set(corpora.active_consents(ui.folder.value)["speaker"])))
     return fresh
 
 
 def _change_speaker(ui: SimpleNamespace) -> None:
-    """Another speaker: what he or she has agreed to, and what is left to say."""
-    told = corpora.active_consents(ui.folder.value).set_index("speaker")
-    known = ui.speaker.value in told.index
+    """Show another speaker's consent, sex and condition, and the next prompt."""
+    consents = corpora.active_consents(ui.folder.value).set_index("speaker")
+    has_agreed = ui.speaker.value in consents.index
     own = corpora.read_manifest(ui.folder.value).query("speaker == @ui.speaker.value")
-    ui.busy = True
-    ui.new = ui.speaker.value not in corpora.used_speaker_ids(ui.folder.value)
-    ui.agreed.value, ui.agreed.disabled = known, known
-    ui.publish.value = known and told.loc[ui.speaker.value, "publish"] == "yes"
-    last = own.iloc[-1] if len(own) else {"sex": "", "condition": ""}  # never those of the speaker before
+    ui.is_updating = True
+    ui.is_new = ui.speaker.value not in corpora.used_speaker_ids(ui.folder.value)
+    ui.agreed.value = has_agreed
+    ui.publish.value = has_agreed and consents.loc[ui.speaker.value, "publish"] == "yes"
+    last = own.iloc[-1] if len(own) else {"sex": "", "condition": ""}  # never those of the previous speaker
     ui.sex.value = last["sex"] if last["sex"] in SEXES else ""
     ui.condition.value = last["condition"]
-    ui.busy, ui.skipped = False, 0
+    ui.is_updating, ui.skipped = False, 0
     _next_prompt(ui)
 
 
-def _store_consent(ui: SimpleNamespace) -> None:
-    """Store what was ticked; a tick for publication alone counts for nothing."""
-    if not ui.busy and ui.agreed.value:
-        try:
+def _change_consent(ui: SimpleNamespace) -> None:
+    """Store what was ticked, or undo it; a tick for publication alone has no effect."""
+    if ui.is_updating:
+        return
+    try:
+        if ui.agreed.value:
             # Another window or an import may have given a new speaker's pseudonym to somebody else by now.
-            corpora.store_consent(ui.folder.value, ui.speaker.value, publish=ui.publish.value, new=ui.new)
-        except (corpora.LocalError, OSError) as error:
-            _consent_failed(ui, error)
-            return
-        ui.new, ui.agreed.disabled = False, True
-        _offer_speakers(ui)
+            corpora.store_consent(ui.folder.value, ui.speaker.value, publish=ui.publish.value, new=ui.is_new)
+            ui.is_new = False
+        elif ui.speaker.value in set(corpora.active_consents(ui.folder.value)["speaker"]):
+            corpora.undo_consent(ui.folder.value, ui.speaker.value)
+            ui.is_new = ui.speaker.value not in corpora.used_speaker_ids(ui.folder.value)
+    except (corpora.LocalError, OSError) as error:
+        _consent_failed(ui, error)
+        return
+    _offer_speakers(ui)
     _refresh(ui)
 
 
 def _consent_failed(ui: SimpleNamespace, error: Exception) -> None:
-    """Untick, say why, and offer the next pseudonym if this one is somebody else's by now."""
-    ui.busy, ui.agreed.value, ui.busy = True, False, False
+    """Show the consent as it was, say why, and offer the next pseudonym if this one is somebody else's by now."""
+    was_new = ui.is_new
+    ui.is_updating, ui.agreed.value, ui.is_updating = True, not ui.agreed.value, False
     _refresh(ui)
-    if ui.new and ui.speaker.value in corpora.used_speaker_ids(ui.folder.value):
+    if was_new and ui.speaker.value in corpora.used_speaker_ids(ui.folder.value):
         ui.speaker.value = _offer_speakers(ui)
-    ui.microphone.why = str(error)
-    ui.said.value = message_html(str(error), bad=True)
+    if not ui.agreed.value:
+        ui.microphone.why = error_text(error)
+    ui.message.value = message_html(error_text(error), bad=True)
+
+
+def _withdraw(ui: SimpleNamespace) -> None:
+    """Delete all clips of the speaker, after a second click."""
+    speaker, question = ui.speaker.value, f"Delete all clips of {ui.speaker.value}?"
+    if ui.withdraw.description != question:
+        ui.withdraw.description, ui.withdraw.button_style = question, "danger"
+        ui.message.value = message_html(f"This cannot be undone. Click again to delete {speaker}'s clips.", bad=True)
+        return
+    deleted = corpora.withdraw_speaker(ui.folder.value, speaker)
+    _change_folder(ui)
+    ui.message.value = message_html(
+        f"{speaker} has withdrawn: {len(deleted)} files deleted. Trained models, results of runs and the feature store "
+        "may still hold what was computed from them."
+    )
 
 
 def _next_prompt(ui: SimpleNamespace, *, skip: bool = False) -> None:
@@ -220,18 +250,26 @@ def _next_prompt(ui: SimpleNamespace, *, skip: bool = False) -> None:
         emotion, statement = left.iloc[ui.skipped % len(left)]
         ui.emotion.value, ui.statement.value = emotion, statement
     total = len(ui.plan["emotions"]) * len(ui.plan["statements"])
-    ui.said.value = f"{ui.speaker.value}: {total - len(left)} of {total} prompts recorded."
+    ui.message.value = message_html(f"{ui.speaker.value}: {total - len(left)} of {total} prompts recorded.")
+    if ui.speaker.value in corpora.withdrawn_speakers(ui.folder.value):
+        ui.message.value = message_html(
+            f"{ui.speaker.value} withdrew from this corpus. Tick the consent line only if this person agrees anew; "
+            f"for somebody else, use {corpora.next_pseudonym(ui.folder.value)}.",
+            bad=True,
+        )
     _refresh(ui)
 
 
 def _refresh(ui: SimpleNamespace) -> None:
-    """What the microphone shows, and why it may not record."""
+    """Update the microphone's labels, and the reason if it may not record."""
     speaker = ui.speaker.value
     try:
         corpora.check_pseudonym(speaker)
-        why = "" if ui.agreed.value else "First the speaker reads the consent line above, and it is ticked."
+        why = "" if ui.agreed.value else "The speaker must first read the consent line above; then tick it."
     except corpora.LocalError as error:
         why = str(error)
+    ui.withdraw.description, ui.withdraw.button_style = "Withdraw this speaker", ""
+    ui.withdraw.disabled = not ui.agreed.value
     with ui.microphone.hold_sync():
         ui.microphone.speaker, ui.microphone.emotion = speaker, ui.emotion.value
         ui.microphone.statement, ui.microphone.why, ui.microphone.ready = ui.statement.value, why, not why
@@ -239,12 +277,28 @@ def _refresh(ui: SimpleNamespace) -> None:
         ui.microphone.folder = ui.folder.value
 
 
-def _save_take(ui: SimpleNamespace, signal: np.ndarray, sample_rate: int, said: dict[str, str]) -> str:
-    labels = dict(said)
-    # Its own folder: S01 of the one that has been typed since may be somebody else.
-    row = corpora.save_take(labels.pop("folder"), signal, int(sample_rate), **labels)
-    found = audio.measure_levels(signal / np.float32(32768), int(sample_rate))
-    advice = audio.level_advice(found)
-    report_errors(ui, _next_prompt)()  # if it failed, the take would be kept and yet be sent again
-    kept = f"Kept as {row['file']}: {found['seconds']:.1f} s, {sample_rate:.0f} Hz, level {found['level']:.0f} dB"
-    return f"{kept}; {advice}." if advice else f"{kept}."
+def _save_take(ui: SimpleNamespace, signal: np.ndarray, sample_rate: int, labels: dict[str, str]) -> str:
+    """Save a take under the labels and in the folder that it was recorded for; return the message for the user."""
+    folder = labels["folder"]  # S01 of a folder that has been typed since may be somebody else
+    try:
+        row = corpora.save_take(
+            folder, signal, int(sample_rate), **{name: text for name, text in labels.items() if name != "folder"}
+        )
+    except Exception as error:
+        ui.message.value = error_html(error)
+        raise
+    levels = audio.measure_levels(signal / np.float32(32768), int(sample_rate))
+    report_errors(ui, _next_prompt)()  # if it failed here, the take would be saved and yet be sent again
+    text = f"Saved as {row['file']}: {levels['seconds']:.1f} s, {sample_rate:.0f} Hz, level {levels['level']:.0f} dB"
+    advice = _advise(ui.levels.setdefault((folder, labels["speaker"]), []), levels)
+    return f"{text}; {advice}." if advice else f"{text}."
+
+
+def _advise(session: list[dict[str, float]], levels: dict[str, float]) -> str:
+    """Add a take to its session; return advice on the take, or else on the level of the whole session."""
+    session.append(levels)
+    advice = audio.level_advice(levels)
+    if advice or len(session) < SESSION_TAKES or any(take["clipped"] for take in session):
+        return advice
+    advice = audio.session_level_advice(float(np.median([take["level"] for take in session])))
+    return f"this session is {advice}" if advice else ""

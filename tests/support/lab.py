@@ -26,22 +26,22 @@ from playwright.sync_api import TimeoutError
 from sernb import runs
 
 ROOT = Path(__file__).parents[2]
-# Announcements would be asked for on the network, and would lie over the notebook.
+# Announcements would be requested from the network, and would cover the notebook.
 SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 PATIENCE = 240_000  # ms; a loaded machine is slow
 
 
-# Several views of one widget without a kernel; `model` keeps what they send, and says and puts what a kernel would.
+# Several views of one widget without a kernel: `model` keeps what they send; `deliver` and `put` stand for the kernel.
 VIEWS = """async ([script, views, state]) => {
-  const heard = [];
-  const call = (name, ...args) => heard.filter((one) => one[0] === name).forEach((one) => one[1](...args));
+  const listeners = [];
+  const call = (name, ...args) => listeners.filter(([event]) => event === name).forEach(([, react]) => react(...args));
   window.model = {
     sent: [],
     get: (name) => state[name],
-    on: (names, react) => names.split(" ").forEach((name) => heard.push([name, react])),
+    on: (names, react) => names.split(" ").forEach((name) => listeners.push([name, react])),
     off: () => {},
     send: (message) => model.sent.push(message),
-    say: (message) => call("msg:custom", message),
+    deliver: (message) => call("msg:custom", message),
     put: (changes) => {
       Object.assign(state, changes);
       Object.keys(changes).forEach((name) => call(`change:${name}`));
@@ -64,7 +64,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 @contextlib.contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """A folder at an address of this machine, to which browsers give the microphone."""
+    """Serve a folder at an address of this machine; there, browsers allow the microphone."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -72,7 +72,7 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def notebook_for_test(folder: Path, **parameters) -> Path:
-    """A copy of 06 with other parameters, as a user would type them."""
+    """Write a copy of 06 with other parameters, as a user would type them."""
     notebook = nbformat.read(ROOT / "notebooks" / "06_listen.ipynb", as_version=4)
     (cell,) = (cell for cell in notebook.cells if "parameters" in runs.cell_tags(cell))
     lines = [line.split(" = ")[0] for line in cell.source.splitlines()]
@@ -83,7 +83,7 @@ def notebook_for_test(folder: Path, **parameters) -> Path:
 
 
 def spoken(path: Path, seconds: float = 60.0, rate: int = 48000) -> Path:
-    """A WAV for Chromium's false microphone: noise in syllables, no stretch of it like another."""
+    """Write a WAV file for Chromium's simulated microphone: noise in syllables that never repeats."""
     rng = np.random.default_rng(7)
     loudness = np.repeat(rng.uniform(0.02, 0.3, int(seconds * 8)), rate // 8)
     soundfile.write(path, np.convolve(rng.normal(0, 1, len(loudness)) * loudness, [0.5, 0.5], "same"), rate)
@@ -91,14 +91,14 @@ def spoken(path: Path, seconds: float = 60.0, rate: int = 48000) -> Path:
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    with socket.socket() as connection:
+        connection.bind(("127.0.0.1", 0))
+        return connection.getsockname()[1]
 
 
 @contextlib.contextmanager
 def jupyterlab(folder: Path) -> Iterator[str]:
-    """JupyterLab over a folder, with nothing of the user's settings; gives its address."""
+    """Start JupyterLab in a folder, without the user's settings; yield its address."""
     port, config = free_port(), folder.parent / "config"
     for name, values in SETTINGS.items():
         file = config / "lab" / "user-settings" / Path(*name.split(":")).with_suffix(".jupyterlab-settings")
@@ -146,7 +146,7 @@ def browser_flags(microphone: Path) -> list[str]:
 
 
 def run_all(page) -> None:
-    """Run every cell by the menu, as a user does; a click that comes before the kernel is there has no effect."""
+    """Run every cell by the menu, as a user does; a click before the kernel has started has no effect."""
     page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for(timeout=PATIENCE)
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=PATIENCE)
     for _ in range(5):
@@ -159,7 +159,7 @@ def run_all(page) -> None:
 
 
 def wait_until_idle(page) -> None:
-    """Until no cell is waiting or running."""
+    """Wait until no cell is waiting or running."""
     page.wait_for_function(
         """() => document.querySelector(".jp-Notebook-ExecutionIndicator")?.dataset.status === "idle"
             && ![...document.querySelectorAll(".jp-InputPrompt")].some(prompt => prompt.textContent.includes("*"))""",
@@ -168,7 +168,7 @@ def wait_until_idle(page) -> None:
 
 
 def to(page, locator) -> None:
-    """Scroll there; the notebook's height changes while it does."""
+    """Scroll to an element; the notebook's height changes in the meantime."""
     for _ in range(3):
         locator.scroll_into_view_if_needed()
         page.wait_for_timeout(150)

@@ -1,4 +1,4 @@
-"""Permissions for tests that root runs too, who may read and write everything."""
+"""File permissions for tests that root, who may read and write everything, runs too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def somebody() -> Iterator[Path]:
-    """Be a user without rights for a while, in a folder of that user's own; whoever is no root stays so."""
+    """Act as a user without rights, in a folder of that user's own; if not root, stay the same user."""
     folder = Path(tempfile.mkdtemp(dir="/tmp"))
     root = os.geteuid() == 0
     try:

@@ -1,5 +1,5 @@
 // The microphone: level meter, countdown, take, retake, keep. Samples stay in this tab until "Keep" sends them to the
-// kernel; nothing else leaves the page. What the kernel answers reaches every tab, so each take has an id.
+// kernel; nothing else leaves the page. The kernel's answers reach every tab, so each take has an id.
 
 const WORKLET = `
 registerProcessor("sernb-tap", class extends AudioWorkletProcessor {
@@ -15,48 +15,52 @@ registerProcessor("sernb-tap", class extends AudioWorkletProcessor {
     return true;
   }
 });`;
-const PART = 1 << 18; // samples in a message: half a megabyte, well below what a Jupyter server takes
+const PART_SAMPLES = 1 << 18; // per message: half a megabyte, well below the limit of a Jupyter server
 const FULL_SCALE = 0.999;
-const FLOOR = -60; // dB, the meter's left end
-const LABELS = ["folder", "speaker", "emotion", "statement", "sex", "condition"];
+const METER_MIN = -60; // dB, the meter's left end
+const LABEL_NAMES = ["folder", "speaker", "emotion", "statement", "sex", "condition"];
 
-const make = (tag, name, text = "") => Object.assign(document.createElement(tag), { className: name, textContent: text });
+const element = (tag, name, text = "") => Object.assign(document.createElement(tag), { className: name, textContent: text });
 const decibel = (amplitude) => 20 * Math.log10(Math.max(amplitude, 1e-5));
 const newId = () => crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
-const peakOf = (block) => block.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+const peakOf = (block) => block.reduce((peak, value) => Math.max(peak, Math.abs(value)), 0);
 
-/** Open the microphone as it is: what browsers do for telephone calls would change the voice. */
-async function open(onBlock) {
-  const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
-  const stream = await navigator.mediaDevices.getUserMedia({ audio: plain });
+/** Open the microphone without the processing for telephone calls, which would change the voice. */
+async function openMicrophone(onBlock) {
+  const unprocessed = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+  const stream = await navigator.mediaDevices.getUserMedia({ audio: unprocessed });
   const [track] = stream.getAudioTracks();
   const rate = track.getSettings().sampleRate;
   const context = new AudioContext(rate ? { sampleRate: rate } : {});
-  const address = URL.createObjectURL(new Blob([WORKLET], { type: "text/javascript" }));
-  await context.audioWorklet.addModule(address);
-  URL.revokeObjectURL(address);
+  const url = URL.createObjectURL(new Blob([WORKLET], { type: "text/javascript" }));
+  await context.audioWorklet.addModule(url);
+  URL.revokeObjectURL(url);
   const tap = new AudioWorkletNode(context, "sernb-tap", { numberOfOutputs: 0 });
   context.createMediaStreamSource(stream).connect(tap);
   tap.port.onmessage = (event) => onBlock(event.data);
   await context.resume();
-  const close = () => { tap.port.onmessage = null; stream.getTracks().forEach((one) => one.stop()); return context.close(); };
+  const close = () => {
+    tap.port.onmessage = null;
+    stream.getTracks().forEach((audioTrack) => audioTrack.stop());
+    return context.close();
+  };
   return { rate: context.sampleRate, label: track.label, close };
 }
 
-/** Float samples as 16-bit ones. */
-function pcm(blocks) {
+/** Convert float samples to 16-bit samples. */
+function toInt16(blocks) {
   const out = new Int16Array(blocks.reduce((sum, block) => sum + block.length, 0));
-  let place = 0;
+  let position = 0;
   for (const block of blocks) {
-    for (const value of block) out[place++] = Math.max(-32768, Math.min(32767, Math.round(value * 32768)));
+    for (const value of block) out[position++] = Math.max(-32768, Math.min(32767, Math.round(value * 32768)));
   }
   return out;
 }
 
-/** A WAV file of 16-bit mono samples, for listening to the take. */
-function wav(samples, rate) {
+/** Return a WAV file of 16-bit mono samples, for listening to the take. */
+function encodeWav(samples, rate) {
   const view = new DataView(new ArrayBuffer(44));
-  const text = (at, word) => [...word].forEach((letter, i) => view.setUint8(at + i, letter.charCodeAt(0)));
+  const text = (offset, word) => [...word].forEach((letter, i) => view.setUint8(offset + i, letter.charCodeAt(0)));
   const bytes = samples.length * 2;
   text(0, "RIFF"); view.setUint32(4, 36 + bytes, true); text(8, "WAVEfmt ");
   view.setUint32(16, 16, true); view.setUint16(20, 1, true); view.setUint16(22, 1, true);
@@ -66,57 +70,60 @@ function wav(samples, rate) {
 }
 
 function render({ model, el }) {
-  const root = make("div", "sernb-mic");
-  const prompt = make("div", "sernb-prompt");
-  const meter = make("div", "sernb-meter"), bar = make("div", "sernb-bar"), mark = make("div", "sernb-mark");
-  const reading = make("span", "sernb-reading"), warning = make("span", "sernb-warning");
-  const power = make("button", "sernb-power", "Turn the microphone on");
-  const record = make("button", "sernb-record", "Record"), stop = make("button", "sernb-stop", "Stop");
-  const player = make("audio", "sernb-take");
-  const keep = make("button", "sernb-keep", "Keep"), drop = make("button", "sernb-drop", "Throw away");
-  const clock = make("span", "sernb-clock"), status = make("div", "sernb-status");
+  const root = element("div", "sernb-mic");
+  const prompt = element("div", "sernb-prompt");
+  const meter = element("div", "sernb-meter"), bar = element("div", "sernb-bar"), mark = element("div", "sernb-mark");
+  const reading = element("span", "sernb-reading"), warning = element("span", "sernb-warning");
+  const power = element("button", "sernb-power", "Turn the microphone on");
+  const record = element("button", "sernb-record", "Record"), stop = element("button", "sernb-stop", "Stop");
+  const player = element("audio", "sernb-take");
+  const keep = element("button", "sernb-keep", "Keep"), discard = element("button", "sernb-discard", "Discard");
+  const clock = element("span", "sernb-clock"), status = element("div", "sernb-status");
   player.controls = true;
   status.setAttribute("role", "status");
   meter.append(bar, mark);
-  const line = (...parts) => { const div = make("div", "sernb-line"); div.append(...parts); return div; };
-  root.append(prompt, line(power, meter, reading, warning), line(record, stop, clock, player, keep, drop), status);
+  const line = (...parts) => { const div = element("div", "sernb-line"); div.append(...parts); return div; };
+  root.append(prompt, line(power, meter, reading, warning), line(record, stop, clock, player, keep, discard), status);
   el.append(root);
 
-  let mic = null, state = "off", blocks = [], take = null, said = null, clipped = 0, held = FLOOR, timer = 0, waiting = 0;
+  let mic = null, state = "off", blocks = [], take = null, takeLabels = null, clipped = 0, peakHold = METER_MIN;
+  let countdown = 0, timeout = 0, invitation = "";
   const unanswered = new Set(); // ids of this tab's takes
-  const labels = () => Object.fromEntries(LABELS.map((name) => [name, model.get(name)]));
+  const currentLabels = () => Object.fromEntries(LABEL_NAMES.map((name) => [name, model.get(name)]));
 
   const show = (next = state) => {
     state = next;
     const ready = model.get("ready"), on = mic !== null;
-    power.textContent = on ? "Turn it off" : "Turn the microphone on";
+    power.textContent = on ? "Turn the microphone off" : "Turn the microphone on";
     record.textContent = take ? "Retake" : "Record";
     record.hidden = !["ready", "taken"].includes(state);
     record.disabled = !ready;
     stop.hidden = !["countdown", "recording"].includes(state);
-    player.hidden = keep.hidden = drop.hidden = state !== "taken" && state !== "sending";
-    keep.disabled = drop.disabled = state === "sending";
+    player.hidden = keep.hidden = discard.hidden = state !== "taken" && state !== "sending";
+    keep.disabled = discard.disabled = state === "sending";
     power.disabled = ["countdown", "recording", "sending"].includes(state);
     if (!["countdown", "recording"].includes(state)) clock.textContent = "";
-    // While a take is recorded or waits, what it is labelled as, whatever has been chosen meanwhile, here or elsewhere.
-    const now = state === "recording" ? said : ["taken", "sending"].includes(state) && take ? take.said : labels();
-    prompt.replaceChildren(make("i", "", now.speaker), make("b", "", now.emotion), make("span", "", now.statement));
+    // While a take is recorded or waits: its own labels, whatever has been chosen in the meantime, here or elsewhere.
+    const isWaiting = ["taken", "sending"].includes(state) && take;
+    const labels = state === "recording" ? takeLabels : isWaiting ? take.labels : currentLabels();
+    const parts = [["i", labels.speaker], ["b", labels.emotion], ["span", labels.statement]];
+    prompt.replaceChildren(...parts.map(([tag, text]) => element(tag, "", text)));
     root.dataset.state = state;
   };
-  const say = (text, bad = false) => { status.textContent = text; status.classList.toggle("sernb-bad", bad); };
-  const invite = () => say(model.get("ready") ? "" : model.get("why"));
+  const report = (text, bad = false) => { status.textContent = text; status.classList.toggle("sernb-bad", bad); };
+  const invite = () => { invitation = model.get("ready") ? "" : model.get("why"); report(invitation); };
 
-  const hear = (block) => {
+  const measure = (block) => {
     const peak = peakOf(block), now = decibel(peak);
-    held = Math.max(now, held - 0.6);
-    bar.style.width = `${Math.max(0, 100 * (1 - now / FLOOR))}%`;
-    mark.style.left = `${Math.max(0, Math.min(99, 100 * (1 - held / FLOOR)))}%`;
-    reading.textContent = `${Math.round(held)} dB`;
-    meter.classList.toggle("sernb-hot", held > -6);
+    peakHold = Math.max(now, peakHold - 0.6);
+    bar.style.width = `${Math.max(0, 100 * (1 - now / METER_MIN))}%`;
+    mark.style.left = `${Math.max(0, Math.min(99, 100 * (1 - peakHold / METER_MIN)))}%`;
+    reading.textContent = `${Math.round(peakHold)} dB`;
+    meter.classList.toggle("sernb-hot", peakHold > -6);
     if (peak >= FULL_SCALE) {
-      warning.textContent = "clipping: step back, or turn the input down";
-      clearTimeout(warning.timer);
-      warning.timer = setTimeout(() => { warning.textContent = ""; }, 2500);
+      warning.textContent = "clipping: turn the input down, or step back";
+      clearTimeout(warning.timeout);
+      warning.timeout = setTimeout(() => { warning.textContent = ""; }, 2500);
     }
     if (state !== "recording") return;
     blocks.push(block);
@@ -128,90 +135,95 @@ function render({ model, el }) {
 
   const count = (left) => {
     if (!model.get("ready")) { show(take ? "taken" : "ready"); invite(); return; } // another tab chose a new speaker
-    if (left <= 0) { blocks = []; clipped = 0; said = labels(); show("recording"); return; }
+    if (left <= 0) { blocks = []; clipped = 0; takeLabels = currentLabels(); show("recording"); return; }
     clock.textContent = `${left} ...`;
-    timer = setTimeout(() => count(left - 1), 1000);
+    countdown = setTimeout(() => count(left - 1), 1000);
   };
 
-  const forget = () => { if (take) URL.revokeObjectURL(take.address); take = null; player.removeAttribute("src"); };
+  const forget = () => { if (take) URL.revokeObjectURL(take.url); take = null; player.removeAttribute("src"); };
 
   const finish = () => {
-    clearTimeout(timer);
+    clearTimeout(countdown);
     if (state === "countdown" || !blocks.length) { show(take ? "taken" : "ready"); return; }
     forget();
-    const samples = pcm(blocks);
-    take = { id: newId(), said, samples, rate: mic.rate, address: URL.createObjectURL(wav(samples, mic.rate)) };
-    player.src = take.address;
-    const loud = clipped ? `${clipped} samples clipped: better take it again. ` : "";
-    say(`${(samples.length / mic.rate).toFixed(1)} s at ${mic.rate} Hz. ${loud}Listen, then keep it or retake.`, clipped > 0);
+    const samples = toInt16(blocks), url = URL.createObjectURL(encodeWav(samples, mic.rate));
+    take = { id: newId(), labels: takeLabels, samples, rate: mic.rate, url };
+    player.src = take.url;
+    const loud = clipped ? `${clipped} samples are clipped: record it again. ` : "";
+    report(`${(samples.length / mic.rate).toFixed(1)} s at ${mic.rate} Hz. ${loud}Listen, then keep it or retake.`, clipped > 0);
     show("taken");
   };
 
   const send = () => {
-    const { id, said, samples, rate } = take, parts = Math.max(1, Math.ceil(samples.length / PART));
+    const { id, labels, samples, rate } = take, parts = Math.max(1, Math.ceil(samples.length / PART_SAMPLES));
     show("sending");
-    say("Sending the take to the kernel ...");
+    report("Sending the take to the kernel ...");
     unanswered.add(id);
-    clearTimeout(waiting);
-    const late = () => giveUp("The kernel does not answer; it may be busy, or gone");
-    waiting = setTimeout(late, 1000 * model.get("patience"));
+    clearTimeout(timeout);
+    const late = () => giveUp("The kernel does not answer; it may be busy, or have stopped");
+    timeout = setTimeout(late, 1000 * model.get("patience"));
     try {
       for (let i = 0; i < parts; i++) {
-        const part = samples.slice(i * PART, (i + 1) * PART);
-        model.send({ kind: "part", take: id, part: i, parts, rate, said }, undefined, [part.buffer]);
+        const part = samples.slice(i * PART_SAMPLES, (i + 1) * PART_SAMPLES);
+        model.send({ kind: "part", take: id, part: i, parts, rate, labels }, undefined, [part.buffer]);
       }
     } catch (error) { giveUp(`Not sent: ${error.message}`); }
   };
 
   const giveUp = (why) => {
-    clearTimeout(waiting);
-    say(`${why}. The take is still here: “Keep” sends it again, and it is kept only once.`, true);
+    clearTimeout(timeout);
+    report(`${why}. The take is still here: “Keep” sends it again, and it is saved only once.`, true);
     show("taken");
   };
 
   const answer = (message) => {
     if (!unanswered.has(message.take)) return; // another tab's take, or one that was answered already
-    if (message.kind === "kept") unanswered.delete(message.take);
-    if (message.take !== take?.id) { say(`The take before: ${message.text}`, message.kind === "failed"); return; }
-    const here = ["taken", "sending"].includes(state); // or a retake is under way, because the answer came so late
-    clearTimeout(waiting);
-    if (message.kind === "kept") { forget(); say(message.text, false); if (here) show(mic ? "ready" : "off"); }
-    if (message.kind === "failed") { say(message.text, true); if (here) show("taken"); } // the take is still here
+    if (message.kind === "saved") unanswered.delete(message.take);
+    if (message.take !== take?.id) { report(`The previous take: ${message.text}`, message.kind === "failed"); return; }
+    const isShown = ["taken", "sending"].includes(state); // or a retake is under way, as the answer came late
+    clearTimeout(timeout);
+    if (message.kind === "saved") { forget(); report(message.text, false); if (isShown) show(mic ? "ready" : "off"); }
+    if (message.kind === "failed") { report(message.text, true); if (isShown) show("taken"); } // the take is still here
   };
 
-  const switchPower = async () => {
+  const togglePower = async () => {
     if (mic) { await mic.close(); mic = null; bar.style.width = 0; reading.textContent = ""; show(take ? "taken" : "off"); return; }
     try {
-      mic = await open(hear);
+      mic = await openMicrophone(measure);
       reading.title = mic.label;
       invite();
-      if (model.get("ready")) say(`${mic.label || "Microphone"}, ${mic.rate} Hz. Speak, and watch the level: peaks between -20 and -6 dB.`);
+      const device = `${mic.label || "Microphone"}, ${mic.rate} Hz.`;
+      if (model.get("ready")) report(`${device} Watch the level: the loudest emotion should peak between -20 and -6 dB.`);
       show(take ? "taken" : "ready");
     } catch (error) {
-      say(`No microphone: ${error.message}. Allow it for this page in the browser's address bar; away from this ` +
-        "machine a browser gives it to https pages only.", true);
+      report(`No microphone: ${error.message}. Allow it for this page in the browser's address bar; for a page ` +
+        "of another machine, a browser allows it only with https.", true);
     }
   };
 
-  power.onclick = switchPower;
+  power.onclick = togglePower;
   record.onclick = () => {
-    if (!mic) { switchPower(); return; }
+    if (!mic) { togglePower(); return; }
     player.pause();
     show("countdown");
     count(model.get("countdown"));
   };
   stop.onclick = finish;
   keep.onclick = send;
-  drop.onclick = () => { forget(); invite(); show(mic ? "ready" : "off"); };
-  const refresh = () => { show(); if (!model.get("ready") && state !== "taken") invite(); };
+  discard.onclick = () => { forget(); invite(); show(mic ? "ready" : "off"); };
+  const refresh = () => {
+    show();
+    const isAnswered = model.get("ready") && invitation && status.textContent === invitation;
+    if (isAnswered || (!model.get("ready") && state !== "taken")) invite();
+  };
   const watched = "change:ready change:why change:speaker change:emotion change:statement";
   model.on(watched, refresh);
   model.on("msg:custom", answer);
   show();
   invite();
   return () => {
-    clearTimeout(timer);
-    clearTimeout(waiting);
+    clearTimeout(countdown);
+    clearTimeout(timeout);
     model.off(watched, refresh);
     model.off("msg:custom", answer);
     forget();

@@ -1,36 +1,36 @@
-// A table whose cells can be corrected by hand: text, or a choice where the column has choices. The kernel gets the row's
+// A table whose cells can be edited: as text, or as a choice if the column has choices. The kernel gets the row's
 // index, the column and the new value.
 
-const make = (tag, name, text = "") => Object.assign(document.createElement(tag), { className: name, textContent: text });
+const element = (tag, name, text = "") => Object.assign(document.createElement(tag), { className: name, textContent: text });
 
 function editor(column, value, change) {
-  const field = make(column.choices ? "select" : "input", "");
+  const field = element(column.choices ? "select" : "input", "");
   for (const choice of column.choices ?? []) field.append(new Option(choice, choice));
-  field.value = field.drawn = value;
+  field.value = field.shownValue = value;
   field.setAttribute("aria-label", column.name);
-  field.onchange = () => { field.drawn = field.value; change(field.value); };
-  field.onblur = () => { if (field.value !== field.drawn) field.onchange(); }; // what was typed before a redraw
+  field.onchange = () => { field.shownValue = field.value; change(field.value); };
+  field.onblur = () => { if (field.value !== field.shownValue) field.onchange(); }; // typed before a redraw
   return field;
 }
 
-/** Show another value in a field, unless somebody is typing into it. */
-function put(field, value) {
-  const typing = field === document.activeElement && field.value !== field.drawn;
-  field.drawn = value;
+/** Show another value in a field, unless the user is typing into it. */
+function setValue(field, value) {
+  const typing = field === document.activeElement && field.value !== field.shownValue;
+  field.shownValue = value;
   if (!typing && field.value !== value) field.value = value;
 }
 
 function render({ model, el }) {
-  const root = make("div", "sernb-table");
+  const root = element("div", "sernb-table");
   root.dataset.lmSuppressShortcuts = "true";
   el.append(root);
-  let drawn = ""; // the columns, and how many rows
+  let drawnShape = ""; // the columns and the number of rows
   const body = () => root.querySelector("tbody");
 
   const fill = (td, row, index, column) => {
-    const open = Boolean(column.editable && !row.locked), field = td.firstElementChild, value = row[column.name];
-    if (open && field) put(field, value);
-    else if (open) {
+    const isOpen = Boolean(column.editable && !row.locked), field = td.firstElementChild, value = row[column.name];
+    if (isOpen && field) setValue(field, value);
+    else if (isOpen) {
       const change = (text) => model.send({ kind: "edit", index, column: column.name, value: text });
       td.removeAttribute("title");
       td.replaceChildren(editor(column, value, change));
@@ -40,11 +40,11 @@ function render({ model, el }) {
     }
   };
   const build = (columns, rows) => {
-    const table = make("table", ""), head = make("tr", ""), top = make("thead", ""), lines = make("tbody", "");
-    head.append(...columns.map((column) => make("th", "", column.name)));
+    const table = element("table", ""), head = element("tr", ""), top = element("thead", ""), lines = element("tbody", "");
+    head.append(...columns.map((column) => element("th", "", column.name)));
     for (const _ of rows) {
-      const line = make("tr", "");
-      line.append(...columns.map(() => make("td", "")));
+      const line = element("tr", "");
+      line.append(...columns.map(() => element("td", "")));
       lines.append(line);
     }
     top.append(head);
@@ -54,26 +54,26 @@ function render({ model, el }) {
     root.replaceChildren(table);
     root.scrollTop = scrolled;
   };
-  /** The field that has the keyboard, by its row and its column's name. */
+  /** Return the field that has the keyboard focus, with its row and its column's name. */
   const focused = () => {
     const field = root.contains(document.activeElement) ? document.activeElement : null, line = field?.closest("tr");
     return line ? { field, row: line.rowIndex - 1, name: field.getAttribute("aria-label") } : null;
   };
   const refocus = ({ field, row, name }) => {
-    const again = body().rows[row]?.querySelector(`[aria-label="${name}"]`);
-    if (!again || again === field) return;
-    again.focus({ preventScroll: true });
-    if (field.value !== field.drawn) again.value = field.value;
+    const target = body().rows[row]?.querySelector(`[aria-label="${name}"]`);
+    if (!target || target === field) return;
+    target.focus({ preventScroll: true });
+    if (field.value !== field.shownValue) target.value = field.value;
   };
-  // Cells are changed in place: whoever walks through them by keyboard stays where he or she is.
+  // Cells are changed in place, so that the keyboard focus stays where it is.
   const draw = () => {
     const columns = model.get("columns"), rows = model.get("rows"), before = focused();
     const shape = JSON.stringify([columns, rows.length]);
-    if (shape !== drawn) {
-      if (before) before.field.onchange = before.field.onblur = null; // its going is no edit
+    if (shape !== drawnShape) {
+      if (before) before.field.onchange = before.field.onblur = null; // its removal is not an edit
       build(columns, rows);
     }
-    drawn = shape;
+    drawnShape = shape;
     rows.forEach((row, index) => {
       const line = body().rows[index];
       line.className = row.mark ?? "";

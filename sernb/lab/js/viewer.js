@@ -1,57 +1,57 @@
-// Clips beside one another: each a player and its picture, with a line at the moment that is heard. Arrow keys ask the
+// Clips side by side: each a player and its figure, with a line at the moment that is being played. Arrow keys ask the
 // kernel for the next or previous clip, the space bar plays.
 
-const make = (tag, name, text = "") => Object.assign(document.createElement(tag), { className: name, textContent: text });
+const element = (tag, name, text = "") => Object.assign(document.createElement(tag), { className: name, textContent: text });
 
-/** One clip's player and picture; `follow` is called at each frame while the page is shown. */
-function column(clip, addresses) {
+/** Return one clip's player and figure; `follow` is called at each frame while the page is visible. */
+function clipColumn(clip, urls) {
   const blob = (bytes, type) => {
-    const address = URL.createObjectURL(new Blob([bytes], { type }));
-    addresses.push(address);
-    return address;
+    const url = URL.createObjectURL(new Blob([bytes], { type }));
+    urls.push(url);
+    return url;
   };
-  const box = make("div", "sernb-clip"), player = make("audio", ""), frame = make("div", "sernb-frame");
-  const picture = make("img", ""), head = make("div", "sernb-head");
+  const box = element("div", "sernb-clip"), player = element("audio", ""), frame = element("div", "sernb-frame");
+  const figure = element("img", ""), cursor = element("div", "sernb-head");
   player.controls = true;
   player.src = blob(clip.wav, "audio/wav");
   player.setAttribute("aria-label", clip.title);
-  picture.src = blob(clip.png, "image/png");
-  picture.alt = clip.alt;
-  picture.draggable = false;
-  const place = (seconds) => clip.left + (clip.right - clip.left) * (seconds / clip.seconds);
+  figure.src = blob(clip.png, "image/png");
+  figure.alt = clip.alt;
+  figure.draggable = false;
+  const position = (seconds) => clip.left + (clip.right - clip.left) * (seconds / clip.seconds);
   frame.onclick = (event) => {
-    const across = event.offsetX / frame.clientWidth;
-    const share = Math.min(1, Math.max(0, (across - clip.left) / (clip.right - clip.left)));
-    player.currentTime = share * clip.seconds;
+    const clicked = event.offsetX / frame.clientWidth;
+    const fraction = Math.min(1, Math.max(0, (clicked - clip.left) / (clip.right - clip.left)));
+    player.currentTime = fraction * clip.seconds;
     player.play();
   };
-  frame.append(picture, head);
-  box.append(make("div", "sernb-title", clip.title), player, frame);
-  const follow = () => { head.style.left = `${100 * place(Math.min(player.currentTime, clip.seconds))}%`; };
+  frame.append(figure, cursor);
+  box.append(element("div", "sernb-title", clip.title), player, frame);
+  const follow = () => { cursor.style.left = `${100 * position(Math.min(player.currentTime, clip.seconds))}%`; };
   return { box, player, follow };
 }
 
 function render({ model, el }) {
-  const root = make("div", "sernb-view");
+  const root = element("div", "sernb-view");
   root.tabIndex = 0;
-  root.dataset.lmSuppressShortcuts = "true"; // or JupyterLab would take the arrow keys for its own
+  root.dataset.lmSuppressShortcuts = "true"; // or JupyterLab would handle the arrow keys itself
   el.append(root);
-  let shown = [], addresses = [], running = true;
+  let columns = [], urls = [], running = true;
 
   const draw = () => {
-    const before = addresses;
-    addresses = [];
-    shown = model.get("clips").map((clip) => column(clip, addresses));
-    root.replaceChildren(...shown.map((one) => one.box));
+    const previous = urls;
+    urls = [];
+    columns = model.get("clips").map((clip) => clipColumn(clip, urls));
+    root.replaceChildren(...columns.map((column) => column.box));
     root.dataset.count = model.get("count");
-    before.forEach(URL.revokeObjectURL);
+    previous.forEach(URL.revokeObjectURL);
   };
-  const follow = () => { shown.forEach((one) => one.follow()); if (running) requestAnimationFrame(follow); };
+  const follow = () => { columns.forEach((column) => column.follow()); if (running) requestAnimationFrame(follow); };
 
   root.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowDown: 1, n: 1, ArrowLeft: -1, ArrowUp: -1, p: -1 }[event.key];
     if (step) model.send({ kind: "step", step });
-    else if (event.key === " " && shown.length) shown[0].player.paused ? shown[0].player.play() : shown[0].player.pause();
+    else if (event.key === " " && columns.length) columns[0].player.paused ? columns[0].player.play() : columns[0].player.pause();
     else return;
     event.preventDefault();
     event.stopPropagation();
@@ -59,7 +59,7 @@ function render({ model, el }) {
   model.on("change:clips", draw);
   draw();
   follow();
-  return () => { running = false; model.off("change:clips", draw); addresses.forEach(URL.revokeObjectURL); };
+  return () => { running = false; model.off("change:clips", draw); urls.forEach(URL.revokeObjectURL); };
 }
 
 export default { render };

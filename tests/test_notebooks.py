@@ -1,7 +1,8 @@
-"""Each notebook, run by plain papermill on a tiny demo subset and judged by the files that it leaves."""
+"""Each notebook, run by plain papermill on a small part of a demo corpus, and checked by the files that it writes."""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -37,19 +38,19 @@ def run(name: str, folder: Path, **parameters) -> Path:
 
 
 def outputs(folder: Path) -> str:
-    """Everything that the page of a run would show, as text."""
+    """Return everything that the page of a run would show, as text."""
     (notebook,) = folder.glob("*.ipynb")
     cells = nbformat.read(notebook, 4).cells
-    shown = [output for cell in cells for output in cell.get("outputs", [])]
-    assert not [o for o in shown if o.get("name") == "stderr"], "something was written to standard error"
-    assert not [o for o in shown if o.output_type == "display_data" and not any(o.data.values())], "an empty output"
-    page = json.dumps(shown)
+    displayed = [output for cell in cells for output in cell.get("outputs", [])]
+    assert not [o for o in displayed if o.get("name") == "stderr"], "something was written to standard error"
+    assert not [o for o in displayed if o.output_type == "display_data" and not any(o.data.values())], "an empty output"
+    page = json.dumps(displayed)
     assert page.count('"image/png": "') == page.count('"caption": "'), "a figure without a caption"
     return page
 
 
-def beside(folder: Path) -> set[str]:
-    """The models in the table of what stands beside the networks."""
+def scored_models(folder: Path) -> set[str]:
+    """Return the models in the table of scores, networks and baselines."""
     (notebook,) = folder.glob("*.ipynb")
     (cell,) = (cell for cell in nbformat.read(notebook, 4).cells if cell["id"] == "beside-rows")
     (table,) = (output.data["text/html"] for output in cell.outputs if "text/html" in output.get("data", {}))
@@ -57,7 +58,7 @@ def beside(folder: Path) -> set[str]:
 
 
 def check_files(folder: Path, models: list[str]) -> dict:
-    """The files agree with one another and with DESIGN's columns."""
+    """Check that the files of a run agree with each other and have the columns of the contract; return the metrics."""
     result = json.loads((folder / "metrics.json").read_text())
     predictions, history = results.read_predictions(folder), pd.read_csv(folder / "history.csv")
     labels = result["labels"]
@@ -88,7 +89,7 @@ def test_01_explores_a_corpus(tmp_path, corpus):
     assert "Synthetic speech" in page
 
 
-def test_01_takes_a_local_corpus_with_the_least_manifest(tmp_path):
+def test_01_explores_a_local_corpus_with_a_minimal_manifest(tmp_path):
     names = ["a.wav", "b.wav", "c.wav", "d.wav"]
     for i, name in enumerate(names):
         write(tmp_path / "mine" / name, tone(0.6, 16000, 200 + 40 * i), 16000)
@@ -99,15 +100,15 @@ def test_01_takes_a_local_corpus_with_the_least_manifest(tmp_path):
     assert "Synthetic" not in outputs(tmp_path / "out")
 
 
-@pytest.mark.parametrize("chosen", [[], ["as-published"]])
-def test_02_corrected_and_as_published(tmp_path, chosen):
+@pytest.mark.parametrize("faults", [[], ["as-published"]])
+def test_02_runs_corrected_and_as_published(tmp_path, faults):
     models = ["conv1d-b", "conv2d-a"]
-    run("02_crema_1d_vs_2d", tmp_path, MAX_CLIPS=120, EPOCHS=2, MODELS=models, FAULTS=chosen)
+    run("02_crema_1d_vs_2d", tmp_path, MAX_CLIPS=120, EPOCHS=2, MODELS=models, FAULTS=faults)
     result = check_files(tmp_path, models)
-    assert outputs(tmp_path).count('"image/png": "') == 6 + len(chosen)  # as published, confusion is shown twice
-    assert {"conv1d-b", "conv2d-a", "mfcc-svm", "guess"} <= beside(tmp_path)
+    assert outputs(tmp_path).count('"image/png": "') == 6 + len(faults)  # as published, confusion is shown twice
+    assert {"conv1d-b", "conv2d-a", "mfcc-svm", "guess"} <= scored_models(tmp_path)
     leaks = result["split"]["leaks"]
-    if chosen:
+    if faults:
         assert result["split"]["protocol"] == "published"
         assert leaks["speaker"] > 0 and leaks["content"] == result["split"]["val"]
     else:
@@ -115,66 +116,70 @@ def test_02_corrected_and_as_published(tmp_path, chosen):
         assert not any(leaks[kind] for kind in evaluation.LEAK_FAULTS)
 
 
-def test_03_the_papers_way_and_the_honest_way_by_papermill_and_by_sernb(tmp_path):
-    tiny = {"MAX_CLIPS": 120, "EPOCHS": 2, "SPLIT": "60:20:20"}
-    paper = check_files(run("03_paper_replication", tmp_path / "paper", **tiny), ["paper-cnn"])
+def test_03_gives_the_same_results_by_papermill_and_by_sernb(tmp_path):
+    small = {"MAX_CLIPS": 120, "EPOCHS": 2, "SPLIT": "60:20:20"}
+    paper = check_files(run("03_paper_replication", tmp_path / "paper", **small), ["paper-cnn"])
     assert paper["split"]["leaks"]["twin"] > 0 and paper["split"]["leaks"]["speaker"] > 0
-    honest = {**tiny, "AUGMENT": "train-only", "PROTOCOL": "speaker", "NORMALISE": "max-minus"}
-    by_papermill = run("03_paper_replication", tmp_path / "a", **honest)
-    by_sernb = runs.run_notebook(NOTEBOOKS / "03_paper_replication.ipynb", honest, tmp_path / "b").parent
-    twice = [check_files(folder, ["paper-cnn"]) for folder in (by_papermill, by_sernb)]
-    assert not any(twice[0]["split"]["leaks"][kind] for kind in evaluation.LEAK_FAULTS)
+    without_leaks = {**small, "AUGMENT": "train-only", "PROTOCOL": "speaker", "NORMALISE": "max-minus"}
+    by_papermill = run("03_paper_replication", tmp_path / "a", **without_leaks)
+    by_sernb = runs.run_notebook(NOTEBOOKS / "03_paper_replication.ipynb", without_leaks, tmp_path / "b").parent
+    pair = [check_files(folder, ["paper-cnn"]) for folder in (by_papermill, by_sernb)]
+    assert not any(pair[0]["split"]["leaks"][kind] for kind in evaluation.LEAK_FAULTS)
     assert "LEAKS" in outputs(tmp_path / "paper") and "CLEAN" in outputs(tmp_path / "a")
-    for result in twice:  # what may differ between two equal runs
+    for result in pair:  # these may differ between two equal runs
         result["models"]["paper-cnn"].pop("seconds")
         result["parameters"].pop("OUTPUT_DIR")
         result["environment"].pop("revision")
-    assert twice[0] == twice[1]
+    assert pair[0] == pair[1]
     assert "claimed" in outputs(tmp_path / "a")
-    assert {"paper-cnn", "mfcc-svm", "guess"} <= beside(tmp_path / "paper") & beside(tmp_path / "a")
+    assert {"paper-cnn", "mfcc-svm", "guess"} <= scored_models(tmp_path / "paper") & scored_models(tmp_path / "a")
 
 
 def test_03_trains_on_one_corpus_and_tests_on_another(tmp_path):
-    tiny = {"MAX_CLIPS": 80, "EPOCHS": 1, "SPLIT": "60:20:20", "AUGMENT": "train-only"}
-    result = check_files(run("03_paper_replication", tmp_path, TEST_CORPUS="demo-local", **tiny), ["paper-cnn"])
+    small = {"MAX_CLIPS": 80, "EPOCHS": 1, "SPLIT": "60:20:20", "AUGMENT": "train-only"}
+    result = check_files(run("03_paper_replication", tmp_path, TEST_CORPUS="demo-local", **small), ["paper-cnn"])
     tested = result["split"]["tested"]
     assert (result["corpus"]["name"], tested["name"], tested["clips"]) == ("demo-ravdess", "demo-local", 80)
     assert tested["fingerprint"] != result["corpus"]["fingerprint"]
     test = results.read_predictions(tmp_path).query("split == 'test'")
     assert test["speaker"].str.startswith("P").all() and (test["copy"] == 0).all()
-    claimed = studies.compare_with_claims(result)["claimed, mean of its runs"]
-    assert np.isnan(claimed["test"]) and claimed["val"] > 0
-    assert {"paper-cnn", "mfcc-svm", "guess"} <= beside(tmp_path)
+    claims = studies.compare_with_claims(result)["claimed, mean of its runs"]
+    assert np.isnan(claims["test"]) and claims["val"] > 0
+    assert {"paper-cnn", "mfcc-svm", "guess"} <= scored_models(tmp_path)
 
 
 def test_02_tests_on_another_corpus(tmp_path):
-    tiny = {"MAX_CLIPS": 80, "EPOCHS": 1, "MODELS": ["conv1d-b"], "TEST_CORPUS": "demo-ravdess"}
-    result = check_files(run("02_crema_1d_vs_2d", tmp_path, **tiny), ["conv1d-b"])
+    small = {"MAX_CLIPS": 80, "EPOCHS": 1, "MODELS": ["conv1d-b"], "TEST_CORPUS": "demo-ravdess"}
+    result = check_files(run("02_crema_1d_vs_2d", tmp_path, **small), ["conv1d-b"])
     assert result["split"]["tested"]["name"] == "demo-ravdess" and "calm" not in result["labels"]
 
 
-def test_03_pools_all_folds_and_each_is_the_run_of_its_own(tmp_path):
-    tiny = {"MAX_CLIPS": 120, "EPOCHS": 1, "PROTOCOL": "folds", "AUGMENT": "none", "CHANNEL": "speech"}
-    pooled = run("03_paper_replication", tmp_path / "all", **tiny, STRICT=True)
-    result, told = results.read_metrics(pooled), results.read_predictions(pooled)
-    assert list(told)[0] == "fold" and len(told) == 120 == result["split"]["test"] and told["clip"].is_unique
+def test_03_pools_all_folds_and_each_equals_a_run_of_its_own(tmp_path):
+    small = {"MAX_CLIPS": 120, "EPOCHS": 1, "PROTOCOL": "folds", "AUGMENT": "none", "CHANNEL": "speech"}
+    pooled = run("03_paper_replication", tmp_path / "all", **small, STRICT=True)
+    result, predictions = results.read_metrics(pooled), results.read_predictions(pooled)
+    assert (
+        list(predictions)[0] == "fold"
+        and len(predictions) == 120 == result["split"]["test"]
+        and predictions["clip"].is_unique
+    )
     assert [part["fold"] for part in result["split"]["folds"]] == [1, 2, 3, 4, 5, 6]
-    alone = check_files(run("03_paper_replication", tmp_path / "one", **tiny, FOLD=2), ["paper-cnn"])
-    among = check_files(pooled / "fold-2", ["paper-cnn"])
-    assert (pooled / "fold-2" / "inputs.json").is_file() and among["parameters"]["FOLD"] == 2
-    assert among["models"]["paper-cnn"]["test"] == alone["models"]["paper-cnn"]["test"]
+    single = check_files(run("03_paper_replication", tmp_path / "one", **small, FOLD=2), ["paper-cnn"])
+    fold = check_files(pooled / "fold-2", ["paper-cnn"])
+    assert (pooled / "fold-2" / "inputs.json").is_file() and fold["parameters"]["FOLD"] == 2
+    assert fold["models"]["paper-cnn"]["test"] == single["models"]["paper-cnn"]["test"]
     assert "CLEAN" in outputs(pooled) and "in 6 folds" in outputs(pooled)
-    assert {"paper-cnn", "mfcc-svm", "guess"} <= beside(pooled)
+    assert {"paper-cnn", "mfcc-svm", "guess"} <= scored_models(pooled)
 
 
-def test_03_with_relu_ends_with_scores_or_says_that_it_failed(tmp_path):
+def test_03_with_relu_reports_scores_or_the_failure(tmp_path):
     run("03_paper_replication", tmp_path, MAX_CLIPS=80, EPOCHS=3, OUTPUT_ACTIVATION="relu", SPLIT="60:20:20")
     entry = json.loads((tmp_path / "metrics.json").read_text())["models"]["paper-cnn"]
     assert "test" in entry or entry["failed"] in outputs(tmp_path)
-    assert ("paper-cnn" in beside(tmp_path)) == ("test" in entry) and "mfcc-svm" in beside(tmp_path)
+    assert ("paper-cnn" in scored_models(tmp_path)) == ("test" in entry) and "mfcc-svm" in scored_models(tmp_path)
 
 
-def test_04_judges_every_claim_and_tells_the_waterfall(tmp_path):
+def test_04_has_a_verdict_for_every_claim_and_the_waterfall(tmp_path):
     run("04_claims", tmp_path, MAX_CLIPS=200)
     verdicts = pd.read_csv(tmp_path / "claims.csv")
     assert len(verdicts) == len(studies.claimed_scores("ravdess")) + len(studies.claimed_scores("local"))
@@ -185,24 +190,24 @@ def test_04_judges_every_claim_and_tells_the_waterfall(tmp_path):
     assert page.count('"image/png": "') == 4 and "Synthetic speech" in page
 
 
-def test_07_answers_for_unseen_speakers_in_folds(tmp_path):
-    tiny = {"MAX_CLIPS": 120, "COPIES": 1}
-    result = results.read_metrics(run("07_unseen_speakers", tmp_path, **tiny, STRICT=True))
+def test_07_tests_unseen_speakers_in_folds(tmp_path):
+    small = {"MAX_CLIPS": 120, "COPIES": 1}
+    result = results.read_metrics(run("07_unseen_speakers", tmp_path, **small, STRICT=True))
     assert list(result["models"]) == ["discriminant", "discriminant-transductive"]
     assert not any(result["split"]["test_leaks"][kind] for kind in evaluation.LEAK_FAULTS)
-    uar, known = (one["test"]["uar"] for one in result["models"].values())
-    assert known > uar > 2 / 8
-    assert {"discriminant", "discriminant-transductive", "mfcc-svm", "guess"} <= beside(tmp_path)
+    uar, transductive = (entry["test"]["uar"] for entry in result["models"].values())
+    assert transductive > uar > 2 / 8
+    assert {"discriminant", "discriminant-transductive", "mfcc-svm", "guess"} <= scored_models(tmp_path)
     ablation = pd.read_csv(tmp_path / "ablation.csv", index_col=0)
-    assert ablation.index[0] == "all of it" and "without other voices" in ablation.index
+    assert ablation.index[0] == "complete model" and "without speed perturbation" in ablation.index
     check_files(tmp_path / "fold-1", list(result["models"]))
     assert "CLEAN" in outputs(tmp_path)
     assert results.results_table([tmp_path / "fold-3"])["fold"].tolist() == [3, 3]
 
 
-def test_07_is_tested_on_another_corpus(tmp_path):
-    tiny = {"MAX_CLIPS": 80, "COPIES": 0, "PROTOCOL": "speaker", "SPLIT": "60:20:20"}
-    result = results.read_metrics(run("07_unseen_speakers", tmp_path, TEST_CORPUS="demo-local", **tiny))
+def test_07_tests_on_another_corpus(tmp_path):
+    small = {"MAX_CLIPS": 80, "COPIES": 0, "PROTOCOL": "speaker", "SPLIT": "60:20:20"}
+    result = results.read_metrics(run("07_unseen_speakers", tmp_path, TEST_CORPUS="demo-local", **small))
     assert result["split"]["tested"]["name"] == "demo-local"
     assert results.read_predictions(tmp_path).query("split == 'test'")["speaker"].str.startswith("P").all()
 
@@ -214,7 +219,7 @@ def test_07_is_tested_on_another_corpus(tmp_path):
         ("02_crema_1d_vs_2d", {"FAULTS": ["raw-powder"]}, "did you mean 'raw-power'"),
         ("02_crema_1d_vs_2d", {"MODELS": ["conv3d"]}, "conv1d-a"),
         ("03_paper_replication", {"NORMALISE": "none"}, "pad or max-minus"),
-        ("03_paper_replication", {"EPOCHS": -3}, "EPOCHS is -3; give 0 or more"),
+        ("03_paper_replication", {"EPOCHS": -3}, "EPOCHS must be .*got -3"),
         ("03_paper_replication", {"PROTOCOL": "speakers", "MAX_CLIPS": 40}, "random, speaker, folds, loso"),
         (
             "03_paper_replication",
@@ -224,14 +229,14 @@ def test_07_is_tested_on_another_corpus(tmp_path):
         ("02_crema_1d_vs_2d", {"STRICT": True, "FAULTS": ["validation-in-train"], "MAX_CLIPS": 80}, "same recording"),
     ],
 )
-def test_a_wrong_value_is_refused_in_words(tmp_path, notebook, parameters, message):
+def test_a_wrong_value_is_refused_with_a_message(tmp_path, notebook, parameters, message):
     with pytest.raises(papermill.PapermillExecutionError, match=message):
         run(notebook, tmp_path, **parameters)
     assert not (tmp_path / "metrics.json").exists()
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
-def test_the_notebooks_keep_the_house_style(path):
+def test_notebooks_follow_the_house_style(path):
     notebook = nbformat.read(path, 4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs or cell.execution_count for cell in code), "outputs are committed"
@@ -244,3 +249,70 @@ def test_the_notebooks_keep_the_house_style(path):
     (parameters,) = (cell for cell in code if "parameters" in cell.metadata.get("tags", []))
     for line in parameters.source.split("\n"):
         assert line.split(" = ")[0].isupper(), f"not a parameter: {line}"
+    for cell in code:
+        assert all(len(line) <= 84 for line in cell.source.split("\n")), "a line of code is too long"
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_import_at_most_eight_names_from_sernb(path):
+    nodes = [node for tree in code_trees(path) for node in ast.walk(tree)]
+    names = {alias.name for n in nodes if isinstance(n, ast.ImportFrom) and n.module == "sernb" for alias in n.names}
+    assert len(names) <= 8
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_at_most_a_tenth_of_the_code_lines_only_build_sentences(path):
+    counts = [count_lines(source) for source in code_sources(path)]
+    sentence_lines, code_lines = (sum(column) for column in zip(*counts, strict=True))
+    assert sentence_lines <= code_lines / 10
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_end_with_a_summary_exercises_and_what_next(path):
+    text = "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown")
+    headings = [line for line in text.split("\n") if line.startswith("## ")]
+    assert headings[-3:] == ["## What to conclude, and what not", "## Exercises", "## What next"]
+    assert text.count("<details><summary>Answer</summary>\n\n") == text.count("</details>") >= 3
+
+
+def code_sources(path: Path) -> list[str]:
+    return [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+
+
+def code_trees(path: Path) -> list[ast.Module]:
+    return [ast.parse(source) for source in code_sources(path)]
+
+
+def count_lines(source: str) -> tuple[int, int]:
+    """Return how many lines of code hold nothing but a text of at least four words, and how many there are."""
+    lines, inside = source.split("\n"), set()
+    for node in filter(is_sentence, ast.walk(ast.parse(source))):
+        starts_line = not lines[node.lineno - 1][: node.col_offset].strip()
+        inside |= set(range(node.lineno + (not starts_line), node.end_lineno + 1))
+    return len(inside), sum(bool(line.strip()) for line in lines)
+
+
+def is_sentence(node: ast.AST) -> bool:
+    """Return whether a node is a text of at least four words."""
+    parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+    texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    return isinstance(node, ast.Constant | ast.JoinedStr) and len("".join(texts).split()) >= 4
+
+
+@pytest.mark.parametrize(
+    ("notebook", "message"),
+    [
+        ("01_explore", ""),
+        ("03_paper_replication", "SplitError: calm has 1 clip"),
+        ("07_unseen_speakers", "SplitError: the training set has no clip of calm"),
+    ],
+)
+def test_one_clip_per_emotion_is_played_and_a_split_of_them_refused_with_a_message(tmp_path, notebook, message):
+    parameters = {"CORPUS": "demo-ravdess", "MAX_CLIPS": 8}
+    if message:
+        with pytest.raises(papermill.PapermillExecutionError, match=message):
+            run(notebook, tmp_path, **parameters)
+    else:
+        run(notebook, tmp_path, **parameters)
+    cells = nbformat.read(tmp_path / f"{notebook}.ipynb", 4).cells
+    assert json.dumps([cell.get("outputs") for cell in cells]).count("<audio") >= 8

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import ast
 import json
 import os
+import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from support import small_notebooks
 
+from sernb import results
 from sernb import runs
+from sernb import utils
+from sernb.runs import freshness
 
 
 @pytest.fixture
@@ -23,7 +30,7 @@ def source(path: Path, tag: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("parameters", "message"),
     [
         ({"SEDE": 2}, "did you mean SEED"),
         ({"seed": 2}, "did you mean SEED"),
@@ -34,14 +41,15 @@ def source(path: Path, tag: str) -> str:
         ({"SPLIT": 271_810}, "needs quotes"),
         ({"MODELS": "a"}, "MODELS takes a value like"),
         ({"MODELS": [1]}, "MODELS takes a value like"),
+        ({"MODELS": None}, r"Write it as a list: \[\]\."),
         ({"OUTPUT_DIR": "x"}, "-o"),
     ],
 )
-def test_wrong_parameters_are_refused_before_anything_happens(notebook: Path, tmp_path: Path, given, says):
-    with pytest.raises(runs.ParameterError, match=says):
-        runs.run_notebook(notebook, given, tmp_path / "out")
-    with pytest.raises(runs.ParameterError, match=says):
-        runs.run_jobs([runs.Job(notebook, tmp_path / "out", given)])
+def test_wrong_parameters_are_refused_before_anything_happens(notebook: Path, tmp_path: Path, parameters, message):
+    with pytest.raises(runs.ParameterError, match=message):
+        runs.run_notebook(notebook, parameters, tmp_path / "out")
+    with pytest.raises(runs.ParameterError, match=message):
+        runs.run_jobs([runs.Job(notebook, tmp_path / "out", parameters)])
     assert not (tmp_path / "out").exists()
 
 
@@ -50,17 +58,28 @@ def test_wrong_parameters_are_refused_before_anything_happens(notebook: Path, tm
     [
         ("SPLIT", "75:15:10", "75:15:10"),
         ("SEED", "7", 7),
+        ("SEED", "042", 42),
+        ("SEED", "0100", 100),
         ("RATE", "1e-3", 0.001),
+        ("RATE", "1e3", 1000.0),
         ("LOUD", "false", False),
         ("MODELS", "[conv1d-a, b]", ["conv1d-a", "b"]),
         ("MODELS", "[]", []),
+        ("MODELS", "[yes, no, on]", ["yes", "no", "on"]),
     ],
 )
-def test_typed_values_take_the_type_of_the_default(notebook: Path, name: str, text: str, value):
+def test_a_typed_value_takes_the_type_of_the_default(notebook: Path, name: str, text: str, value):
     parsed = runs.parse_parameters(notebook, {name: text})
     assert parsed == {name: value} and type(parsed[name]) is type(value)
     runs.validate_parameters(notebook, parsed)
     assert runs.parse_parameters(notebook, {"SPLIT": "1"}) == {"SPLIT": "1"}
+
+
+def test_text_with_a_colon_is_no_number(tmp_path: Path):
+    notebook = small_notebooks.write(tmp_path / "a.ipynb", parameters="TIMES = []\nANY = None")
+    parsed = runs.parse_parameters(notebook, {"TIMES": "[12:30, 1:30]", "ANY": "12:30"})
+    assert parsed == {"TIMES": ["12:30", "1:30"], "ANY": "12:30"}
+    assert runs.parse_parameters(notebook, {"ANY": "-007"}) == {"ANY": -7}
 
 
 def test_not_a_notebook_is_an_error_that_names_it(tmp_path: Path):
@@ -82,30 +101,30 @@ def test_slugs_are_readable():
 
 @pytest.mark.notebook
 def test_a_run_is_a_folder_of_results(notebook: Path, tmp_path: Path):
-    made = runs.run_notebook(notebook, {"SEED": 5, "SPLIT": "8:1:1", "MODELS": []}, tmp_path / "out")
-    assert made == tmp_path / "out" / "small.ipynb"
+    executed = runs.run_notebook(notebook, {"SEED": 5, "SPLIT": "8:1:1", "MODELS": []}, tmp_path / "out")
+    assert executed == tmp_path / "out" / "small.ipynb"
     assert (tmp_path / "out" / "result.txt").read_text() == "5 8:1:1 []"
     record = runs.read_record(tmp_path / "out")
     assert record["status"] == "finished" and record["parameters"]["SEED"] == 5
-    assert "SEED = 5" in source(made, "injected-parameters") and "SEED = 5" in source(made, "hide-input")
+    assert "SEED = 5" in source(executed, "injected-parameters") and "SEED = 5" in source(executed, "hide-input")
     assert "SEED = 1" in source(notebook, "parameters"), "the notebook itself is left alone"
 
 
 @pytest.mark.notebook
-def test_a_finished_run_is_made_again_only_when_something_changed(notebook: Path, tmp_path: Path):
-    made = tmp_path / "out" / "small.ipynb"
+def test_a_finished_run_is_repeated_only_when_something_changed(notebook: Path, tmp_path: Path):
+    executed = tmp_path / "out" / "small.ipynb"
 
-    def again(**given) -> bool:
-        before = made.stat().st_mtime_ns if made.exists() else 0
-        runs.run_notebook(notebook, given, tmp_path / "out")
-        return made.stat().st_mtime_ns != before
+    def repeated(**parameters) -> bool:
+        before = executed.stat().st_mtime_ns if executed.exists() else 0
+        runs.run_notebook(notebook, parameters, tmp_path / "out")
+        return executed.stat().st_mtime_ns != before
 
-    assert again(SEED=2) and not again(SEED=2)
-    assert again(SEED=3)
+    assert repeated(SEED=2) and not repeated(SEED=2)
+    assert repeated(SEED=3)
     small_notebooks.touch(notebook)
-    assert again(SEED=3) and not again(SEED=3)
-    made.unlink()
-    assert again(SEED=3)
+    assert repeated(SEED=3) and not repeated(SEED=3)
+    executed.unlink()
+    assert repeated(SEED=3)
 
 
 @pytest.mark.parametrize("folder", ["DATA_DIR", "RESULTS_DIR"])
@@ -118,6 +137,9 @@ def test_the_key_follows_the_data(tmp_path: Path, folder: str):
     notebook = small_notebooks.write(tmp_path / "a.ipynb", parameters=parameters)
     job = runs.Job(notebook, tmp_path / "out", {folder: str(data)})
     before = runs.run_key(job)
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._a.wav", ".git/index"):  # of file browsers and editors
+        (data / name).parent.mkdir(exist_ok=True)
+        (data / name).write_text("x")
     assert runs.run_key(job) == before
     (data / "manifest.csv").write_text("file,emotion,speaker\na.wav,happy,1\n")
     assert runs.run_key(job) != before
@@ -130,9 +152,9 @@ def test_a_failing_notebook_is_refused_and_keeps_its_traceback(tmp_path: Path):
     assert (tmp_path / "out" / "result.txt").exists()
     with pytest.raises(runs.RunError, match=r"bad.ipynb failed in cell \[3\]: ZeroDivisionError") as error:
         runs.run_notebook(notebook, {"SEED": 0}, tmp_path / "out")
-    kept = tmp_path / "out" / "bad.ipynb"
-    assert str(kept) in str(error.value)
-    assert "ZeroDivisionError" in kept.read_text() and "Traceback" in kept.read_text()
+    executed = tmp_path / "out" / "bad.ipynb"
+    assert str(executed) in str(error.value)
+    assert "ZeroDivisionError" in executed.read_text() and "Traceback" in executed.read_text()
     assert runs.read_record(tmp_path / "out")["status"] == "failed"
     assert not (tmp_path / "out" / "result.txt").exists(), "results of the earlier run do not lie beside the failure"
     with pytest.raises(runs.RunError):  # a failed run is never taken for a finished one
@@ -149,9 +171,9 @@ def test_a_notebook_that_leaves_early_has_failed(tmp_path: Path):
 @pytest.mark.notebook
 def test_the_kernel_is_this_environments_own_and_works_where_the_caller_does(tmp_path: Path, monkeypatch):
     spec = {"argv": ["/no/such/python", "{connection_file}"], "display_name": "theirs", "language": "python"}
-    theirs = tmp_path / "home" / "kernels" / "python3"
-    theirs.mkdir(parents=True)
-    (theirs / "kernel.json").write_text(json.dumps(spec))
+    user_kernel = tmp_path / "home" / "kernels" / "python3"
+    user_kernel.mkdir(parents=True)
+    (user_kernel / "kernel.json").write_text(json.dumps(spec))
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "home"))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
@@ -173,24 +195,279 @@ def test_relative_folders_are_the_callers(tmp_path: Path, monkeypatch):
     assert (tmp_path / "elsewhere" / "data.txt").read_text() == str(tmp_path / "elsewhere" / "data")
 
 
-def test_what_a_killed_run_left_does_not_lie_beside_the_next(tmp_path: Path):
-    """A run that was killed had no time to record its files."""
-    notebook = small_notebooks.write(tmp_path / "n.ipynb", "1 / 0")
+@pytest.fixture
+def kernel(monkeypatch):
+    """Replace papermill by a function that writes a few files, `metrics.json` by a function of `results`."""
+
+    def write(job: runs.Job, threads: int, bar: bool) -> None:
+        results.write_tables(job.output_dir, clips=pd.DataFrame({"a": [1]}))
+        for name in (job.notebook.name, "result.txt", "fold-1/m.keras"):
+            (job.output_dir / name).parent.mkdir(exist_ok=True)
+            (job.output_dir / name).write_text(f"written by {job.parameters}")
+
+    monkeypatch.setattr("sernb.runs.execution._run_papermill", write)
+
+
+FOREIGN = [
+    "my_thesis_model.keras",
+    "predictions.csv",
+    "fold-1/x.keras",
+    "notes.txt",
+    "clips.csv",
+    "small.ipynb",
+    "src/a.py",
+]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_folder_with_files_of_somebody_else_is_refused(notebook: Path, tmp_path: Path, kernel, name: str):
     folder = tmp_path / "out"
-    folder.mkdir()
-    (folder / "metrics.json").write_text("{}")
-    (folder / "run.json").write_text('{"status": "running", "key": "x"}')
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).write_text("months of work")
+    job = runs.Job(notebook, folder)
+    for refuse in (lambda: runs.run_notebook(notebook, {}, folder), lambda: runs.run_jobs([job])):
+        with pytest.raises(results.OutputError, match="choose another output folder") as error:
+            refuse()
+        assert str(folder) in str(error.value) and name.split("/")[0] in str(error.value)
+    assert [path for path in folder.rglob("*") if path.is_file()] == [folder / name]
+    assert (folder / name).read_text() == "months of work"
+
+
+def test_the_notebooks_own_folder_and_a_file_are_refused(notebook: Path, tmp_path: Path, kernel):
+    (tmp_path / "link").symlink_to(notebook.parent)
+    for folder in (notebook.parent, tmp_path / "link", notebook.parent / ".." / notebook.parent.name):
+        with pytest.raises(results.OutputError, match="the notebook's own folder"):
+            runs.run_notebook(notebook, {}, folder)
+    with pytest.raises(results.OutputError, match="is a file"):
+        runs.run_notebook(notebook, {}, notebook)
+
+
+def test_only_files_that_an_earlier_run_recorded_are_removed(notebook: Path, tmp_path: Path, kernel):
+    folder = tmp_path / "out"
+    runs.run_notebook(notebook, {"SEED": 2}, folder)
+    assert set(runs.read_record(folder)["files"]) == {"small.ipynb", "result.txt", "fold-1/m.keras", "clips.csv"}
+    for name in ("mine.txt", "mine.keras", "fold-1/mine.csv"):
+        (folder / name).write_text("mine")
+    (folder / ".DS_Store").write_text("of the file browser")
+    runs.run_notebook(notebook, {"SEED": 3}, folder)
+    assert all((folder / name).read_text() == "mine" for name in ("mine.txt", "mine.keras", "fold-1/mine.csv"))
+    assert not any("mine" in name or name.startswith(".") for name in runs.read_record(folder)["files"])
+    assert "'SEED': 3" in (folder / "result.txt").read_text()
+
+
+def test_a_file_that_the_record_does_not_list_is_not_overwritten(notebook: Path, tmp_path: Path, kernel):
+    folder = tmp_path / "out"
+    results.write_record(folder, {"status": "finished", "files": []})
+    for name in ("metrics.json", "small.ipynb", "fold-2/predictions.csv"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("mine")
+        with pytest.raises(results.OutputError, match=name):
+            runs.run_notebook(notebook, {}, folder)
+        (folder / name).unlink()
+
+
+def test_a_record_names_no_files_outside_its_folder(notebook: Path, tmp_path: Path, kernel):
+    (tmp_path / "mine.txt").write_text("mine")
+    record = {"status": "finished", "files": ["../mine.txt", str(tmp_path / "mine.txt"), "a/../../mine.txt"]}
+    results.write_record(tmp_path / "out", record)
+    runs.run_notebook(notebook, {}, tmp_path / "out")
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_a_run_json_of_another_program_is_no_record(notebook: Path, tmp_path: Path, kernel):
+    (tmp_path / "out").mkdir()
+    for text in ('{"id": 7}', "[1, 2]", "", "not JSON"):
+        (tmp_path / "out" / "run.json").write_text(text)
+        with pytest.raises(results.OutputError, match=r"run\.json"):
+            runs.run_notebook(notebook, {}, tmp_path / "out")
+        assert (tmp_path / "out" / "run.json").read_text() == text
+
+
+def test_what_a_killed_run_left_does_not_lie_beside_the_next(tmp_path: Path, kernel, monkeypatch):
+    """A run records its files before it writes them, so that a killed one has recorded them too."""
+    notebook = small_notebooks.write(tmp_path / "n.ipynb")
+
+    def killed(job: runs.Job, threads: int, bar: bool) -> None:
+        for folder in (job.output_dir, job.output_dir / "fold-1"):
+            results.write_tables(folder, history=pd.DataFrame())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sernb.runs.execution._run_papermill", killed)
+    folder = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        runs.run_notebook(notebook, {}, folder)
+    assert (folder / "history.csv").exists() and runs.read_record(folder)["status"] == "running"
     (folder / "mine.txt").write_text("a user's own")
+
+    def fails(job: runs.Job, threads: int, bar: bool) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("sernb.runs.execution._run_papermill", fails)
     with pytest.raises(runs.RunError):
         runs.run_notebook(notebook, {}, folder)
-    assert not (folder / "metrics.json").exists() and (folder / "mine.txt").exists()
+    assert not (folder / "history.csv").exists() and not (folder / "fold-1" / "history.csv").exists()
+    assert (folder / "mine.txt").exists()
 
 
-def test_a_finished_run_without_its_files_is_made_again(tmp_path: Path):
-    source = "from pathlib import Path\nPath(OUTPUT_DIR, 'made.txt').write_text('x')"
-    notebook = small_notebooks.write(tmp_path / "n.ipynb", source)
+def test_a_finished_run_without_its_files_is_repeated(notebook: Path, tmp_path: Path, kernel):
     job = runs.Job(notebook, tmp_path / "out")
     runs.run_notebook(notebook, {}, job.output_dir)
     assert runs.is_up_to_date(job)
-    (job.output_dir / "made.txt").unlink()
+    (job.output_dir / "result.txt").unlink()
     assert not runs.is_up_to_date(job)
+
+
+def test_plain_papermill_does_not_overwrite_other_files_either(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = pd.DataFrame({"a": [1]})
+    results.write_tables("out", scores=table)
+    results.write_tables("out", scores=table, more=table)
+    runs.check_notebook({"OUTPUT_DIR": "out"})
+    (tmp_path / "out" / "mine.csv").write_text("mine")
+    with pytest.raises(results.OutputError, match="mine.csv"):
+        results.write_tables("out", scores=table, mine=table)
+    (tmp_path / "out" / "mine.keras").write_text("mine")
+    runs.check_notebook({"OUTPUT_DIR": "out"})
+    (tmp_path / "out" / "metrics.json").write_text("mine")
+    with pytest.raises(results.OutputError, match="out holds metrics.json"):
+        runs.check_notebook({"OUTPUT_DIR": "out"})
+    for name in ("mine.keras", "fold-1/mine.keras", "history.csv"):
+        folder = tmp_path / Path(name).name
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("mine")
+        with pytest.raises(results.OutputError, match=name):
+            runs.check_notebook({"OUTPUT_DIR": str(folder)})
+
+
+def test_two_runs_into_one_folder_do_not_mix(notebook: Path, tmp_path: Path, monkeypatch):
+    """The second waits; if the first does not end in time, the second says who it is, and changes nothing."""
+    started, go = threading.Event(), threading.Event()
+
+    def wait(job: runs.Job, threads: int, bar: bool) -> None:
+        started.set()
+        assert go.wait(60)
+        (job.output_dir / job.notebook.name).write_text(f"{job.parameters}")
+
+    monkeypatch.setattr("sernb.runs.execution._run_papermill", wait)
+    monkeypatch.setattr("sernb.utils.locks.LOCK_SECONDS", 0.2)
+    first = threading.Thread(target=runs.run_notebook, args=(notebook, {"SEED": 1}, tmp_path / "out"))
+    first.start()
+    assert started.wait(60)
+    with pytest.raises(RuntimeError, match=rf"out is in use by process {os.getpid()} on .* since \d{{4}}-"):
+        runs.run_notebook(notebook, {"SEED": 2}, tmp_path / "out")
+    go.set()
+    first.join()
+    assert (tmp_path / "out" / "small.ipynb").read_text() == "{'SEED': 1}"
+    assert runs.read_record(tmp_path / "out")["status"] == "finished"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["run.json", "small.ipynb"]
+    runs.run_notebook(notebook, {"SEED": 2}, tmp_path / "out")
+    assert (tmp_path / "out" / "small.ipynb").read_text() == "{'SEED': 2}"
+
+
+HOLD = """\
+import sys, time
+from sernb import utils
+
+with utils.output_lock(sys.argv[1]):
+    print("locked", flush=True)
+    time.sleep(60)"""
+
+
+def test_a_lock_ends_with_its_process(tmp_path: Path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"locked\n"
+    with pytest.raises(RuntimeError, match=f"process {holder.pid} on"), utils.output_lock(tmp_path, seconds=0.1):
+        pass
+    holder.kill()
+    holder.wait()
+    with utils.output_lock(tmp_path, seconds=5):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_key_follows_the_code_that_the_notebook_uses(tmp_path: Path, monkeypatch):
+    notebook = small_notebooks.write(tmp_path / "a.ipynb", "from sernb import audio\n\naudio.snr", "%matplotlib inline")
+    seen = []
+    monkeypatch.setattr("sernb.utils.code_digest", lambda code: seen.append(code) or str(len(seen)))
+    job = runs.Job(notebook, tmp_path / "out")
+    assert runs.run_key(job) != runs.run_key(job), "other code, another key"
+    assert "audio.snr" in seen[0] and "%" not in seen[0]
+
+
+def test_the_key_follows_the_notebooks_that_a_notebook_runs(tmp_path: Path):
+    trained = small_notebooks.write(tmp_path / "b.ipynb", "other = 'a.ipynb'  # and back again")
+    job = runs.Job(small_notebooks.write(tmp_path / "a.ipynb", "other = 'b.ipynb'"), tmp_path / "out")
+    before = runs.run_key(job)
+    assert runs.run_key(job) == before
+    small_notebooks.touch(trained)
+    assert runs.run_key(job) != before
+
+
+def test_every_package_that_can_change_a_figure_makes_runs_stale():
+    """All that results are computed or drawn with; the others read and write files, show progress or run things."""
+    neutral = {
+        *("IPython", "anywidget", "bs4", "dask", "distributed", "filelock", "ipywidgets", "joblib", "jupyter_client"),
+        *(
+            "matplotlib_inline",
+            "nbformat",
+            "papermill",
+            "platformdirs",
+            "pooch",
+            "psutil",
+            "requests",
+            "rich",
+            "ruamel",
+        ),
+        *("threadpoolctl", "tqdm", "traitlets", "typer", "yaml", "sernb"),
+    }
+    imported = set()
+    for file in Path(runs.__file__).parents[1].rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module.split(".")[0])
+    computing = imported - neutral - sys.stdlib_module_names
+    assert computing - {"sklearn"} <= set(freshness.PACKAGES), "add it to PACKAGES, or here"
+    assert {"scikit-learn", "numba", "seaborn"} <= set(freshness.PACKAGES)
+
+
+@pytest.mark.notebook
+def test_overlapping_runs_leave_the_callers_environment_alone(tmp_path: Path, monkeypatch):
+    """The Train panel runs in a thread: environment variables set for one kernel must not stay in the caller."""
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    code = "import os, time\nfrom pathlib import Path\n\ntime.sleep(RATE)\n"
+    code += "Path(OUTPUT_DIR, 'result.txt').write_text(os.environ['TQDM_DISABLE'] + os.environ['OMP_NUM_THREADS'])"
+    notebook = small_notebooks.write(tmp_path / "a.ipynb", code)
+    before = dict(os.environ)
+    both = [
+        threading.Thread(
+            target=runs.run_notebook,
+            args=(notebook, {"RATE": seconds}, tmp_path / str(threads)),
+            kwargs={"threads": threads},
+        )
+        for threads, seconds in ((1, 0.0), (2, 6.0))
+    ]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert [(tmp_path / name / "result.txt").read_text() for name in "12"] == ["11", "12"]
+    assert dict(os.environ) == before
+
+
+@pytest.mark.notebook
+def test_braces_in_a_folders_name_are_characters(tmp_path: Path):
+    notebook = small_notebooks.write(tmp_path / "a{b}" / "n{SEED}.ipynb", small_notebooks.WRITE)
+    executed = runs.run_notebook(notebook, {"SEED": 7}, tmp_path / "x" / "{SEED}{{")
+    assert executed == tmp_path / "x" / "{SEED}{{" / "n{SEED}.ipynb" and executed.is_file()
+    assert (executed.parent / "result.txt").is_file() and len(list((tmp_path / "x").iterdir())) == 1
+
+
+@pytest.mark.notebook
+def test_a_dead_kernel_is_this_runs_failure(tmp_path: Path):
+    notebook = small_notebooks.write(tmp_path / "n.ipynb", "import os\n\nos._exit(1)")
+    with pytest.raises(runs.RunError, match="DeadKernelError"):
+        runs.run_notebook(notebook, {}, tmp_path / "out")
+    assert runs.read_record(tmp_path / "out")["error_type"] == "DeadKernelError"
+    assert results.results_table([tmp_path / "out"])["status"].tolist() == ["failed: DeadKernelError"]

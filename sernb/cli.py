@@ -173,6 +173,7 @@ def check_command(
     _print_unmatched(corpora.get_corpus(corpus), unmatched)
     for speakers in corpora.similar_speakers(table):
         typer.echo(f"similar speaker ids, counted as different speakers: {', '.join(map(repr, speakers))}")
+    _print_conflicts(corpora.conflicting_copies(table))
     if corpus == corpora.CREMA_CORPUS:
         typer.echo(corpora.describe_official(table))
     raise typer.Exit(1 if len(unusable) else 0)
@@ -192,6 +193,17 @@ def _print_unmatched(corpus: corpora.Corpus, files: Sequence[str]) -> None:
         typer.echo(f"  {audio.escape_control_characters(name)}")
     if len(files) > MAX_LISTED:
         typer.echo(f"  ... and {len(files) - MAX_LISTED} more")
+
+
+def _print_conflicts(conflicts: pd.DataFrame) -> None:
+    """Print which clips are copies of one recording with different labels: at most one of them is right."""
+    from sernb import audio
+
+    for _, copies in list(conflicts.groupby("sha256", sort=False))[:MAX_LISTED]:
+        names = [f"{row.clip} ({row.emotion}, speaker {row.speaker})" for row in copies.itertuples()]
+        typer.echo(f"the same recording with different labels: {audio.escape_control_characters(', '.join(names))}")
+    if (number := conflicts["sha256"].nunique()) > MAX_LISTED:
+        typer.echo(f"  ... and {number - MAX_LISTED} more such recordings")
 
 
 def _print_reasons(clips: pd.DataFrame, column: str) -> None:

@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 from support.audio_files import tone
 from support.audio_files import write
+from typer.testing import CliRunner
 
 from sernb import audio
+from sernb import cli
 from sernb import corpora
 from sernb import evaluation
 
@@ -112,3 +114,6 @@ def test_copies_with_other_labels_are_reported(tmp_path):
     (tmp_path / "manifest.csv").write_text("\n".join(["file,emotion,speaker", *lines]) + "\n")
     conflicts = corpora.conflicting_copies(corpora.load("local", tmp_path))
     assert sorted(conflicts["clip"]) == ["a.wav", "b.wav", "c.wav", "d.wav"] and conflicts["sha256"].nunique() == 2
+    text = CliRunner().invoke(cli.app, ["check", "local", "--data-dir", str(tmp_path)]).stdout
+    assert "the same recording with different labels: a.wav (sad, speaker 1), b.wav (angry, speaker 1)\n" in text
+    assert "c.wav (sad, speaker 1), d.wav (sad, speaker 2)\n" in text and "e.wav" not in text

@@ -13,18 +13,18 @@ import numpy as np
 
 AUGMENTATIONS = ("noise", "pitch", "speed", "vtlp")
 SPEED_PERTURBATION = "voice"
-SPEED_RANGE = (0.8, 1.25)  # how slowly and how fast a clip may be played to be another voice
+SPEED_RANGE = (0.8, 1.25)  # beyond it, a clip no longer sounds like another speaker
 _GENERATORS = threading.RLock()  # NumPy's and Python's, which all threads share
 
 
 def clip_seed(sha256: str, copy: int, seed: int) -> int:
-    """A seed from a clip's content, the number of its copy and the run's seed, so that workers do not matter."""
+    """Derive a seed from a clip's content, its copy's number and the run's seed, whatever the number of workers."""
     return int.from_bytes(hashlib.sha256(f"{sha256}:{copy}:{seed}".encode()).digest()[:4])
 
 
 @contextmanager
 def seeded_global_rng(seed: int) -> Iterator[None]:
-    """Seed the global generators that nlpaug draws from, and put them back afterwards; one thread at a time."""
+    """Seed the global generators that nlpaug draws from, and restore them afterwards; one thread at a time."""
     with _GENERATORS:
         before = np.random.get_state(), random.getstate()
         np.random.seed(seed % 2**32)
@@ -43,9 +43,9 @@ def augment(signal: np.ndarray, sample_rate: int, kind: str, *, seed: int) -> np
         signal: Samples, shape (n,).
         sample_rate: In Hz.
         kind: `noise` (NoiseAug: white, standard deviation 1/sqrt(samples), whatever the clip's level), `pitch`
-            (PitchAug: up to 10 semitones either way), `speed` (SpeedAug: 0.5 to 2 times) or `vtlp` (VtlpAug: vocal
-            tract length, factor 0.9 to 1.1, over the whole middle instead of nlpaug's tenth of it). And one that is
-            not nlpaug's and takes the whole clip: `voice`, `played` 0.8 to 1.25 times as fast.
+            (PitchAug: up to 10 semitones up or down), `speed` (SpeedAug: 0.5 to 2 times) or `vtlp` (VtlpAug: vocal
+            tract length, factor 0.9 to 1.1, over the whole middle instead of nlpaug's tenth of it). Without nlpaug and
+            over the whole clip: `voice`, `perturb_speed` by a factor of 0.8 to 1.25.
         seed: The same seed gives the same samples.
 
     Returns:
@@ -56,26 +56,25 @@ def augment(signal: np.ndarray, sample_rate: int, kind: str, *, seed: int) -> np
     if kind == SPEED_PERTURBATION:
         return perturb_speed(signal, np.exp(np.random.default_rng(seed).uniform(*np.log(SPEED_RANGE))))
     if kind not in AUGMENTATIONS:
-        raise ValueError(
-            f"no augmentation is called {kind!r}; there are {', '.join((*AUGMENTATIONS, SPEED_PERTURBATION))}."
-        )
+        names = ", ".join((*AUGMENTATIONS, SPEED_PERTURBATION))
+        raise ValueError(f"the augmentation must be one of {names} (got {kind!r})")
     with seeded_global_rng(seed), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        make = {
+        create = {
             "noise": naa.NoiseAug,
             "pitch": lambda: naa.PitchAug(sampling_rate=sample_rate),
             "speed": naa.SpeedAug,
             "vtlp": lambda: naa.VtlpAug(sampling_rate=sample_rate, coverage=1.0),
         }[kind]
-        augmented = make().augment(signal.astype(np.float32))
-    # A list since nlpaug 1.1.11, an array before.
+        augmented = create().augment(signal.astype(np.float32))
+    # nlpaug returns a list since 1.1.11, an array before.
     return np.asarray(augmented[0] if isinstance(augmented, list) else augmented, dtype=np.float32)
 
 
 def perturb_speed(signal: np.ndarray, speed: float) -> np.ndarray:
-    """A clip played faster (above 1) or slower: pitch, formants and tempo change together, as on a tape.
+    """Resample a clip to play faster (above 1) or slower: pitch, formants and tempo change together, as on a tape.
 
-    Heard as somebody else who says the same (Ko et al. 2015, "Audio augmentation for speech recognition").
+    It sounds like another speaker (Ko et al. 2015, "Audio augmentation for speech recognition").
 
     Args:
         signal: Samples, shape (n,).
@@ -99,15 +98,15 @@ def apply_effects(
     vocal_tract: float = 1.0,
     seed: int = 0,
 ) -> np.ndarray:
-    """A clip altered over its whole length by as much as is asked for: what `augment` draws at random, to be turned.
+    """Apply the effects of `augment` over the whole clip, each by a chosen amount instead of a random one.
 
     Args:
         signal: Samples, shape (n,).
         sample_rate: In Hz.
-        snr: White noise so many dB below the clip; None adds none. (nlpaug's noise has a fixed level instead.)
-        semitones: Pitch up or down.
-        speed: 2 is twice as fast, at the same pitch.
-        vocal_tract: nlpaug's factor of vocal tract length perturbation; below 1 sounds smaller.
+        snr: Signal-to-noise ratio in dB of added white noise; None adds none. (nlpaug's noise has a fixed level.)
+        semitones: Shift of the pitch, up or down.
+        speed: 2 plays twice as fast, at the same pitch.
+        vocal_tract: nlpaug's factor of vocal tract length perturbation; below 1 sounds like a smaller speaker.
         seed: Of the noise.
 
     Returns:
@@ -130,5 +129,5 @@ def apply_effects(
 
 
 def snr(clean: np.ndarray, noisy: np.ndarray) -> float:
-    """Signal-to-noise ratio of a noisy copy, in dB, over the whole clip; both of shape (n,)."""
+    """Return the signal-to-noise ratio of a noisy copy, in dB, over the whole clip; both have the shape (n,)."""
     return float(10 * np.log10(np.square(clean).mean() / np.square(noisy - clean).mean()))

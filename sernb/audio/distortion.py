@@ -1,4 +1,4 @@
-"""Distortions of known strength: noise at a given SNR, bandwidth, codecs."""
+"""Distort clips by a known amount: noise at a given SNR, gain, cuts, a telephone's bandwidth, codecs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import numpy as np
 
 from sernb.audio.loading import pad
 
-# what may lie between a voice and a network, by a known amount
-
-# What the level of each is counted in; nothing for those that only are, or are not.
+# The unit of each distortion's level; empty for those without a level.
 DISTORTIONS = {
     "white noise": "dB SNR",
     "pink noise": "dB SNR",
@@ -21,9 +19,9 @@ DISTORTIONS = {
     "end cut": "s",
     **dict.fromkeys(("telephone", "mp3", "vorbis", "opus", "gsm", "u-law"), ""),
 }
-P56_MARGIN_DB = 15.9  # dB: how far below its own level ITU-T P.56 still calls speech active
-HANGOVER_SECONDS = 0.2  # seconds, as in P.56: a pause no longer than this belongs to the speech
-# Rates that a codec takes (none: any), libsndfile's names for it, and how hard it is pressed: measured on a spoken
+P56_MARGIN_DB = 15.9  # ITU-T P.56: speech is active down to so far below its own level
+HANGOVER_SECONDS = 0.2  # as in P.56: a shorter pause belongs to the speech
+# Sample rates that a codec accepts (none: any), libsndfile's names for it, and its compression: measured on a spoken
 # clip at 16 kHz, about 18 (MP3), 31 (Vorbis), 9.5 (Opus), 13 (GSM 6.10) and 64 (u-law) kbit/s.
 CODECS = {
     "mp3": ((8000, 16000, 22050, 24000, 32000, 44100, 48000), "MP3", "MPEG_LAYER_III", {"bitrate_mode": "VARIABLE"}),
@@ -35,10 +33,10 @@ CODECS = {
 
 
 def active_speech(signal: np.ndarray, sample_rate: int, *, hangover: float = HANGOVER_SECONDS) -> np.ndarray:
-    """Where a clip holds speech, by energy: in the spirit of ITU-T P.56, in frames of 20 ms instead of its envelope.
+    """Return which samples of a clip are speech, by energy: as ITU-T P.56, with frames of 20 ms for its envelope.
 
     A frame is active if it, or one up to `hangover` before it, is at most 15.9 dB below the mean power of the active
-    frames. That is found by leaving frames out until none is to be left out any more; a silent clip is all active.
+    frames. The set is found by dropping frames until it no longer changes; all of a silent clip is active.
 
     Args:
         signal: Shape (n,).
@@ -51,66 +49,65 @@ def active_speech(signal: np.ndarray, sample_rate: int, *, hangover: float = HAN
     size = max(1, int(0.02 * sample_rate))
     power = np.square(pad(signal, -(-len(signal) // size) * size).reshape(-1, size), dtype=np.float64).mean(axis=1)
     before = round(hangover / 0.02)
-    held = np.lib.stride_tricks.sliding_window_view(np.pad(power, (before, 0)), before + 1).max(axis=1)
-    spoken, fewer = None, np.ones(len(power), dtype=bool)
-    while spoken is None or (fewer != spoken).any():
-        spoken = fewer
-        fewer = held >= power[spoken].mean() * 10 ** (-P56_MARGIN_DB / 10)
-    return np.repeat(spoken, size)[: len(signal)]
+    recent = np.lib.stride_tricks.sliding_window_view(np.pad(power, (before, 0)), before + 1).max(axis=1)
+    active, remaining = None, np.ones(len(power), dtype=bool)
+    while active is None or (remaining != active).any():
+        active = remaining
+        remaining = recent >= power[active].mean() * 10 ** (-P56_MARGIN_DB / 10)
+    return np.repeat(active, size)[: len(signal)]
 
 
 def speech_level(signal: np.ndarray, sample_rate: int) -> float:
-    """The mean power of a clip where it is `active`, in dB of full scale (a square wave at full scale has 0)."""
+    """Return the mean power of a clip's active speech in dB of full scale (a square wave at full scale has 0)."""
     return float(10 * np.log10(np.square(signal[active_speech(signal, sample_rate)], dtype=np.float64).mean() + 1e-20))
 
 
 def distort(
     signal: np.ndarray, sample_rate: int, kind: str, level: float = float("nan"), *, seed: int = 0
 ) -> np.ndarray:
-    """A clip as it would be after a distortion of a known level.
+    """Return a clip with a distortion of a known level.
 
     Args:
         signal: Samples, shape (n,), full scale at 1.
         sample_rate: In Hz.
         kind: One of `DISTORTIONS`. The noises are added over the whole clip at a level relative to its speech
-            (`speech_level`), without clipping. `gain` clips at full scale. `start cut` and `end cut` take the silence
-            on that side and so much of the speech, but never more than nine tenths of it. `telephone` and the codecs
-            (`through`) have no level.
+            (`speech_level`), without clipping. `gain` clips at full scale. `start cut` and `end cut` remove the silence
+            on that side and so many seconds of the speech, but at most nine tenths of it. `telephone` and the codecs
+            (`apply_codec`) have no level.
         level: In the unit that `DISTORTIONS` names.
-        seed: Of the noise: the same at every level, only louder.
+        seed: Of the noise, which is the same at every level, only louder.
 
     Returns:
         Samples, float32; only the cuts change their number.
     """
     if kind not in DISTORTIONS:
-        raise ValueError(f"no distortion is called {kind!r}; there are {', '.join(DISTORTIONS)}.")
+        raise ValueError(f"the distortion must be one of {', '.join(DISTORTIONS)} (got {kind!r})")
     if DISTORTIONS[kind] == "dB SNR":
         noise = _make_noise(kind, len(signal), sample_rate, np.random.default_rng(seed))
-        wanted = 10 ** ((speech_level(signal, sample_rate) - level) / 20)
-        out = signal + noise * wanted / np.sqrt(np.square(noise).mean())
+        rms = 10 ** ((speech_level(signal, sample_rate) - level) / 20)
+        out = signal + noise * rms / np.sqrt(np.square(noise).mean())
     elif kind == "gain":
         out = np.clip(signal * 10 ** (level / 20), -1, 1)
     elif kind.endswith("cut"):
         out = _cut_speech(signal, sample_rate, kind, level)
+    elif kind == "telephone":
+        out = apply_telephone_band(signal, sample_rate)
     else:
-        out = (
-            apply_telephone_band(signal, sample_rate) if kind == "telephone" else apply_codec(signal, sample_rate, kind)
-        )
+        out = apply_codec(signal, sample_rate, kind)
     return out.astype(np.float32)
 
 
 def _make_noise(kind: str, length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Noise of any level: white, pink (3 dB less an octave), or the babble of eight talkers who say nothing.
+    """Return noise of any level: white, pink (falling by 3 dB per octave), or a babble of eight talkers.
 
-    A talker is noise with the long-term spectrum of speech (flat to 500 Hz, 9 dB less an octave above: roughly that of
-    Byrne et al. 1994, doi 10.1121/1.410152), which swells and fades some four times a second as syllables do.
+    A talker is noise with the long-term spectrum of speech (flat to 500 Hz, falling by 9 dB per octave above: roughly
+    that of Byrne et al. 1994, doi 10.1121/1.410152), whose level changes some four times a second as in syllables.
     """
     if kind == "white noise":
         return rng.standard_normal(length)
     if kind == "pink noise":
-        return _shape_spectrum(
-            rng.standard_normal(length), sample_rate, lambda hertz: 1 / np.sqrt(np.maximum(hertz, 20))
-        )
+        white = rng.standard_normal(length)
+        return _shape_spectrum(white, sample_rate, lambda hertz: 1 / np.sqrt(np.maximum(hertz, 20)))
     time = np.arange(length) / sample_rate
     knots = np.arange(0, length / sample_rate + 0.25, 0.125)
     talkers = (rng.standard_normal(length) * np.interp(time, knots, rng.random(len(knots)) ** 2) for _ in range(8))
@@ -132,14 +129,14 @@ def _shape_spectrum(noise: np.ndarray, sample_rate: int, gain: Callable[[np.ndar
 
 
 def _cut_speech(signal: np.ndarray, sample_rate: int, kind: str, seconds: float) -> np.ndarray:
-    spoken = np.flatnonzero(active_speech(signal, sample_rate, hangover=0))
-    begin, end = int(spoken[0]), int(spoken[-1]) + 1
-    lost = min(int(seconds * sample_rate), int(0.9 * (end - begin)))
-    return signal[begin + lost :] if kind == "start cut" else signal[: end - lost]
+    active = np.flatnonzero(active_speech(signal, sample_rate, hangover=0))
+    begin, end = int(active[0]), int(active[-1]) + 1
+    size = min(int(seconds * sample_rate), int(0.9 * (end - begin)))
+    return signal[begin + size :] if kind == "start cut" else signal[: end - size]
 
 
 def apply_telephone_band(signal: np.ndarray, sample_rate: int) -> np.ndarray:
-    """A clip as a telephone of old passes it on: 300 to 3400 Hz, sampled at 8 kHz; at its own rate and length again."""
+    """Limit a clip to a telephone's 300 to 3400 Hz, sampled at 8 kHz; at the original rate and length again."""
     import librosa
     from scipy.signal import butter
     from scipy.signal import sosfilt
@@ -150,24 +147,24 @@ def apply_telephone_band(signal: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def apply_codec(signal: np.ndarray, sample_rate: int, codec: str) -> np.ndarray:
-    """A clip encoded and decoded by one of `CODECS` at low quality, at its own rate and length again."""
+    """Encode and decode a clip by one of `CODECS` at low quality; at the original rate and length again."""
     import librosa
     import soundfile
 
     rates, container, subtype, options = CODECS[codec]
     rate = next((rate for rate in rates if rate >= sample_rate), rates[-1]) if rates else sample_rate
     narrow = np.clip(librosa.resample(signal, orig_sr=sample_rate, target_sr=rate), -1, 1)
-    pressed = {} if options is None else {"compression_level": 0.99, **options}
+    compression = {} if options is None else {"compression_level": 0.99, **options}
     buffer = io.BytesIO()
-    with soundfile.SoundFile(buffer, "w", rate, 1, subtype, format=container, **pressed) as file:
-        for start in range(0, len(narrow), rate):  # libsndfile crashes when it is given minutes of Vorbis at once
+    with soundfile.SoundFile(buffer, "w", rate, 1, subtype, format=container, **compression) as file:
+        for start in range(0, len(narrow), rate):  # libsndfile crashes on minutes of Vorbis at once
             file.write(narrow[start : start + rate])
     buffer.seek(0)
     return _to_original_rate(soundfile.read(buffer, dtype="float32")[0], rate, sample_rate, len(signal))
 
 
 def _to_original_rate(signal: np.ndarray, rate: int, sample_rate: int, length: int) -> np.ndarray:
-    """A signal at its former rate and, but for what a codec's last block added, length."""
+    """Return a signal at its former rate and length, without what a codec's last block added."""
     import librosa
 
     return librosa.util.fix_length(librosa.resample(signal, orig_sr=rate, target_sr=sample_rate), size=length)

@@ -1,7 +1,7 @@
-"""A clip becomes some eight hundred numbers: statistics of its pitch, level, spectrum and cepstrum.
+"""Compute 824 functionals of a clip: statistics of its pitch, level, spectrum and cepstrum.
 
-In the manner of openSMILE's sets (ComParE: Schuller et al. 2013; eGeMAPS: Eyben et al. 2016, doi
-10.1109/TAFFC.2015.2457417), written on librosa alone so that no licence keeps anybody from using them.
+They resemble openSMILE's sets (ComParE: Schuller et al. 2013; eGeMAPS: Eyben et al. 2016, doi
+10.1109/TAFFC.2015.2457417), but need librosa alone, so that no licence restricts their use.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 from sernb import audio
 
 SPEEDS = (0.9, 1.0, 1.1)
-WINDOW, HOP = 0.064, 0.016  # seconds: long enough to tell the harmonics of a low voice apart
+WINDOW, HOP = 0.064, 0.016  # seconds: long enough to resolve the harmonics of a low voice
 PITCH_HOP = 0.01
 MIN_PITCH, MAX_PITCH = 60.0, 700.0  # Hz, of the voice
-FULL_BAND = 8000.0  # Hz: what a recording at 16 kHz can hold
+FULL_BAND = 8000.0  # Hz: the bandwidth of a recording at 16 kHz
 BANDS, COEFFICIENTS, WIDE_BANDS = 80, 25, 20
-SILENCE = 35.0  # dB below the loudest frame: what lies before and after is cut off
-FLOOR = 70.0  # dB below the loudest band: what is fainter is room, not voice
+SILENCE = 35.0  # dB below the loudest frame: quieter frames at the ends are trimmed
+FLOOR = 70.0  # dB below the loudest band: anything fainter is background noise
 VOICED = 30.0  # dB below the loudest frame
 PERIODIC = 0.45  # correlation with itself one period later
 STATISTICS = ("mean", "deviation", "5 %", "median", "95 %", "quartile range", "slope")
@@ -30,7 +30,7 @@ STATISTICS = ("mean", "deviation", "5 %", "median", "95 %", "quartile range", "s
 
 @dataclass(frozen=True)
 class Spectrogram:
-    """What the numbers are made of: power, shape (bins, frames), each bin's frequency in Hz, and mel bands in dB."""
+    """Hold a clip's power, shape (bins, frames), each bin's frequency in Hz, and its mel bands in dB."""
 
     power: np.ndarray
     hertz: np.ndarray
@@ -38,29 +38,31 @@ class Spectrogram:
 
 
 def compute_functionals(signal: np.ndarray, sample_rate: int, *, speeds: int = 3) -> np.ndarray:
-    """The numbers of `names`, averaged over the clip played at three speeds.
+    """Return the functionals of `feature_names`, averaged over the clip played at three speeds.
 
-    A tenth slower and faster is another voice saying the same: what changes between the three is chance, and averages
-    out.
+    A clip played a tenth slower or faster sounds like another speaker; averaging removes differences between the three.
 
     Args:
         signal: Samples, shape (n,).
-        sample_rate: In Hz, at least 8,000; what is above 8 kHz is not listened to.
+        sample_rate: In Hz, at least 8,000; frequencies above 8 kHz are ignored.
         speeds: 3, or 1 for the clip as it is.
 
     Returns:
-        float32, shape (numbers,); silence gives zeros wherever there is nothing to measure.
+        float32, shape (824,); zeros for what silence does not define.
     """
-    each = [
+    vectors = [
         np.concatenate(list(_measure(audio.perturb_speed(signal, speed), sample_rate).values()))
         for speed in (SPEEDS if speeds > 1 else (1.0,))
     ]
-    return np.nan_to_num(np.mean(each, axis=0), posinf=0, neginf=0).astype(np.float32)
+    return np.nan_to_num(np.mean(vectors, axis=0), posinf=0, neginf=0).astype(np.float32)
 
 
 def egemaps(signal: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Return the 88 functionals of eGeMAPSv02 by openSMILE, an optional package; shape (88,), float32."""
-    return _opensmile().process_signal(signal, sample_rate).to_numpy(dtype=np.float32)[0]
+    """Return the 88 functionals of eGeMAPSv02 by openSMILE, an optional package; shape (88,), float32.
+
+    openSMILE gives NaN for a clip of less than 0.06 s; here they are zeros.
+    """
+    return np.nan_to_num(_opensmile().process_signal(signal, sample_rate).to_numpy(dtype=np.float32)[0])
 
 
 @cache
@@ -72,14 +74,14 @@ def _opensmile() -> Any:
 
 @cache
 def feature_names() -> tuple[str, ...]:
-    """What each number is, as `group: measure`, in their order."""
+    """Return the name of each number, as `group: measure`, in their order."""
     noise = np.random.default_rng(0).normal(size=16000)
     sizes = {name: len(values) for name, values in _measure(noise, 16000).items()}
     return tuple(f"{name} {i}" if size > 1 else name for name, size in sizes.items() for i in range(size))
 
 
 def feature_groups() -> np.ndarray:
-    """The group of each number: pitch, level, rhythm and so on; shape (numbers,)."""
+    """Return the group of each number (pitch, level, rhythm ...); shape (numbers,)."""
     return np.array([name.split(":")[0] for name in feature_names()])
 
 
@@ -88,7 +90,7 @@ def _measure(signal: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
 
     frame, hop = int(WINDOW * sample_rate), int(HOP * sample_rate)
     voice, _ = librosa.effects.trim(signal, top_db=SILENCE, frame_length=frame, hop_length=hop)
-    voice = np.pad(voice, (0, max(0, 8 * hop - len(voice))))  # eight frames: there must be something to count
+    voice = np.pad(voice, (0, max(0, 8 * hop - len(voice))))  # at least eight frames, for the statistics
     spectra = _spectra(voice, sample_rate, frame, hop)
     return {
         **_pitch_statistics(voice, sample_rate),
@@ -110,7 +112,7 @@ def _spectra(signal: np.ndarray, sample_rate: int, frame: int, hop: int) -> Spec
 
 
 def _statistics(group: str, tracks: np.ndarray) -> dict[str, np.ndarray]:
-    """Seven statistics of each track, shape (tracks, frames), over its frames."""
+    """Return seven statistics of each track, shape (tracks, frames), over its frames."""
     low, quarter, middle, three, high = np.percentile(tracks, [5, 25, 50, 75, 95], axis=1)
     time = np.linspace(-1, 1, tracks.shape[1])
     slope = (tracks * time).mean(axis=1) / np.square(time).mean()
@@ -123,7 +125,7 @@ def _statistics(group: str, tracks: np.ndarray) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class VoiceTrack:
-    """Pitch in semitones above 100 Hz, level in dB and periodicity of each frame, and which frames are voiced."""
+    """Hold each frame's pitch in semitones above 100 Hz, level in dB and periodicity, and whether it is voiced."""
 
     pitch: np.ndarray
     level: np.ndarray
@@ -132,7 +134,7 @@ class VoiceTrack:
 
 
 def _track_voice(signal: np.ndarray, sample_rate: int) -> VoiceTrack:
-    """Pitch by YIN, kept where the frame is loud and resembles itself one period later."""
+    """Track pitch by YIN; a frame is voiced where it is loud and resembles itself one period later."""
     import librosa
 
     frame, hop = int(WINDOW * sample_rate), int(PITCH_HOP * sample_rate)
@@ -142,18 +144,18 @@ def _track_voice(signal: np.ndarray, sample_rate: int) -> VoiceTrack:
     periodicity = _periodicity(frames, np.round(sample_rate / hertz).astype(int))
     level = 10 * np.log10(np.square(frames).mean(axis=0) + 1e-9)
     voiced = (level > level.max() - VOICED) & (periodicity > PERIODIC)
-    voiced &= (hertz > MIN_PITCH + 1) & (hertz < MAX_PITCH - 10)  # at the ends YIN found nothing
+    voiced &= (hertz > MIN_PITCH + 1) & (hertz < MAX_PITCH - 10)  # at the limits YIN has no result
     return VoiceTrack(12 * np.log2(hertz / 100), level, periodicity, voiced)
 
 
 def _periodicity(frames: np.ndarray, period: np.ndarray) -> np.ndarray:
-    """Autocorrelation of each frame, shape (samples, frames), at its period, set right for the window (Boersma)."""
+    """Return each frame's autocorrelation at its period, corrected for the window (Boersma)."""
     window = np.hanning(len(frames))
     size = 2 * len(frames)
-    found = np.fft.irfft(np.abs(np.fft.rfft(frames * window[:, None], size, axis=0)) ** 2, axis=0)
+    measured = np.fft.irfft(np.abs(np.fft.rfft(frames * window[:, None], size, axis=0)) ** 2, axis=0)
     expected = np.fft.irfft(np.abs(np.fft.rfft(window, size)) ** 2)
     at = np.arange(frames.shape[1])
-    own = found[period, at] / (found[0] + 1e-12)
+    own = measured[period, at] / (measured[0] + 1e-12)
     return np.clip(own * expected[0] / expected[period], -1, 0.999)
 
 
@@ -161,7 +163,7 @@ def _pitch_statistics(signal: np.ndarray, sample_rate: int) -> dict[str, np.ndar
     from scipy.ndimage import median_filter
 
     voice = _track_voice(signal, sample_rate)
-    if voice.voiced.sum() < 6:  # a whisper: no pitch, and none of what is measured where there is one
+    if voice.voiced.sum() < 6:  # a whisper has no pitch
         return _no_pitch(sample_rate)
     at = np.flatnonzero(voice.voiced)
     contour = np.interp(np.arange(len(voice.pitch)), at, median_filter(voice.pitch[at], 5))
@@ -181,7 +183,7 @@ def _no_pitch(sample_rate: int) -> dict[str, np.ndarray]:
 
 
 def _contour_statistics(pitch: np.ndarray, level: np.ndarray) -> dict[str, np.ndarray]:
-    """The shapes of melody and loudness over the clip, whatever its length: ten cosines each; and their landmarks."""
+    """Return the shapes of melody and loudness as ten cosines each, for any length of the clip, and their landmarks."""
     from scipy.fft import dct
 
     shape = lambda track: dct(np.interp(np.linspace(0, 1, 64), np.linspace(0, 1, len(track)), track), norm="ortho")  # noqa: E731
@@ -218,7 +220,7 @@ def _range_statistics(pitch: np.ndarray, level: np.ndarray) -> dict[str, np.ndar
 
 
 def _movement_statistics(contour: np.ndarray, voiced: np.ndarray) -> dict[str, np.ndarray]:
-    """How fast pitch rises and falls, in semitones a frame, and its jumps from one frame to the next."""
+    """Return how fast pitch rises and falls, in semitones per frame, and its jumps between frames."""
     speed = np.gradient(contour)[voiced]
     up, down, jumps = speed[speed > 0], -speed[speed < 0], np.abs(np.diff(contour[voiced]))
     return {
@@ -229,7 +231,7 @@ def _movement_statistics(contour: np.ndarray, voiced: np.ndarray) -> dict[str, n
 
 
 def _voicing_statistics(voice: VoiceTrack, spoken: slice) -> dict[str, np.ndarray]:
-    """How much of the clip is voiced, how long the stretches are, and how periodic (a breathy voice is less)."""
+    """Return how much of the clip is voiced, for how long at a time, and how periodic it is (breathy: less)."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], voice.voiced, [0]])))
     stretches, periodic = edges[1::2] - edges[::2], voice.periodicity[voice.voiced]
     noise = 10 * np.log10(np.maximum(periodic, 0.01) / (1 - np.maximum(periodic, 0.01)))
@@ -246,14 +248,14 @@ def _voicing_statistics(voice: VoiceTrack, spoken: slice) -> dict[str, np.ndarra
 
 
 def _level_statistics(spectra: Spectrogram) -> dict[str, np.ndarray]:
-    """How the level rises and falls from frame to frame."""
+    """Return how the level rises and falls from frame to frame."""
     step = np.diff(10 * np.log10(spectra.power.sum(axis=0) + 1e-9))
     sides = [part.mean() if len(part) else 0 for part in (step[step > 0], -step[step < 0])]
     return {"level: steps": np.array([*sides, step.std(), *np.percentile(step, [5, 95])])}
 
 
 def _spectrum_statistics(spectra: Spectrogram) -> dict[str, np.ndarray]:
-    """Where in the spectrum the power lies: a pressed voice has more of it above 1 kHz, a soft one less."""
+    """Return how power is distributed in the spectrum: a pressed voice has more of it above 1 kHz than a soft one."""
     power, hertz = spectra.power, spectra.hertz
     share = power / (power.sum(axis=0) + 1e-12)
     centre = hertz @ share
@@ -270,11 +272,11 @@ def _spectrum_statistics(spectra: Spectrogram) -> dict[str, np.ndarray]:
 
 
 def _spectral_balances(spectra: Spectrogram) -> Iterable[np.ndarray]:
-    """Levels of parts of the spectrum against each other in dB: alpha ratio, Hammarberg index, and two more."""
+    """Yield level differences between parts of the spectrum in dB: alpha ratio, Hammarberg index, and two more."""
 
-    def level(low: float, high: float, of=np.sum) -> np.ndarray:
+    def level(low: float, high: float, combine=np.sum) -> np.ndarray:
         inside = (spectra.hertz >= low) & (spectra.hertz < high)
-        return 10 * np.log10(of(spectra.power[inside], axis=0) + 1e-9)
+        return 10 * np.log10(combine(spectra.power[inside], axis=0) + 1e-9)
 
     yield level(50, 1000) - level(1000, 5000)
     yield level(0, 2000, np.max) - level(2000, 5000, np.max)
@@ -283,13 +285,13 @@ def _spectral_balances(spectra: Spectrogram) -> Iterable[np.ndarray]:
 
 
 def _band_statistics(spectra: Spectrogram) -> dict[str, np.ndarray]:
-    """Twenty wide mel bands in dB, and how much they change from frame to frame."""
+    """Return statistics of twenty wide mel bands in dB, and of how much they change from frame to frame."""
     wide = spectra.bands.reshape(WIDE_BANDS, -1, spectra.bands.shape[1]).mean(axis=1)
     return {**_statistics("bands", wide), **_statistics("flux", np.abs(np.diff(wide, axis=1)))}
 
 
 def _cepstrum_statistics(spectra: Spectrogram) -> dict[str, np.ndarray]:
-    """Cepstral coefficients, their slopes, and how the spectrum's shape differs where it is soft and where loud."""
+    """Return statistics of cepstral coefficients and their slopes, and how they differ in soft and loud frames."""
     import librosa
     from scipy.fft import dct
 

@@ -1,7 +1,7 @@
-"""What takes how long, each measured beside what it is compared with, in one run: `make bench`.
+"""Measure time and memory beside what they are compared with, in one run: `make bench`.
 
-    python tests/bench.py                                    # all parts at full size: most of an hour, 9 GB of memory
-    python tests/bench.py preparation --clips 1000 --to ''   # one part, smaller, and nothing is written
+    python benchmarks/bench.py    # all parts at full size: most of an hour, 9 GB of memory
+    python benchmarks/bench.py preparation --clips 1000 --to ''   # one part, smaller, nothing written
 
 Parts: `preparation` (both features of study A, against the published way), `growth` (1,000 and 10,000 clips; --large
 for 100,000), `training` (our loop against bare Keras, data on disk against data in memory), `features` (from nothing
@@ -22,23 +22,23 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import clips as made
+import clips
 import numpy as np
 import pandas as pd
-import where
-from measuring import in_turn
-from measuring import measured
+import stages
+from measuring import measure
+from measuring import measure_in_turns
+from measuring import print_rows
 from measuring import row
-from measuring import show
-from measuring import write
+from measuring import write_rows
 
 from sernb import audio
 from sernb import corpora
 from sernb import evaluation
 from sernb import features
-from sernb import utils
 from sernb import models
 from sernb import studies
+from sernb import utils
 
 RESULTS = Path(__file__).parents[1] / "book" / "results" / "engine" / "bench.csv"
 CREMA_CLIPS, RATE = 7442, 22_050
@@ -54,8 +54,8 @@ ASPECTS = [
 # preparation
 
 
-def published(folder: Path, kept: Path) -> float:
-    """Study A's way: every file loaded twice, all audio padded in one array, features clip by clip; seconds."""
+def prepare_as_published(folder: Path, output: Path) -> float:
+    """Return the seconds of study A's way: every file loaded twice, all audio padded, features clip by clip."""
     import librosa
 
     audio.compile_librosa()
@@ -68,12 +68,12 @@ def published(folder: Path, kept: Path) -> float:
     energy = np.array([librosa.feature.rms(y=signal).mean() for signal in padded])
     mel = np.array([librosa.feature.melspectrogram(y=signal, sr=RATE) for signal in padded])
     seconds = time.perf_counter() - start
-    np.savez(kept, numbers=np.stack([rate, energy], axis=1), mel=mel)
+    np.savez(output, numbers=np.stack([rate, energy], axis=1), mel=mel)
     return seconds
 
 
-def ours(folder: Path, kept: Path, cache: Path) -> float:
-    """From the same files to the same values, by the clip table and the store; seconds."""
+def prepare_with_store(folder: Path, output: Path, cache: Path) -> float:
+    """Return the seconds from the same files to the same values by the clip table and the store."""
     os.environ["SERNB_CACHE"] = str(cache)
     audio.compile_librosa()
     start = time.perf_counter()
@@ -83,32 +83,32 @@ def ours(folder: Path, kept: Path, cache: Path) -> float:
     numbers = features.extract(table, "zcr_rms", sample_rate=RATE, length=longest)
     mel = features.extract(table, "mel", sample_rate=RATE)
     seconds = time.perf_counter() - start
-    np.savez(kept, numbers=numbers, mel=mel)
+    np.savez(output, numbers=numbers, mel=mel)
     return seconds
 
 
-def preparation(folder: Path, asked: argparse.Namespace) -> list[dict]:
-    """Both features of study A, from file names to arrays: the published way and ours, cold and warm."""
-    count = asked.clips or CREMA_CLIPS
-    clips = made.make(folder / "crema", count)
-    theirs, at = folder / "theirs.npz", folder / "ours.npz"
-    then, then_peak = measured(published, clips, theirs)
-    cold, cold_peak = measured(ours, clips, at, folder / "cache")
-    warm, warm_peak = measured(ours, clips, at, folder / "cache")
+def preparation(folder: Path, options: argparse.Namespace) -> list[dict]:
+    """Measure both features of study A, from file names to arrays: as published, and ours cold and warm."""
+    count = options.clips or CREMA_CLIPS
+    corpus = clips.make_clips(folder / "crema", count)
+    theirs, ours = folder / "theirs.npz", folder / "ours.npz"
+    published, published_peak = measure(prepare_as_published, corpus, theirs)
+    cold, cold_peak = measure(prepare_with_store, corpus, ours, folder / "cache")
+    warm, warm_peak = measure(prepare_with_store, corpus, ours, folder / "cache")
     return [
-        row("preparation", "cold", count, cold, then, "s"),
-        row("preparation", "warm", count, warm, then, "s"),
-        row("preparation", "peak memory, cold", count, cold_peak, then_peak, "MB"),
-        row("preparation", "peak memory, warm", count, warm_peak, then_peak, "MB"),
+        row("preparation", "cold", count, cold, published, "s"),
+        row("preparation", "warm", count, warm, published, "s"),
+        row("preparation", "peak memory, cold", count, cold_peak, published_peak, "MB"),
+        row("preparation", "peak memory, warm", count, warm_peak, published_peak, "MB"),
         *(
-            row("preparation", f"largest difference of {name}, of the largest value", count, found, None, "")
-            for name, found in _differences(theirs, at).items()
+            row("preparation", f"largest difference of {name}, of the largest value", count, difference, None, "")
+            for name, difference in _differences(theirs, ours).items()
         ),
     ]
 
 
-def _differences(theirs: Path, at: Path) -> dict[str, float]:
-    a, b = np.load(theirs), np.load(at)
+def _differences(theirs: Path, ours: Path) -> dict[str, float]:
+    a, b = np.load(theirs), np.load(ours)
     own = {"numbers": (0,), "mel": (1, 2)}  # the maximum of each number over the clips, of each clip over its cells
     return {
         name: float((np.abs(a[name] - b[name]) / np.abs(a[name]).max(axis=axis, keepdims=True)).max())
@@ -119,14 +119,14 @@ def _differences(theirs: Path, at: Path) -> dict[str, float]:
 # growth
 
 
-def filled(folder: Path, cache: Path) -> tuple[float, int]:
-    """Load a corpus and bring its mel spectrograms into the store; seconds, and how many rows were written."""
+def fill(folder: Path, cache: Path) -> tuple[float, int]:
+    """Load a corpus and store its mel spectrograms; return the seconds and the number of rows written."""
     os.environ["SERNB_CACHE"] = str(cache)
     audio.compile_librosa()
     before = _last_row()
     start = time.perf_counter()
     features.split_usable(corpora.load("crema", folder), "mel", sample_rate=RATE)
-    # A row that is written again gets a new number: these are all that were written.
+    # A row that is written again gets a new number, so this counts all written rows.
     return time.perf_counter() - start, _last_row() - before
 
 
@@ -137,25 +137,27 @@ def _last_row() -> int:
     return 0
 
 
-def growth(folder: Path, asked: argparse.Namespace) -> list[dict]:
-    """Clips of one second: does the time of a clip, or the memory, grow with their number? And 100 more at the end."""
-    sizes = [asked.clips, 10 * asked.clips] if asked.clips else [1000, 10_000, *([100_000] if asked.large else [])]
-    found, least = [], 0.0
+def growth(folder: Path, options: argparse.Namespace) -> list[dict]:
+    """Measure whether time per clip or memory grows with the number of one-second clips; then add 100 clips."""
+    sizes = (
+        [options.clips, 10 * options.clips] if options.clips else [1000, 10_000, *([100_000] if options.large else [])]
+    )
+    rows, smallest = [], 0.0
     for size in sizes:
-        at, cache = folder / f"clips-{size}", folder / f"cache-{size}"
-        made.make(at, size, seconds=1.0)
-        (seconds, written), peak = measured(filled, at, cache)
-        each = 1000 * seconds / size
-        least = least or each
-        found.append(row("growth", f"a clip, {written} extracted", size, each, least, "ms"))
-        found.append(row("growth", "peak memory", size, peak, None, "MB"))
+        corpus, cache = folder / f"clips-{size}", folder / f"cache-{size}"
+        clips.make_clips(corpus, size, seconds=1.0)
+        (seconds, written), peak = measure(fill, corpus, cache)
+        per_clip = 1000 * seconds / size
+        smallest = smallest or per_clip
+        rows.append(row("growth", f"a clip, {written} extracted", size, per_clip, smallest, "ms"))
+        rows.append(row("growth", "peak memory", size, peak, None, "MB"))
         if size == sizes[1]:
-            made.make(at, 100, seconds=1.0, first=size)
-            (again, written), _ = measured(filled, at, cache)
-            found.append(row("growth", f"100 clips more, {written} extracted", size + 100, again, seconds, "s"))
-        shutil.rmtree(at)
+            clips.make_clips(corpus, 100, seconds=1.0, first=size)
+            (again, written), _ = measure(fill, corpus, cache)
+            rows.append(row("growth", f"100 clips more, {written} extracted", size + 100, again, seconds, "s"))
+        shutil.rmtree(corpus)
         shutil.rmtree(cache)
-    return found
+    return rows
 
 
 # training
@@ -167,7 +169,7 @@ NETWORKS = {
 
 
 def arrays(name: str, count: int, folder: Path) -> None:
-    """The inputs of a network, as its chapter makes them, in files."""
+    """Write the inputs of a network to files, as its notebook computes them."""
     corpus, feature, rate, options, _ = NETWORKS[name]
     rows = evaluation.make_split(
         corpora.drop_unknown(corpora.load(corpus, max_clips=count)), "random", ratio="60:20:20"
@@ -179,7 +181,7 @@ def arrays(name: str, count: int, folder: Path) -> None:
     rows.to_pickle(folder / f"{name}.pickle")
 
 
-def _given(name: str, folder: Path, mode: str | None = None) -> tuple[np.ndarray, pd.DataFrame, list[str]]:
+def _load_arrays(name: str, folder: Path, mode: str | None = None) -> tuple[np.ndarray, pd.DataFrame, list[str]]:
     rows = pd.read_pickle(folder / f"{name}.pickle")
     return np.load(folder / f"{name}.npy", mmap_mode=mode), rows, corpora.emotion_labels(rows)
 
@@ -194,12 +196,12 @@ def _model(name: str, x: np.ndarray, labels: list[str]):  # noqa: ANN202 (Keras 
 
 
 def our_loop(name: str, folder: Path, epochs: int, mode: str | None = None) -> Iterator[float]:
-    """Fit again and again by `models.fit`, seeded and repeatable as every run is: seconds of some epochs each time.
+    """Fit repeatedly by `models.fit`, seeded as every run is; yield the seconds of some epochs each time.
 
-    With mode "r" a batch at a time is read from disk.
+    With mode "r" one batch at a time is read from disk.
     """
     models.seed_everything(1)
-    x, rows, labels = _given(name, folder, mode)
+    x, rows, labels = _load_arrays(name, folder, mode)
     model = _model(name, x, labels)
     recipe = "quick" if NETWORKS[name][-1] == 16 else "plain"
     while True:
@@ -207,14 +209,14 @@ def our_loop(name: str, folder: Path, epochs: int, mode: str | None = None) -> I
 
 
 def disk_loop(name: str, folder: Path, epochs: int) -> Iterator[float]:
-    """The same fit with the data on disk."""
+    """Yield the seconds of the same fit with the data on disk."""
     return our_loop(name, folder, epochs, "r")
 
 
 def bare_loop(name: str, folder: Path, epochs: int) -> Iterator[float]:
-    """Keras's own fit of the same network on the same arrays, in batches of the same size."""
+    """Yield the seconds of Keras's own fit of the same network on the same arrays, with the same batch size."""
     models.init_backend()
-    x, rows, labels = _given(name, folder)
+    x, rows, labels = _load_arrays(name, folder)
     model = _model(name, x, labels)
     x, y = x[..., None], models.one_hot(rows["emotion"], labels)
     sides = {side: (rows["split"] == side).to_numpy() for side in ("train", "val")}
@@ -225,67 +227,65 @@ def bare_loop(name: str, folder: Path, epochs: int) -> Iterator[float]:
         yield time.perf_counter() - start
 
 
-def train(folder: Path, asked: argparse.Namespace) -> list[dict]:
-    """Our loop and the bare one, some epochs each in turn: the middle of their ratios, and where half of them lie.
+def train(folder: Path, options: argparse.Namespace) -> list[dict]:
+    """Compare our loop with the bare one, some epochs each in turns: the median ratio and its quartiles.
 
-    Whole trainings one after the other would be minutes apart, in which a shared machine changes more than the loops
-    differ.
+    Whole trainings one after the other would be minutes apart, and a shared machine changes more in that time than
+    the loops differ.
     """
-    found, count = [], asked.clips or 360
+    rows, count = [], options.clips or 360
     for name in NETWORKS:
-        measured(arrays, name, count, folder)
-        for said, loops in {"": (our_loop, bare_loop), ", data on disk": (disk_loop, our_loop)}.items():
-            seconds = in_turn(loops, asked.rounds, name, folder, asked.epochs)
+        measure(arrays, name, count, folder)
+        for suffix, loops in {"": (our_loop, bare_loop), ", data on disk": (disk_loop, our_loop)}.items():
+            seconds = measure_in_turns(loops, options.rounds, name, folder, options.epochs)
             ratios = seconds[:, 1] / seconds[:, 0]
             low, high = np.quantile(ratios, [0.25, 0.75])
             middle = seconds[np.argsort(ratios)[len(ratios) // 2]]
-            half = f"{2 * asked.epochs} epochs; half of {asked.rounds} rounds: {low:.2f} to {high:.2f}"
-            found.append(row("training", f"{name}{said}, {half}", count, *middle, "s"))
-    return found
+            half = f"{2 * options.epochs} epochs; half of {options.rounds} rounds: {low:.2f} to {high:.2f}"
+            rows.append(row("training", f"{name}{suffix}, {half}", count, *middle, "s"))
+    return rows
 
 
 # features
 
 
-def extracted(corpus: str, feature: str, sample_rate: int, options: dict, cache: Path) -> tuple[int, float]:
-    """How many clips, and the seconds that their feature takes."""
+def extract(corpus: str, feature: str, sample_rate: int, settings: dict, cache: Path) -> tuple[int, float]:
+    """Return the number of clips and the seconds that their feature takes."""
     table = corpora.load(corpus)
     os.environ["SERNB_CACHE"] = str(cache)
     start = time.perf_counter()
-    features.extract(table, feature, sample_rate=sample_rate, **options)
+    features.extract(table, feature, sample_rate=sample_rate, **settings)
     return len(table), time.perf_counter() - start
 
 
-def aspects(folder: Path, asked: argparse.Namespace) -> list[dict]:
-    """Each feature of whole corpora, from the store and from nothing."""
-    found = []
-    for corpus, feature, sample_rate, options in ASPECTS:
+def aspects(folder: Path, options: argparse.Namespace) -> list[dict]:
+    """Measure each feature of whole corpora, computed and read from the store."""
+    rows = []
+    for corpus, feature, sample_rate, settings in ASPECTS:
         try:
             corpora.locate(corpus)
         except corpora.CorpusError as error:
-            print(f"left out: {error}")
+            print(f"skipped: {error}")
             continue
-        given = (corpus, feature, sample_rate, options, folder / f"{corpus}-{feature}")
-        ((count, cold), peak), ((_, warm), _) = (measured(extracted, *given) for _ in range(2))
-        found.append(row("features", f"{feature} of {corpus}, warm against cold", count, warm, cold, "s"))
-        found.append(row("features", f"{feature} of {corpus}, peak memory", count, peak, None, "MB"))
-    return found
+        arguments = (corpus, feature, sample_rate, settings, folder / f"{corpus}-{feature}")
+        ((count, cold), peak), ((_, warm), _) = (measure(extract, *arguments) for _ in range(2))
+        rows.append(row("features", f"{feature} of {corpus}, warm against cold", count, warm, cold, "s"))
+        rows.append(row("features", f"{feature} of {corpus}, peak memory", count, peak, None, "MB"))
+    return rows
 
-
-# all of it
 
 PARTS = {
     "preparation": preparation,
     "growth": growth,
     "training": train,
     "features": aspects,
-    "stages": where.stages,
-    "report": where.report,
+    "stages": stages.measure_stages,
+    "report": stages.measure_report,
 }
 
 
 def main() -> None:
-    """Measure the parts that are asked for, or all, and keep their rows."""
+    """Measure the parts that are options for, or all, and keep their rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)} [default: all]")
     parser.add_argument("--clips", type=int, default=0, help="how many, instead of the full number")
@@ -293,16 +293,16 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2, help="of a fit; a round has two fits of each loop")
     parser.add_argument("--rounds", type=int, default=9, help="of fits; an odd number, for the median")
     parser.add_argument("--to", default=str(RESULTS), help="where to; '' for nowhere")
-    asked = parser.parse_args()
-    if strange := set(asked.parts) - set(PARTS):
-        parser.error(f"there is no part {', '.join(strange)}; there are {', '.join(PARTS)}")
+    options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"unknown part {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
     rows = []
-    for name in asked.parts or PARTS:
+    for name in options.parts or PARTS:
         with tempfile.TemporaryDirectory() as folder:
-            rows += PARTS[name](Path(folder), asked)
-        if asked.to:
-            write([one for one in rows if one["part"] == name], Path(asked.to))
-    show(rows)
+            rows += PARTS[name](Path(folder), options)
+        if options.to:
+            write_rows([line for line in rows if line["part"] == name], Path(options.to))
+    print_rows(rows)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""As many clips as a bench wants: real or demo ones, each begun elsewhere, under names like CREMA-D's."""
+"""Make as many clips as a benchmark needs, under names like CREMA-D's."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sernb import corpora
 NATIVE = 16_000  # Hz
 
 
-def make(folder: Path, count: int, *, seconds: float = 0.0, first: int = 0) -> Path:
-    """So many clips named as CREMA-D's, no two of equal bytes: real or demo ones, each begun elsewhere.
+def make_clips(folder: Path, count: int, *, seconds: float = 0.0, first: int = 0) -> Path:
+    """Write `count` clips with names like CREMA-D's, no two with equal bytes: real or demo clips, rotated.
 
     Args:
         folder: Gets `AudioWAV`.
@@ -45,7 +45,7 @@ def _sources() -> Iterator[np.ndarray]:
 
 
 def _names() -> Iterator[str]:
-    """More names than there are clips of CREMA-D: its actors, sentences, emotions and levels, then more actors."""
+    """Yield more names than CREMA-D has clips: its actors, sentences, emotions and levels, then more actors."""
     sentences = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
     levels = ("XX", "LO", "MD", "HI")
     for level, actor, sentence, emotion in itertools.product(

@@ -1,8 +1,7 @@
-"""How the benches measure: each in a process of its own, beside what it is compared with; and their table."""
+"""Measure time and memory, each in its own process, and write the table of results."""
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from collections.abc import Callable
@@ -22,63 +21,63 @@ from sernb import utils
 COLUMNS = ["part", "measure", "clips", "ours", "baseline", "unit", "ratio"]
 
 
-def measured(work: Callable, *given: object) -> tuple[object, float]:
-    """What some work returns in a process of its own, and that process's peak of memory in MB, its children's included.
+def measure(work: Callable, *arguments: object) -> tuple[object, float]:
+    """Run a function in its own process; return its result and the peak memory in MB, including child processes.
 
-    Memory that processes share counts once (Linux; elsewhere it counts for each of them).
+    Shared memory is counted once on Linux; elsewhere it is counted for each process.
     """
     context = get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(there, work, given))
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(sender, work, arguments))
     process.start()
-    there.close()
+    sender.close()
     peak = 0.0
-    while not here.poll(0.1):  # which is also true once the other end is closed
+    while not receiver.poll(0.1):  # which is also true once the other end is closed
         peak = max(peak, _memory(process.pid))
     try:
-        answer = here.recv()
+        result = receiver.recv()
     except EOFError:
-        raise RuntimeError(f"{work.__name__} failed; its error stands above") from None
+        raise RuntimeError(f"{work.__name__} failed; see its error above") from None
     process.join()
-    return answer, peak
+    return result, peak
 
 
-def _send(pipe: Connection, work: Callable, given: tuple) -> None:
-    pipe.send(work(*given))
+def _send(pipe: Connection, work: Callable, arguments: tuple) -> None:
+    pipe.send(work(*arguments))
 
 
-def in_turn(works: Sequence[Callable[..., Iterator[float]]], rounds: int, *given: object) -> np.ndarray:
-    """What some works yield, each in a process of its own, a step of one and a step of the next; shape (rounds, works).
+def measure_in_turns(works: Sequence[Callable[..., Iterator[float]]], rounds: int, *arguments: object) -> np.ndarray:
+    """Let generators, each in its own process, take turns; return what they yield, shape (rounds, works).
 
-    A round goes through them forwards and then backwards and has the sum of both steps, so that none gains by its
-    place. The first step of each pays for what is done once, and is not counted.
+    A round goes through them forwards and then backwards and adds both steps, so that the order favours none. The
+    first step of each includes one-time costs and is not counted.
     """
     context = get_context("spawn")
     ends = [context.Pipe() for _ in works]
     processes = [
-        context.Process(target=_step, args=(there, work, given), daemon=True)
-        for (_, there), work in zip(ends, works, strict=True)
+        context.Process(target=_step, args=(end, work, arguments), daemon=True)
+        for (_, end), work in zip(ends, works, strict=True)
     ]
-    for process, (_, there) in zip(processes, ends, strict=True):
+    for process, (_, end) in zip(processes, ends, strict=True):
         process.start()
-        there.close()
-    found = np.zeros((rounds + 1, len(works)))
-    once = range(len(works))
-    for i, order in enumerate([once, *([*once, *reversed(once)] for _ in range(rounds))]):
+        end.close()
+    values = np.zeros((rounds + 1, len(works)))
+    forwards = range(len(works))
+    for i, order in enumerate([forwards, *([*forwards, *reversed(forwards)] for _ in range(rounds))]):
         for j in order:
             try:
                 ends[j][0].send(True)
-                found[i, j] += ends[j][0].recv()
+                values[i, j] += ends[j][0].recv()
             except (EOFError, BrokenPipeError):
-                raise RuntimeError(f"{works[j].__name__} failed; its error stands above") from None
-    for process, (here, _) in zip(processes, ends, strict=True):
-        here.send(False)
+                raise RuntimeError(f"{works[j].__name__} failed; see its error above") from None
+    for process, (end, _) in zip(processes, ends, strict=True):
+        end.send(False)
         process.join()
-    return found[1:]
+    return values[1:]
 
 
-def _step(pipe: Connection, work: Callable[..., Iterator[float]], given: tuple) -> None:
-    steps = work(*given)
+def _step(pipe: Connection, work: Callable[..., Iterator[float]], arguments: tuple) -> None:
+    steps = work(*arguments)
     while pipe.recv():
         pipe.send(next(steps))
 
@@ -89,24 +88,21 @@ def _memory(pid: int) -> float:
     total = 0
     try:
         for process in (root := psutil.Process(pid), *root.children(recursive=True)):
-            told = process.memory_full_info() if platform.system() == "Linux" else process.memory_info()
-            total += getattr(told, "pss", told.rss)
-    except (psutil.Error, OSError):  # one of them has just ended
+            memory = process.memory_full_info() if platform.system() == "Linux" else process.memory_info()
+            total += getattr(memory, "pss", memory.rss)
+    except (psutil.Error, OSError):  # a process has just ended
         pass
     return total / 1e6
 
 
 def row(part: str, measure: str, clips: int, ours: float, baseline: float | None, unit: str) -> dict:
-    """A line of the table; the ratio says how many times the baseline is as much as ours."""
+    """Return a line of the table; the ratio is the baseline divided by ours."""
     ratio = baseline / ours if baseline and ours else np.nan
     return dict(zip(COLUMNS, (part, measure, clips, ours, baseline, unit, ratio), strict=True))
 
 
-# the table
-
-
 def machine() -> dict[str, str]:
-    """What a figure depends on, besides the code."""
+    """Return what a measurement depends on besides the code."""
     import psutil
 
     return {
@@ -128,8 +124,8 @@ def _cpu() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def write(rows: list[dict], to: Path) -> None:
-    """Put the measured rows in place of the earlier ones of the same parts."""
+def write_rows(rows: list[dict], to: Path) -> None:
+    """Replace the earlier rows of the same parts in the table."""
     table = pd.DataFrame(rows).assign(**machine())
     if to.is_file():
         before = pd.read_csv(to, dtype=str)
@@ -138,27 +134,23 @@ def write(rows: list[dict], to: Path) -> None:
     table.to_csv(to, index=False)
 
 
-def show(rows: list[dict]) -> None:
-    """The table, for people."""
+def print_rows(rows: list[dict]) -> None:
+    """Print the table."""
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for column in COLUMNS:
-        shown.add_column(column, justify="left" if column in ("part", "measure", "unit") else "right")
-    for one in rows:
-        shown.add_row(*(_said(one[column]) for column in COLUMNS))
+        table.add_column(column, justify="left" if column in ("part", "measure", "unit") else "right")
+    for line in rows:
+        table.add_row(*(_format(line[column]) for column in COLUMNS))
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-    console.print(", ".join(f"{name} {value}" for name, value in machine().items()), shown, sep="\n")
+    console.print(", ".join(f"{name} {value}" for name, value in machine().items()), table, sep="\n")
 
 
-def _said(value: object) -> str:
+def _format(value: object) -> str:
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return ""
-    return (
-        f"{value:.3g}"
-        if isinstance(value, float) and abs(value) < 100
-        else f"{value:.0f}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"

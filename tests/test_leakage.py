@@ -2,10 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from same import WAYS
-from same import altered
-from same import copies
-from same import strangers
+from altered_copies import WAYS
+from altered_copies import alter
+from altered_copies import compare_copies
+from altered_copies import similar_clips
 from support.audio_files import tone
 from support.audio_files import write
 
@@ -97,7 +97,7 @@ SURE = tuple(how for how in WAYS if how not in HARD and "cut 0." not in how)
 
 @pytest.mark.parametrize("how", SURE)
 def test_a_copy_of_a_recording_is_found(tmp_path, recordings, how):
-    copy = altered(recordings[0], tmp_path, how)
+    copy = alter(recordings[0], tmp_path, how)
     mine = pd.DataFrame({"path": [str(path) for path in [*recordings, copy]]})
     mine["split"], mine["speaker"] = ["train"] * 12 + ["test"], [*range(12), 99]
     leaks = evaluation.find_leaks(mine)
@@ -223,10 +223,10 @@ def test_one_take_of_ravdess_under_two_names_is_found(real):
 
 
 def test_the_thresholds_separate_copies_from_other_clips_of_ravdess(real):
-    """`python benchmarks/same.py ravdess` measures it on all clips."""
+    """`python benchmarks/altered_copies.py ravdess` measures it on all clips."""
     table = corpora.load("ravdess", real("ravdess")).query("speaker in ['01', '08', '13', '17']")
-    measured = copies(table.sample(6, random_state=1), SURE)
+    measured = compare_copies(table.sample(6, random_state=1), SURE)
     assert measured["similarity"].min() >= evaluation.FINGERPRINT_THRESHOLD
     assert measured["correlation"].min() > 0.8 > evaluation.CORRELATION_THRESHOLD
-    other = strangers(table)
+    other = similar_clips(table)
     assert len(other) > 50 and other["correlation"].max() < 0.6 < evaluation.CORRELATION_THRESHOLD

@@ -1,4 +1,4 @@
-"""Where the time goes: the stages of a clip's way to a feature, and of a whole report. Parts of `bench.py`."""
+"""Measure the stages from a clip to a feature, and of a whole report. Parts of `bench.py`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from pathlib import Path
 
-import clips as made
+import clips
 import numpy as np
-from measuring import measured
+from measuring import measure
 from measuring import row
-from support import small_notebooks
 
 from sernb import audio
 from sernb import corpora
@@ -33,58 +32,55 @@ from sernb import utils
 
 ROOT = Path(__file__).parents[1]
 RATE = 22_050
-# What a cell of a chapter spends its time on, by what it calls; the first that fits. Others listen, look and score.
+# Kinds of work by what a cell calls; the first match counts.
 KINDS = {
-    "training": r"training\.pool\(|or trained\(\)|or train\(",
-    "starting": r"^(import|from) |training\.parameters|limits\.check_here|models\.summary",
-    "robustness and maps": r"robustness\.|attribution\.",
-    "features": r"features\.(usable|extract)|prepared\(|discriminant\.prepare|two_numbers\(|quality\.measure",
+    "training": r"run_folds\(|results\.pool_folds|models\.fit",
+    "starting": r"^(import|from) |check_notebook|model_summary",
+    "robustness and maps": r"distort|occlusion|robustness",
+    "features": r"usable_clips|features\.extract|extract_split_features|measure_clips",
 }
 OTHER = "listening, looking, scoring"
 
 
-# a clip
-
-
-def stages(folder: Path, asked: argparse.Namespace) -> list[dict]:
-    """Milliseconds a clip of each stage on one core, beside what the disk and the bare FFTs would take."""
-    count = asked.clips or 500
-    corpus = made.make(folder / "crema", count)
-    found, _ = measured(staged, corpus, folder / "cache")
-    bound, librosas = (found.pop("its FFTs alone"), found.pop("its bytes alone")), found.pop("librosa's spectrogram")
+def measure_stages(folder: Path, options: argparse.Namespace) -> list[dict]:
+    """Measure the milliseconds per clip of each stage on one core, beside reading the bytes and the FFTs alone."""
+    count = options.clips or 500
+    corpus = clips.make_clips(folder / "crema", count)
+    times, _ = measure(time_stages, corpus, folder / "cache")
+    bound, librosas = (times.pop("its FFTs alone"), times.pop("its bytes alone")), times.pop("librosa's spectrogram")
     bounds = {"mel spectrogram": bound[0], "decoding": bound[1]}
-    rows = [row("stages", stage, count, seconds, bounds.get(stage), "ms") for stage, seconds in found.items()]
-    whole = row("stages", "all, against bytes and FFTs alone", count, sum(found.values()), sum(bound), "ms")
+    rows = [row("stages", stage, count, seconds, bounds.get(stage), "ms") for stage, seconds in times.items()]
+    whole = row("stages", "all, against bytes and FFTs alone", count, sum(times.values()), sum(bound), "ms")
     return [
         *rows,
         whole,
-        row("stages", "mel spectrogram, against librosa's", count, found["mel spectrogram"], librosas, "ms"),
+        row("stages", "mel spectrogram, against librosa's", count, times["mel spectrogram"], librosas, "ms"),
     ]
 
 
-def staged(corpus: Path, cache: Path) -> dict[str, float]:
-    """Milliseconds a clip, stage by stage, in one thread; each stage is done for all clips before the next."""
+def time_stages(corpus: Path, cache: Path) -> dict[str, float]:
+    """Return milliseconds per clip of each stage in one thread; each stage handles all clips in turn."""
     from threadpoolctl import threadpool_limits
 
     os.environ["SERNB_CACHE"] = str(cache)
     audio.compile_librosa()
     with threadpool_limits(1):
-        return _staged(corpora.load("crema", corpus)["path"])
+        return _time_stages(corpora.load("crema", corpus)["path"])
 
 
-def _staged(paths: Sequence[str]) -> dict[str, float]:
+def _time_stages(paths: Sequence[str]) -> dict[str, float]:
     import librosa
 
     spent: dict[str, float] = {}
 
     def timed(stage: str, work: Callable, *columns: Sequence) -> list:
-        several = list(zip(*columns, strict=True))
-        for given in several[:20]:  # what is compiled or read once is no clip's affair
-            work(*given)
+        calls = list(zip(*columns, strict=True))
+        for arguments in calls[:20]:  # what is compiled or read once does not count
+            work(*arguments)
         start = time.perf_counter()
-        done = [work(*given) for given in several]
+        outcome = [work(*arguments) for arguments in calls]
         spent[stage] = 1000 * (time.perf_counter() - start) / len(paths)
-        return done
+        return outcome
 
     for path in paths:  # the disk's own cache is warm for all stages alike
         Path(path).read_bytes()
@@ -100,40 +96,41 @@ def _staged(paths: Sequence[str]) -> dict[str, float]:
     timed("zero-crossing rate and RMS", lambda signal: features.zcr_rms(signal, RATE), signals)
     rows = [(str(i), picture.shape[1], picture) for i, picture in enumerate(pictures)]
     chunks = [rows[start : start + features.MIN_BATCH_CLIPS] for start in range(0, len(rows), features.MIN_BATCH_CLIPS)]
-    place = features.store_path({"feature": "mel"}, code="benchmark")
     passes = itertools.count()
 
-    def write(there: sqlite3.Connection, some: list) -> None:
-        number = next(passes)  # no row is written over
-        features.insert(there, [(f"{key} {number}", frames, picture) for key, frames, picture in some])
+    def write(connection: sqlite3.Connection, chunk: list) -> None:
+        number = next(passes)  # no row is overwritten
+        features.insert(connection, [(f"{key} {number}", frames, array) for key, frames, array in chunk])
 
-    utils.run_transaction(place, lambda there: timed("writing to the store", functools.partial(write, there), chunks))
+    store = features.store_path({"feature": "mel"}, code="benchmark")
+
+    def write_all(connection: sqlite3.Connection) -> None:
+        timed("writing to the store", functools.partial(write, connection), chunks)
+
+    utils.run_transaction(store, write_all, features.FEATURE_TABLE)
     return spent
 
 
 def _ffts(signal: np.ndarray) -> None:
-    """What no mel spectrogram can do without: the transform of each frame; it is not kept, which would cost more."""
+    """Transform each frame, which every mel spectrogram needs; the result is discarded."""
     from scipy.fft import rfft
 
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(signal, features.N_FFT // 2), features.N_FFT)
     rfft(np.ascontiguousarray(frames[:: features.HOP_LENGTH]), axis=1)
 
 
-# a report
-
-
-def report(folder: Path, asked: argparse.Namespace) -> list[dict]:
-    """The whole book on the demo corpora: from nothing, again, with one chapter changed; and what the first spent."""
-    project, chapters = copied(folder / "project"), 0
-    cold, rendering = built(project, folder / "cache")
+def measure_report(folder: Path, options: argparse.Namespace) -> list[dict]:
+    """Measure the whole book on the demo corpora: cold, unchanged, and with one notebook changed."""
+    project, chapters = copy_project(folder / "project"), 0
+    cold, rendering = build(project, folder / "cache")
     runs_made = sorted((project / "_build" / "runs").glob("*/run.json"))
     chapters, spent = len(runs_made), Counter()
     for record in runs_made:
         spent.update(spent_on(record))
-    again, _ = built(project, folder / "cache")
-    small_notebooks.touch(project / "notebooks" / "04_claims.ipynb")
+    again, _ = build(project, folder / "cache")
+    change_notebook(project / "notebooks" / "04_claims.ipynb")
     before = {path: path.stat().st_mtime_ns for path in runs_made}
-    touched, _ = built(project, folder / "cache")
+    touched, _ = build(project, folder / "cache")
     anew = sum(path.stat().st_mtime_ns != before[path] for path in runs_made)
     return [
         row("report", f"from nothing, {chapters} runs", 0, cold, None, "s"),
@@ -144,8 +141,8 @@ def report(folder: Path, asked: argparse.Namespace) -> list[dict]:
     ]
 
 
-def copied(project: Path) -> Path:
-    """The project's notebooks and pages, to be changed; its package is the installed one."""
+def copy_project(project: Path) -> Path:
+    """Copy the notebooks and pages, which will be changed; the package is the installed one."""
     for name in ("notebooks", "book"):
         shutil.copytree(ROOT / name, project / name)
     for name in ("_config.yml", "CHANGELOG.md"):
@@ -153,10 +150,10 @@ def copied(project: Path) -> Path:
     return project
 
 
-def built(project: Path, cache: Path) -> tuple[float, float]:
-    """Seconds of `sernb report`, and of them those after its last run.
+def build(project: Path, cache: Path) -> tuple[float, float]:
+    """Return the seconds of `sernb report`, and those after its last run.
 
-    Not in `measured`: to ask for the memory of so many processes ten times a second makes the report a tenth slower.
+    Not by `measure`: reading the memory of so many processes ten times per second slows the report by a tenth.
     """
     begin = time.time()
     command = [sys.executable, "-c", "from sernb.cli import app; app()", "report"]
@@ -167,16 +164,23 @@ def built(project: Path, cache: Path) -> tuple[float, float]:
 
 
 def spent_on(record: Path) -> dict[str, float]:
-    """Seconds of a run by kind of work; what is not within a cell is its kernel's start and end."""
-    told = json.loads(record.read_text())
-    notebook = runs.read_notebook(record.with_name(told["notebook"]))
+    """Return the seconds of a run by kind of work; time outside cells is the kernel's start and end."""
+    facts = json.loads(record.read_text())
+    notebook = runs.read_notebook(record.with_name(facts["notebook"]))
     spent: Counter = Counter()
     for cell in notebook.cells:
         if cell.cell_type == "code":
             spent[_kind(cell.source)] += cell.metadata.get("papermill", {}).get("duration") or 0
-    spent["kernels"] = told["seconds"] - sum(spent.values())
+    spent["kernels"] = facts["seconds"] - sum(spent.values())
     return spent
 
 
 def _kind(source: str) -> str:
     return next((kind for kind, calls in KINDS.items() if re.search(calls, source, flags=re.MULTILINE)), OTHER)
+
+
+def change_notebook(path: Path) -> None:
+    """Change a notebook's last cell a little."""
+    notebook = json.loads(path.read_text())
+    notebook["cells"][-1]["source"] += ["\n", "changed"]
+    path.write_text(json.dumps(notebook, indent=1))

@@ -1,11 +1,12 @@
-"""How alike to the audit are copies of a recording, and how alike are different clips?
+"""Measure how similar altered copies of a recording are for the audit, and how similar different clips are.
 
-    python tests/same.py ravdess              # 40 clips in each of `WAYS`, and all clips against each other: minutes
-    python tests/same.py crema --clips 10
+    python benchmarks/altered_copies.py ravdess              # 40 clips in each of `WAYS`, all clips against each other
+    python benchmarks/altered_copies.py crema --clips 10
 
-The first table has, for each way of copying, the fingerprints' similarity (which must reach `evaluation.FINGERPRINT_THRESHOLD` for a pair to
-be listened to) and the waveforms' correlation (which must reach `evaluation.CORRELATION_THRESHOLD`): the least, the median, and the share
-that the audit finds. The others have the different clips with like fingerprints: how many, and how far they correlate.
+The first table gives, for each way of altering, the similarity of the fingerprints (a pair is compared further from
+`evaluation.FINGERPRINT_THRESHOLD`) and the correlation of the waveforms (a pair is reported from
+`evaluation.CORRELATION_THRESHOLD`): minimum, median, and the share that the audit finds. The other tables show
+different clips with similar fingerprints: how many there are, and how far they correlate.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import soundfile
-from support.audio_files import write
 
 from sernb import audio
 from sernb import corpora
@@ -32,8 +32,8 @@ WAYS = (
 )
 
 
-def altered(path: Path, folder: Path, how: str) -> Path:
-    """A copy of a clip, made in one of `WAYS`, in a folder of its own."""
+def alter(path: Path, folder: Path, how: str) -> Path:
+    """Write a copy of a clip, altered in one of `WAYS`, into a folder of its own and return its path."""
     import librosa
 
     signal, rate = soundfile.read(path, dtype="float32", always_2d=True)
@@ -61,30 +61,36 @@ def altered(path: Path, folder: Path, how: str) -> Path:
     else:
         kind, _, level = how.removeprefix("pressed ").replace("clipped", "gain").rpartition(" ")
         signal = audio.distort(signal, rate, *((kind, float(level)) if kind else (level,)))
-    return write(folder / name, signal, rate, **options)
+    folder.mkdir(parents=True, exist_ok=True)
+    soundfile.write(folder / name, signal, rate, **options)
+    return folder / name
 
 
-def copies(table: pd.DataFrame, ways: tuple[str, ...] = WAYS) -> pd.DataFrame:
-    """Similarity and correlation of each clip with a copy of it, one row a clip and way."""
-    found = []
+def compare_copies(table: pd.DataFrame, ways: tuple[str, ...] = WAYS) -> pd.DataFrame:
+    """Return similarity and correlation of each clip with an altered copy, one row per clip and way."""
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         for how in ways:
-            made = [altered(path, Path(folder, how, str(i)), how) for i, path in enumerate(table["path"])]
+            paths = [alter(path, Path(folder, how, str(i)), how) for i, path in enumerate(table["path"])]
             ours, theirs = (
                 evaluation.fingerprint_clips(table),
-                evaluation.fingerprint_clips(pd.DataFrame({"path": list(map(str, made))})),
+                evaluation.fingerprint_clips(pd.DataFrame({"path": list(map(str, paths))})),
             )
-            alike = [evaluation.waveform_correlation(*pair) for pair in zip(table["path"], map(str, made), strict=True)]
-            found.append(pd.DataFrame({"way": how, "similarity": (ours * theirs).sum(axis=1), "correlation": alike}))
-    return pd.concat(found, ignore_index=True)
+            correlations = [
+                evaluation.waveform_correlation(*pair) for pair in zip(table["path"], map(str, paths), strict=True)
+            ]
+            rows.append(
+                pd.DataFrame({"way": how, "similarity": (ours * theirs).sum(axis=1), "correlation": correlations})
+            )
+    return pd.concat(rows, ignore_index=True)
 
 
-def told(found: pd.DataFrame) -> pd.DataFrame:
-    """What `copies` returns, way by way."""
-    caught = (found["similarity"] >= evaluation.FINGERPRINT_THRESHOLD) & (
-        found["correlation"] >= evaluation.CORRELATION_THRESHOLD
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """Summarise what `compare_copies` returns per way of altering."""
+    caught = (rows["similarity"] >= evaluation.FINGERPRINT_THRESHOLD) & (
+        rows["correlation"] >= evaluation.CORRELATION_THRESHOLD
     )
-    ways = found.assign(found=caught).groupby("way", sort=False)
+    ways = rows.assign(found=caught).groupby("way", sort=False)
     return pd.concat(
         [
             ways[["similarity", "correlation"]].min().add_prefix("least "),
@@ -95,8 +101,8 @@ def told(found: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def strangers(table: pd.DataFrame, threshold: float = 0.8, number: int = 3000) -> pd.DataFrame:
-    """The pairs of clips with the most similar fingerprints and their correlation, those that correlate most first."""
+def similar_clips(table: pd.DataFrame, threshold: float = 0.8, number: int = 3000) -> pd.DataFrame:
+    """Return the pairs of different clips with the most similar fingerprints, by decreasing correlation."""
     table = table.drop_duplicates("sha256")
     prints = evaluation.fingerprint_clips(table)
     i, j, similarity = evaluation.similar_pairs(prints, prints, threshold)
@@ -109,8 +115,8 @@ def strangers(table: pd.DataFrame, threshold: float = 0.8, number: int = 3000) -
     return pairs.drop(columns=["i", "j"]).sort_values("correlation", ascending=False, ignore_index=True)
 
 
-def by_likeness(pairs: pd.DataFrame) -> pd.DataFrame:
-    """What `strangers` returns: how many pairs there are of which similarity, and how far they correlate."""
+def count_by_similarity(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Count the pairs of `similar_clips` by similarity, with their correlation."""
     bins = pd.cut(pairs["similarity"], [0.8, 0.9, evaluation.FINGERPRINT_THRESHOLD, 1.01], right=False)
     return pairs.groupby(bins, observed=True)["correlation"].describe()[["count", "50%", "max"]]
 
@@ -119,12 +125,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus")
     parser.add_argument("--data-dir", default="")
-    parser.add_argument("--clips", type=int, default=40, help="that are copied; 0: none [default: 40]")
-    given = parser.parse_args()
-    corpus = corpora.load(given.corpus, given.data_dir)
+    parser.add_argument("--clips", type=int, default=40, help="number of clips to copy; 0: none [default: 40]")
+    options = parser.parse_args()
+    corpus = corpora.load(options.corpus, options.data_dir)
     pd.set_option("display.width", 200, "display.max_colwidth", 70)
-    if number := min(given.clips, len(corpus)):
-        print(told(copies(corpus.sample(number, random_state=0))).round(3).to_string(), end="\n\n")
-    pairs = strangers(corpus)
-    print(by_likeness(pairs).round(3).to_string(), end="\n\n")
+    if number := min(options.clips, len(corpus)):
+        print(summarise(compare_copies(corpus.sample(number, random_state=0))).round(3).to_string(), end="\n\n")
+    pairs = similar_clips(corpus)
+    print(count_by_similarity(pairs).round(3).to_string(), end="\n\n")
     print(pairs.head(8).round(3).to_string())

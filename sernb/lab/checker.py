@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,7 +41,9 @@ def _show_check(ui: SimpleNamespace) -> None:
     if not len(corpora.read_manifest(root)):
         ui.message.value = message_html("This corpus has no clips yet: record or import some.")
         return
-    table = corpora.load("local", root)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", corpora.CorpusWarning)
+        table = corpora.load("local", root)
     measured = corpora.measure_clips(table)
     sections = {
         "Clips by speaker and emotion": html_table(corpora.count_by_speaker(table)),
@@ -55,6 +58,7 @@ def _show_check(ui: SimpleNamespace) -> None:
             " and ".join(group) for group in corpora.similar_speakers(table)
         ),
         "Files that are not in the manifest": _text_or_none(corpora.unlisted_files(root)),
+        "Notes": _text_or_none(str(warning.message) for warning in caught),
     }
     text = f"<p>{html.escape(evaluation.split_readiness(table).replace('**', ''))}</p>"
     ui.message.value = text + "".join(f"<h4>{heading}</h4>{body}" for heading, body in sections.items())

@@ -29,6 +29,7 @@ from sernb import corpora
 from sernb import features
 from sernb import runs
 from sernb import utils
+from sernb.features import store
 
 ROOT = Path(__file__).parents[1]
 RATE = 22_050
@@ -102,12 +103,12 @@ def _time_stages(paths: Sequence[str]) -> dict[str, float]:
         number = next(passes)  # no row is overwritten
         features.insert(connection, [(f"{key} {number}", frames, array) for key, frames, array in chunk])
 
-    store = features.store_path({"feature": "mel"}, code="benchmark")
+    path = features.store_path({"feature": "mel"}, code="benchmark")
 
     def write_all(connection: sqlite3.Connection) -> None:
         timed("writing to the store", functools.partial(write, connection), chunks)
 
-    utils.run_transaction(store, write_all, features.FEATURE_TABLE)
+    utils.run_transaction(path, write_all, store.FEATURE_TABLE)
     return spent
 
 

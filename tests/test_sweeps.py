@@ -1,4 +1,4 @@
-"""Sweeps on real Dask clusters, with workers really killed; the notebooks are small ones that need no TensorFlow."""
+"""Sweeps on real Dask clusters, with workers killed; the notebooks are small ones that need no TensorFlow."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ import pytest
 import yaml
 from support import small_notebooks
 
+from sernb import results
 from sernb import runs
 from sernb import utils
+from sernb.runs import Outcome
 from sernb.runs import sweeps
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-# What a training notebook leaves, as far as the table reads it; and a log of who ran, outside of the run's folder.
+# The results of a training notebook that the table reads, and a log of the runs outside of their folders.
 LOG = """\
 import os, time
 from pathlib import Path
@@ -52,9 +54,9 @@ def notebook(tmp_path: Path) -> Path:
     return small_notebooks.write(tmp_path / "notebooks" / "small.ipynb", LOG, FAILS, METRICS)
 
 
-def sweep_file(tmp_path: Path, grid: object, name: str = "grid.yml", **rest: object) -> Path:
+def sweep_file(tmp_path: Path, grid: object, name: str = "grid.yml", **keys: object) -> Path:
     path = tmp_path / name
-    path.write_text(yaml.safe_dump({"notebook": "notebooks/small.ipynb", "grid": grid, **rest}, sort_keys=False))
+    path.write_text(yaml.safe_dump({"notebook": "notebooks/small.ipynb", "grid": grid, **keys}, sort_keys=False))
     return path
 
 
@@ -64,10 +66,10 @@ def logged(tmp_path: Path, word: str) -> list[str]:
     return [line.split()[1] for line in lines if line.startswith(word)]
 
 
-def eventually(true: Callable[[], object], what: str, seconds: float = 90) -> None:
+def wait_until(condition: Callable[[], object], description: str, seconds: float = 90) -> None:
     end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s: {description}"
         time.sleep(0.1)
 
 
@@ -103,38 +105,90 @@ WRONG_FILES = [
     ("{notebook: notebooks/small.ipynb, grid: {SEED: []}}", "SEED takes a list"),
     ("{notebook: notebooks/small.ipynb, grid: [3]}", "`grid` maps"),
     ("{notebook: notebooks/small.ipynb, grid: {SEED: [1]}, parameters: [2]}", "`parameters` maps"),
-    ("{notebook: notebooks/small.ipynb, grid: {SEED: [1]}, parameters: {SEED: 2}}", "leave it in one"),
-    ("{notebook: notebooks/small.ipynb, grid: {SEED: [1, 1]}}", "seed-1 stands twice"),
+    ("{notebook: notebooks/small.ipynb, grid: {SEED: [1]}, parameters: {SEED: 2}}", "remove it from one of them"),
+    ("{notebook: notebooks/small.ipynb, grid: {SEED: [1, 1]}}", "seed-1 occurs twice"),
     ("{notebook: notebooks/small.ipynb, grid: {SEDE: [1]}}", "did you mean SEED"),
-    ("{notebook: notebooks/small.ipynb, grid: {SPLIT: [75:15]}}", "needs quotes"),
-    ("grid: {SEED: [1]}\ngrid: {SEED: [2]}", "'grid' stands twice"),
+    ("{notebook: notebooks/small.ipynb, grid: {SPLIT: [7515]}}", "needs quotes"),
+    ("grid: {SEED: [1]}\ngrid: {SEED: [2]}", '"grid" occurs twice'),
     ("grid: {SEED: [1]", "not YAML"),
 ]
 
 
-@pytest.mark.parametrize(("text", "says"), WRONG_FILES)
-def test_a_wrong_sweep_file_is_refused_before_anything_runs(tmp_path: Path, notebook: Path, text: str, says: str):
+@pytest.mark.parametrize(("text", "message"), WRONG_FILES)
+def test_a_wrong_sweep_file_is_refused_before_anything_runs(tmp_path: Path, notebook: Path, text: str, message: str):
     path = tmp_path / "grid.yml"
     path.write_text(text)
-    with pytest.raises((runs.SweepError, runs.ParameterError), match=says):
+    with pytest.raises((runs.SweepError, runs.ParameterError), match=message):
         runs.run_sweep(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "sweeps").glob("*.yml")), ids=lambda path: path.stem)
-def test_the_sweeps_that_come_with_it_can_be_read(path: Path):
+def test_the_sweep_files_of_sernb_can_be_read(path: Path):
     assert runs.read_sweep_file(path).points
+
+
+def test_numbers_with_leading_zeros_are_decimal(tmp_path: Path, notebook: Path):
+    path = tmp_path / "grid.yml"
+    path.write_text("{notebook: notebooks/small.ipynb, grid: {SEED: [07, 010, 042]}, parameters: {SPLIT: 60:20:20}}")
+    jobs = runs.read_sweep_file(path).jobs(tmp_path / "out")
+    assert [job.parameters["SEED"] for job in jobs] == [7, 10, 42]
+    assert jobs[0].parameters["SPLIT"] == "60:20:20", "text with colons is no number"
+    assert [job.output_dir.name for job in jobs] == ["seed-7", "seed-10", "seed-42"]
+
+
+def test_a_notebook_may_be_in_the_working_folder_or_one_of_sernb(tmp_path: Path, notebook: Path, monkeypatch):
+    (tmp_path / "sweeps").mkdir()
+    monkeypatch.chdir(tmp_path / "sweeps")
+    for name in ("mine.ipynb", "notebooks/03_paper_replication.ipynb"):
+        (tmp_path / "grid.yml").write_text(f"{{notebook: {name}, grid: {{SEED: [1]}}}}")
+        small_notebooks.write(tmp_path / "sweeps" / "mine.ipynb")
+        assert runs.read_sweep_file(tmp_path / "grid.yml").notebook.name == Path(name).name
+
+
+def test_a_sweep_does_not_overwrite_a_table_of_somebody_else(tmp_path: Path, notebook: Path, monkeypatch):
+    path, folder = sweep_file(tmp_path, {"SEED": [1]}), tmp_path / "out"
+    folder.mkdir()
+    (folder / "results.csv").write_text("mine")
+    with pytest.raises(results.OutputError, match=r"out holds results\.csv.*choose another output folder"):
+        runs.run_sweep(path, folder)
+    assert (folder / "results.csv").read_text() == "mine" and len(list(folder.iterdir())) == 1
+    (folder / "results.csv").unlink()
+    (folder / "notes.txt").write_text("mine")
+    monkeypatch.setattr(
+        "sernb.runs.sweeps._execute_all", lambda jobs, *args, **kwargs: iter([Outcome(jobs[0], "failed")])
+    )
+    for _ in range(2):  # its own table is replaced
+        runs.run_sweep(path, folder)
+    assert (folder / "notes.txt").read_text() == "mine" and (folder / "results.csv").is_file()
+    with pytest.raises(results.OutputError, match="holds a sweep"):
+        runs.run_notebook(notebook, {}, folder)
+    results.write_record(tmp_path / "run", {"notebook": "small.ipynb", "status": "finished", "files": []})
+    with pytest.raises(results.OutputError, match="holds a single run"):
+        runs.run_sweep(path, tmp_path / "run")
+    with pytest.raises(results.OutputError, match="is a file"):
+        runs.run_sweep(path, path)
+    (folder / "seed-1").mkdir()
+    (folder / "seed-1" / "thesis.keras").write_text("mine")
+    with pytest.raises(results.OutputError, match=r"seed-1 holds thesis\.keras"):
+        runs.run_sweep(path, folder)
+
+
+def test_two_sweeps_into_one_folder_do_not_mix(tmp_path: Path, notebook: Path, monkeypatch):
+    monkeypatch.setattr("sernb.utils.locks.LOCK_SECONDS", 0.1)
+    with utils.output_lock(tmp_path / "out"), pytest.raises(RuntimeError, match=f"in use by process {os.getpid()}"):
+        runs.run_sweep(sweep_file(tmp_path, {"SEED": [1]}), tmp_path / "out")
 
 
 # on a local cluster
 
 
 @pytest.mark.notebook
-def test_a_sweep_leaves_a_table_and_only_stale_runs_are_made_again(tmp_path: Path, notebook: Path):
+def test_a_sweep_leaves_a_table_and_only_stale_runs_are_repeated(tmp_path: Path, notebook: Path):
     path = sweep_file(tmp_path, [{"label": "some", "SEED": [1, 3, 2]}], parameters={"RATE": 0.0})
     first = sernb("sweep", path, "-o", tmp_path / "out")
-    told, _ = first.communicate(timeout=120)
-    assert first.returncode == 1 and "ValueError: three is too many" in told and "3 of 3 done" in told
+    output, _ = first.communicate(timeout=120)
+    assert first.returncode == 1 and "ValueError: three is too many" in output and "3 of 3 done" in output
     table = pd.read_csv(tmp_path / "out" / "results.csv")
     assert table["run"].tolist() == ["seed-1", "seed-3", "seed-2"] and set(table["label"]) == {"some"}
     assert table["accuracy"].tolist()[::2] == [0.1, 0.2] and table["accuracy"].isna()[1]
@@ -152,11 +206,14 @@ def test_a_sweep_leaves_a_table_and_only_stale_runs_are_made_again(tmp_path: Pat
 
 
 @pytest.mark.notebook
-def test_the_last_run_of_a_stopped_sweep_has_the_threads_that_it_would_have_had(tmp_path: Path, notebook: Path):
-    """With more of them its sums would be rounded otherwise, and its figures have other last digits."""
+def test_the_last_run_of_a_stopped_sweep_has_as_many_threads_as_the_others(tmp_path: Path, notebook: Path):
+    """With more threads, sums are rounded differently and figures have other last digits."""
     path = sweep_file(tmp_path, {"SEED": [1, 2]}, parameters={"RATE": 0.0})
     runs.run_sweep(path, tmp_path / "out", workers=2)
-    (tmp_path / "out" / "seed-2" / "run.json").unlink()  # as if the sweep had been stopped there
+    record = runs.read_record(tmp_path / "out" / "seed-2")
+    results.write_record(
+        tmp_path / "out" / "seed-2", {**record, "status": "running"}
+    )  # as if it had been stopped there
     runs.run_sweep(path, tmp_path / "out", workers=2)
     threads = [line.split()[3] for line in (tmp_path / "log.txt").read_text().splitlines() if line.startswith("begins")]
     assert len(threads) == 3 and len(set(threads)) == 1
@@ -169,44 +226,44 @@ def test_two_runs_may_not_share_a_folder(tmp_path: Path, notebook: Path):
 
 def kernels_of(folder: Path) -> list[psutil.Process]:
     """Kernels that still work for this test, by its folder in their working directory."""
-    found = []
+    kernels = []
     for process in psutil.process_iter(["cmdline", "cwd"]):
         words = " ".join(process.info["cmdline"] or [])
         if "ipykernel_launcher" in words and process.info["cwd"] == str(folder):
-            found.append(process)
-    return found
+            kernels.append(process)
+    return kernels
 
 
 @pytest.mark.notebook
-def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path: Path, notebook: Path):
+def test_an_interrupted_sweep_continues(tmp_path: Path, notebook: Path):
     path = sweep_file(tmp_path, {"SEED": [1, 2, 4, 5]}, parameters={"RATE": 2.0})
     command = ("sweep", path, "-o", "out", "--workers", 1)
     first = sernb(*command, cwd=tmp_path, start_new_session=True)
-    eventually(lambda: len(logged(tmp_path, "begins")) > 1, "the second run begins")
+    wait_until(lambda: len(logged(tmp_path, "begins")) > 1, "the second run begins")
     os.killpg(first.pid, signal.SIGINT)  # as Ctrl-C in a terminal: to all of the sweep's processes
-    told, _ = first.communicate(timeout=60)
-    assert first.returncode == 130 and "the same command goes on" in told and "Traceback" not in told, told
-    eventually(lambda: not kernels_of(tmp_path), "kernels end", 20)
+    output, _ = first.communicate(timeout=60)
+    assert first.returncode == 130 and "the same command continues" in output and "Traceback" not in output, output
+    wait_until(lambda: not kernels_of(tmp_path), "kernels end", 20)
     finished = logged(tmp_path, "ends")
     assert finished and pd.read_csv(tmp_path / "out" / "results.csv")["run"].tolist() == finished
 
     second = sernb(*command, cwd=tmp_path)
-    told, _ = second.communicate(timeout=120)
-    assert second.returncode == 0 and f"{len(finished)} runs are there already" in told
+    output, _ = second.communicate(timeout=120)
+    assert second.returncode == 0 and f"{len(finished)} run" in output and "already finished" in output
     assert sorted(logged(tmp_path, "ends")) == ["seed-1", "seed-2", "seed-4", "seed-5"], "nothing finished ran twice"
 
 
-# on somebody's cluster
+# on an existing cluster
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
-    """A scheduler and two workers, started as README says."""
+    """Start a scheduler and two workers as README says."""
     dask, quiet = str(BIN / "dask"), {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     note = tmp_path / "scheduler.json"
     command = [dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(note)]
     started = [subprocess.Popen(command, cwd="/", **quiet)]
-    eventually(note.exists, "the scheduler starts")
+    wait_until(note.exists, "the scheduler starts")
     address = json.loads(note.read_text())["address"]
     worker = [dask, "worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny"]
     started += [subprocess.Popen(worker, cwd="/", **quiet) for _ in range(2)]
@@ -217,36 +274,38 @@ def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
 
 
 @pytest.mark.notebook
-def test_the_run_of_a_killed_worker_is_made_again_by_another(tmp_path: Path, notebook: Path, cluster):
+def test_the_run_of_a_killed_worker_is_repeated_by_another(tmp_path: Path, notebook: Path, cluster):
     address, workers = cluster
     path = sweep_file(tmp_path, {"SEED": [1, 2, 4, 5]}, parameters={"RATE": 3.0})
     sweep = sernb("sweep", path, "-o", "out", "--scheduler", address, cwd=tmp_path)
-    eventually(lambda: len(logged(tmp_path, "begins")) >= 2, "two runs begin")
+    wait_until(lambda: len(logged(tmp_path, "begins")) >= 2, "two runs begin")
     (victim,) = (kernel for kernel in kernels_of(tmp_path) if workers[0].pid in [p.pid for p in kernel.parents()])
     workers[0].send_signal(signal.SIGKILL)
-    told, _ = sweep.communicate(timeout=120)
-    assert sweep.returncode == 0, told
+    output, _ = sweep.communicate(timeout=120)
+    assert sweep.returncode == 0, output
     assert sorted(logged(tmp_path, "ends")) == ["seed-1", "seed-2", "seed-4", "seed-5"], "nothing finished ran twice"
-    assert len(logged(tmp_path, "begins")) == 5, "the one that died was begun twice"
+    assert len(logged(tmp_path, "begins")) == 5, "the one that died was started twice"
     assert not victim.is_running(), "no kernel without its worker"
     threads = {line.split()[3] for line in (tmp_path / "log.txt").read_text().splitlines()}
     assert threads == {str(max(1, utils.cpu_count() // 2))}, "two workers share out the cores"
 
 
 @pytest.mark.notebook
-def test_a_scheduler_that_dies_ends_the_sweep_in_words(tmp_path: Path, notebook: Path, cluster):
+def test_a_scheduler_that_dies_ends_the_sweep_with_a_message(tmp_path: Path, notebook: Path, cluster):
     path = sweep_file(tmp_path, {"SEED": [1, 2]}, parameters={"RATE": 60.0})
     sweep = sernb("sweep", path, "-o", "out", "--scheduler", cluster[0], cwd=tmp_path)
-    eventually(lambda: len(logged(tmp_path, "begins")) >= 2, "two runs begin")
+    wait_until(lambda: len(logged(tmp_path, "begins")) >= 2, "two runs begin")
     for process in psutil.process_iter(["cmdline"]):
         if str(tmp_path / "scheduler.json") in (process.info["cmdline"] or []):
             process.kill()
-    told, _ = sweep.communicate(timeout=120)
-    assert sweep.returncode == 1 and "the same command goes on" in told, told
+    output, _ = sweep.communicate(timeout=120)
+    assert sweep.returncode == 1 and "the same command continues" in output, output
 
 
 @pytest.mark.notebook
-def test_a_cluster_that_cannot_make_the_runs_is_refused(tmp_path: Path, notebook: Path, cluster):
+def test_a_cluster_that_cannot_execute_the_runs_is_refused(tmp_path: Path, notebook: Path, cluster, monkeypatch):
+    monkeypatch.setattr("sernb.runs.sweeps.CONNECT_SECONDS", 2)
+    monkeypatch.setattr("sernb.runs.sweeps.WORKER_SECONDS", 2)
     path = sweep_file(tmp_path, {"SEED": [1]})
     with pytest.raises(runs.SweepError, match=r"tcp://127.0.0.1:9 .*dask scheduler"):
         runs.run_sweep(path, tmp_path / "out", scheduler="tcp://127.0.0.1:9")
@@ -258,10 +317,10 @@ def test_a_cluster_that_cannot_make_the_runs_is_refused(tmp_path: Path, notebook
         runs.run_sweep(path, tmp_path / "out", scheduler=address)
 
 
-def test_a_worker_with_another_sernb_would_make_other_runs(tmp_path: Path, notebook: Path, monkeypatch):
+def test_a_worker_with_another_sernb_is_refused(tmp_path: Path, notebook: Path):
     class Elsewhere:
-        def run(self, function, *given):
-            return {"tcp://1.2.3.4:5": function(*given) | {"sernb": "another"}}
+        def run(self, function, *arguments):
+            return {"tcp://1.2.3.4:5": function(*arguments) | {"sernb": "another"}}
 
         def nthreads(self):
             return {"tcp://1.2.3.4:5": 1}

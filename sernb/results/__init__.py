@@ -27,6 +27,7 @@ from sernb.results.files import results_table
 from sernb.results.files import test_answers
 from sernb.results.files import write_tables
 from sernb.results.outputs import RECORD_FILE
+from sernb.results.outputs import RESULT_FILES
 from sernb.results.outputs import OutputError
 from sernb.results.outputs import check_output_dir
 from sernb.results.outputs import check_run_dir

@@ -120,7 +120,7 @@ def check_job(job: Job) -> None:
 def _execute(job: Job, threads: int, bar: bool) -> None:
     results.remove_recorded_files(job.output_dir)  # so that old results are never beside a new failure
     start, key, before = time.monotonic(), run_key(job), _list_results(job.output_dir)
-    write_record(job, status="running", key=key, files=[job.notebook.name])
+    write_record(job, status="running", key=key, files=[job.notebook.name, *results.RESULT_FILES])
     try:
         _run_papermill(job, threads, bar)
         outcome = {"status": "finished", "error": ""}

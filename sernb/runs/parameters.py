@@ -211,7 +211,7 @@ def _check_fold(values: Mapping[str, Any]) -> None:
         try:
             folds = evaluation.published_folds(corpus)
         except evaluation.SplitError as error:
-            raise ParameterError(f"PROTOCOL must be another one (got {protocol!r}): {error}") from error
+            raise ParameterError(f"PROTOCOL cannot be {protocol!r}: {error}") from error
         if fold not in (0, *folds):
             raise _limit_error("FOLD", fold, f"a number from 0 to {len(folds)} (0: all folds of {corpus})")
     if (test_corpus := values.get("TEST_CORPUS")) and protocol and evaluation.covers_all_folds(protocol, fold):
@@ -242,7 +242,7 @@ def _check_model(values: Mapping[str, Any], base: Path) -> None:
         try:
             names = list(results.read_metrics(base / _expand_home(run)).get("models", ()))
         except ValueError as error:
-            raise ParameterError(f"RUN_DIR must be another one (got {run!r}): {error}") from error
+            raise ParameterError(f"RUN_DIR cannot be {run!r}: {error}") from error
     if model not in names:
         raise _limit_error("MODEL", model, f'{" or ".join(names)}, or "" for the first')
 
@@ -252,7 +252,7 @@ def _locate(name: str, corpus: str, data_dir: str, folder: str, base: Path) -> P
         return corpora.locate(corpus, base / _expand_home(folder) if folder else "")
     except (corpora.CorpusError, corpora.DemoError) as error:
         wrong, value = (data_dir, folder) if folder else (name, corpus)
-        raise ParameterError(f"{wrong} must be another one (got {value!r}): {error}") from error
+        raise ParameterError(f"{wrong} cannot be {value!r}: {error}") from error
 
 
 def _check_speakers(values: Mapping[str, Any], base: Path) -> None:

@@ -19,13 +19,13 @@ def ranges(requirements: list[str]) -> dict[str, str]:
 
 def test_conda_gets_the_same_versions_as_pip():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = ranges([*project["dependencies"], *project["optional-dependencies"]["dev"]])
-    wanted = {ON_CONDA.get(name, name): versions for name, versions in wanted.items()}
+    required = ranges([*project["dependencies"], *project["optional-dependencies"]["dev"]])
+    required = {ON_CONDA.get(name, name): versions for name, versions in required.items()}
     listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     from_pip = ranges(listed.pop()["pip"])
-    found = ranges(listed) | from_pip
-    assert found.pop("pip") == "" and found.pop("python") == project["requires-python"]
-    assert found == wanted
+    from_conda = ranges(listed)
+    assert from_conda.pop("pip") == "" and from_conda.pop("python") == project["requires-python"]
+    assert from_conda | from_pip == required
 
 
 def test_the_lock_holds_every_dependency():

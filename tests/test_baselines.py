@@ -1,5 +1,3 @@
-"""What a network is held against: guesses, and support vector machines on the statistics of a clip."""
-
 from __future__ import annotations
 
 import importlib.util
@@ -26,63 +24,75 @@ def rows(table):
     return evaluation.make_split(table, "speaker", ratio="60:20:20", augment="train-only", seed=1)
 
 
-def test_a_guess_scores_chance_and_counts_each_clip_once(rows):
+def test_random_predictions_score_chance_and_count_each_clip_once(rows):
     labels = ["angry", "calm", "sad"]
-    told = models.random_predictions(rows, labels)
-    found = evaluation.score_by(told, "model").loc["guess"]
-    assert found["uar"] == pytest.approx(1 / 3, abs=0.03)
-    assert found["rows"] == (rows["split"] == "test").sum() == len(told) / 100
-    assert told["prediction"].value_counts(normalize=True).between(0.3, 0.37).all()
-    pd.testing.assert_frame_equal(told, models.random_predictions(rows, labels))
-    assert not told["prediction"].equals(models.random_predictions(rows, labels, seed=1)["prediction"])
+    predictions = models.random_predictions(rows, labels)
+    scores = evaluation.score_by(predictions, "model").loc["guess"]
+    assert scores["uar"] == pytest.approx(1 / 3, abs=0.03)
+    assert scores["rows"] == (rows["split"] == "test").sum() == len(predictions) / 100
+    assert predictions["prediction"].value_counts(normalize=True).between(0.3, 0.37).all()
+    pd.testing.assert_frame_equal(predictions, models.random_predictions(rows, labels))
+    assert not predictions["prediction"].equals(models.random_predictions(rows, labels, seed=1)["prediction"])
 
 
-def test_a_simple_model_answers_every_row_as_a_network_does(rows, table):
+def test_chance_is_one_over_the_emotions_tested(rows):
+    """A fold may lack emotions that the folds together test."""
+    labels, test = ["angry", "calm", "sad"], rows["split"] == "test"
+    lacking = rows[~test | (rows["emotion"] != "sad")]
+    predictions = models.random_predictions(lacking, labels)
+    assert set(predictions["prediction"]) == {"angry", "calm"}
+    assert predictions[labels].iloc[0].tolist() == [0.5, 0.5, 0]
+    uar = evaluation.score_by(predictions, "model").loc["guess", "uar"]
+    assert uar == pytest.approx(evaluation.chance_level(predictions["truth"]), abs=0.03)
+    folds = models.baseline_predictions([lacking, rows], labels)
+    assert set(folds.loc[folds["model"] == "guess", "prediction"].head(100)) == set(labels)
+
+
+def test_the_svm_predicts_every_row(rows, table):
     labels = corpora.emotion_labels(table)
-    told = models.svm_predictions(rows, labels)
-    assert list(told) == ["model", "clip", "copy", "speaker", "split", "truth", "prediction", *labels]
-    assert told["clip"].tolist() == rows["clip"].tolist() and (told["truth"] == rows["emotion"]).all()
-    np.testing.assert_allclose(told[labels].sum(axis=1), 1, atol=1e-5)
-    assert (told[labels].idxmax(axis=1) == told["prediction"]).all()
-    both = pd.concat([told, models.random_predictions(rows, labels)])
+    predictions = models.svm_predictions(rows, labels)
+    assert list(predictions) == ["model", "clip", "copy", "speaker", "split", "truth", "prediction", *labels]
+    assert predictions["clip"].tolist() == rows["clip"].tolist() and (predictions["truth"] == rows["emotion"]).all()
+    np.testing.assert_allclose(predictions[labels].sum(axis=1), 1, atol=1e-5)
+    assert (predictions[labels].idxmax(axis=1) == predictions["prediction"]).all()
+    both = pd.concat([predictions, models.random_predictions(rows, labels)])
     assert evaluation.score_by(both, "model")["uar"].is_monotonic_decreasing
-    assert (
-        evaluation.compare_models(told, models.random_predictions(rows, labels)).rows == (rows["split"] == "test").sum()
-    )
+    comparison = evaluation.compare_models(predictions, models.random_predictions(rows, labels))
+    assert comparison.rows == (rows["split"] == "test").sum()
 
 
-def test_nothing_is_learnt_of_rows_that_are_not_trained_on(rows, table):
+def test_the_svm_is_fitted_on_the_training_rows_only(rows, table):
     labels = corpora.emotion_labels(table)
     held = rows["split"] != "train"
     other = rows.assign(emotion=rows["emotion"].where(~held, "sad"))
     pd.testing.assert_series_equal(
         models.svm_predictions(rows, labels)["prediction"], models.svm_predictions(other, labels)["prediction"]
     )
-    # Nor are the held-out statistics: other test clips leave the training rows' answers as they are.
+    # Nor are the held-out statistics: other test clips leave the predictions of the training rows as they are.
     x = models.mfcc_statistics(rows)
-    spoilt = np.where(held.to_numpy()[:, None], 1000 * x, x)
-    first, second = (models.fit_svm(one, rows, labels, "m")[~held] for one in (x, spoilt))
+    changed = np.where(held.to_numpy()[:, None], 1000 * x, x)
+    first, second = (models.fit_svm(values, rows, labels, "m")[~held] for values in (x, changed))
     pd.testing.assert_frame_equal(first, second)
 
 
-def test_two_emotions_and_one_that_is_never_trained_on():
+def test_the_svm_with_two_emotions_and_an_untrained_one():
     rng = np.random.default_rng(0)
     rows = pd.DataFrame(
         {"clip": map(str, range(40)), "copy": 0, "speaker": "a", "split": ["train"] * 20 + ["test"] * 20}
     )
     rows["emotion"] = np.tile(["angry", "sad"], 20)
     x = (rows["emotion"] == "sad").to_numpy()[:, None] + rng.normal(0, 0.1, (40, 3))
-    told = models.fit_svm(x, rows, ["angry", "happy", "sad"], "m")
-    assert (told["prediction"] == told["truth"]).all() and (told["happy"] == 0).all()
-    assert (told[["angry", "happy", "sad"]].idxmax(axis=1) == told["truth"]).all()
+    predictions = models.fit_svm(x, rows, ["angry", "happy", "sad"], "m")
+    assert (predictions["prediction"] == predictions["truth"]).all() and (predictions["happy"] == 0).all()
+    assert (predictions[["angry", "happy", "sad"]].idxmax(axis=1) == predictions["truth"]).all()
 
 
 def test_mfcc_statistics_leave_the_padding_out(table):
     short = audio.n_samples(table["path"], 16000).argmin()
-    found = models.mfcc_statistics(table.assign(copy=0), n_mfcc=20)[short]
+    scores = models.mfcc_statistics(table.assign(copy=0), n_mfcc=20)[short]
     own = librosa.feature.mfcc(y=audio.load(table["path"][short], 16000), sr=16000, n_mfcc=20)
-    # The store keeps silence after a clip: its last frames hear a little of it instead of librosa's own padding.
-    np.testing.assert_allclose(found, [*own.mean(axis=1), *own.std(axis=1)], rtol=0.02, atol=1)
+    # The store pads a clip with silence, which its last frames include instead of librosa's own padding.
+    np.testing.assert_allclose(scores, [*own.mean(axis=1), *own.std(axis=1)], rtol=0.02, atol=1)
 
 
 @pytest.mark.parametrize("augmentation", ["speed", "voice"])
@@ -122,30 +132,31 @@ def test_egemaps_are_those_of_opensmile(table):
     np.testing.assert_array_equal(vectors, features.extract(few, "egemaps", sample_rate=16000))  # from the store
 
 
-def test_beside_a_network_stand_the_same_test_rows_of_every_fold(table):
+def test_baselines_predict_the_test_rows_of_every_fold(table):
     labels = corpora.emotion_labels(table)
-    cuts = evaluation.make_splits(table, "loso", augment="train-only", seed=1)
-    told = models.baseline_predictions(cuts.values(), labels, seed=1)
-    assert {"mfcc-svm", "guess"} <= set(told["model"]) and (told["split"] == "test").all()
-    svm = told[told["model"] == "mfcc-svm"]
+    splits = evaluation.make_splits(table, "loso", augment="train-only", seed=1)
+    predictions = models.baseline_predictions(splits.values(), labels, seed=1)
+    assert {"mfcc-svm", "guess"} <= set(predictions["model"]) and (predictions["split"] == "test").all()
+    svm = predictions[predictions["model"] == "mfcc-svm"]
     assert svm["clip"].is_unique and set(svm["clip"]) == set(table["clip"]), "each clip is tested in one fold"
-    alone = models.svm_predictions(cuts[2], labels, seed=1).query("split == 'test'")
-    among = svm[svm["clip"].isin(alone["clip"])].reset_index(drop=True)
-    pd.testing.assert_frame_equal(among, alone.reset_index(drop=True))
-    assert evaluation.score_by(told, "model")["rows"].unique().tolist() == [len(table)]
+    single = models.svm_predictions(splits[2], labels, seed=1).query("split == 'test'")
+    subset = svm[svm["clip"].isin(single["clip"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(subset, single.reset_index(drop=True))
+    assert evaluation.score_by(predictions, "model")["rows"].unique().tolist() == [len(table)]
 
 
-def test_beside_is_fitted_on_what_the_network_was(rows, table):
+def test_baselines_are_fitted_on_the_sets_of_the_network(rows, table):
     labels = corpora.emotion_labels(table)
-    one, both = (models.baseline_predictions(rows, labels, sides=sides) for sides in (("train",), ("train", "val")))
-    assert not one.loc[one["model"] == "mfcc-svm", labels].equals(both.loc[both["model"] == "mfcc-svm", labels])
+    tables = [models.baseline_predictions(rows, labels, sides=sides) for sides in (("train",), ("train", "val"))]
+    train_only, both = (table.loc[table["model"] == "mfcc-svm", labels] for table in tables)
+    assert not train_only.equals(both)
 
 
 @pytest.mark.real
-def test_the_published_figure_comes_out_on_ravdess(real):
+def test_the_published_score_is_reproduced_on_ravdess(real):
     table = corpora.load("ravdess", real("ravdess"), channel="speech")
     labels = corpora.emotion_labels(table)
     folds = [models.svm_predictions(evaluation.make_split(table, "folds", fold=fold), labels) for fold in range(1, 7)]
-    found = evaluation.pool_seeds([pd.concat(map(evaluation.select_test_rows, folds))])
-    assert (found["rows"], found["speakers"]) == (1440, 24)
-    assert found["uar"] == pytest.approx(0.41, abs=0.03)
+    scores = evaluation.pool_seeds([pd.concat(map(evaluation.select_test_rows, folds))])
+    assert (scores["rows"], scores["speakers"]) == (1440, 24)
+    assert scores["uar"] == pytest.approx(0.41, abs=0.03)

@@ -1,5 +1,3 @@
-"""The paper's claims beside measurements."""
-
 from __future__ import annotations
 
 import numpy as np
@@ -21,7 +19,7 @@ def test_claims_are_those_of_the_paper():
 
 
 @pytest.mark.parametrize(
-    ("measured", "honest", "of_training", "verdict"),
+    ("measured", "unseen", "of_training", "verdict"),
     [
         (0.80, 0.80, False, "holds"),
         (0.79, 0.79, False, "not reached"),
@@ -31,8 +29,8 @@ def test_claims_are_those_of_the_paper():
         (np.nan, 0.9, False, ""),
     ],
 )
-def test_a_claim_is_judged_by_what_was_measured(measured, honest, of_training, verdict):
-    assert studies.claim_verdict(0.813, measured, honest, of_training=of_training)[0] == verdict
+def test_the_verdict_depends_on_the_measurements(measured, unseen, of_training, verdict):
+    assert studies.claim_verdict(0.813, measured, unseen, of_training=of_training)[0] == verdict
 
 
 def test_a_claim_that_one_seed_reaches_is_reached():
@@ -43,7 +41,7 @@ def test_a_claim_that_one_seed_reaches_is_reached():
     assert studies.claim_verdict(0.813, 0.77, 0.5, most=0.80)[0] == "not reached"
 
 
-def test_a_best_is_over_all_tries_and_a_mean_over_the_seeds_of_the_best_setting():
+def test_a_best_is_over_all_runs_and_a_mean_over_the_seeds_of_the_best_setting():
     tries = runs(accuracy=[0.15, 0.84], train_accuracy=[0.15, 0.97], val_accuracy=[0.15, np.nan])
     published = runs(accuracy=[0.84, 0.80], train_accuracy=[0.97, 0.95], val_accuracy=[0.82, 0.84])
     unseen = runs(accuracy=[0.5, 0.6], train_accuracy=[0.99, 0.99], val_accuracy=[0.55, 0.6])
@@ -51,11 +49,11 @@ def test_a_best_is_over_all_tries_and_a_mean_over_the_seeds_of_the_best_setting(
     assert table.loc["mean test", ["measured", "unseen"]].tolist() == pytest.approx([0.82, 0.55])
     assert table.loc["best val", ["measured", "unseen"]].tolist() == pytest.approx([0.15, 0.575])
     assert "2 seeds: 0.800 to 0.840" in table["why"]["mean test"]
-    shown = display.format_verdicts(table.reset_index().assign(corpus="RAVDESS"))
-    assert "0.800\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}0.840" in shown["why"]["RAVDESS", "mean test"]
+    formatted = display.format_verdicts(table.reset_index().assign(corpus="RAVDESS"))
+    assert "0.800\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}0.840" in formatted["why"]["RAVDESS", "mean test"]
     assert (
-        shown["measured"]["RAVDESS", "mean test"] == "0.820"
-        and shown["unseen"]["RAVDESS", "best train"] == "\N{EN DASH}"
+        formatted["measured"]["RAVDESS", "mean test"] == "0.820"
+        and formatted["unseen"]["RAVDESS", "best train"] == "\N{EN DASH}"
     )
     assert table["verdict"].to_dict() == {
         "best train": "holds",
@@ -66,7 +64,7 @@ def test_a_best_is_over_all_tries_and_a_mean_over_the_seeds_of_the_best_setting(
     }
 
 
-def test_the_best_training_is_chosen_on_validation_among_those_with_most_seeds():
+def test_the_best_recipe_is_chosen_on_validation_among_those_with_most_seeds():
     rows = [
         ("quick", 80, 0.77, 0.82),
         ("quick", 80, 0.79, 0.82),
@@ -79,24 +77,24 @@ def test_the_best_training_is_chosen_on_validation_among_those_with_most_seeds()
     assert studies.best_recipe_runs(tries[:0]).empty
 
 
-def test_nobody_can_check_the_local_corpus():
+def test_claims_about_the_local_corpus_cannot_be_checked():
     nothing = runs(accuracy=[], train_accuracy=[], val_accuracy=[])
     table = studies.verdict_table(nothing, nothing, nothing)
     assert set(table.loc[table["corpus"] == "local", "verdict"]) == {"cannot be checked"}
     assert set(table.loc[table["corpus"] == "RAVDESS", "why"]) == {"not measured yet"}
 
 
-def test_the_story_tells_what_each_step_costs():
+def test_the_waterfall_says_what_each_step_costs():
     steps = pd.DataFrame(
         {"accuracy": [0.8, 0.55], "accuracy_low": [0.7, 0.5], "accuracy_high": [0.9, 0.6], "seeds": 3, "speakers": 24},
         index=["all of it", "nobody twice"],
     )
-    told = display.describe_waterfall(steps).splitlines()
+    lines = display.describe_waterfall(steps).splitlines()
     assert (
-        told[0]
+        lines[0]
         == "- **All of it**: 0.800\N{NO-BREAK SPACE}[0.700,\N{NO-BREAK SPACE}0.900] (3 seeds, 24 speakers tested)."
     )
     assert (
-        "0.550\N{NO-BREAK SPACE}[0.500,\N{NO-BREAK SPACE}0.600]" in told[1] and "\N{MINUS SIGN}25.0 points" in told[1]
+        "0.550\N{NO-BREAK SPACE}[0.500,\N{NO-BREAK SPACE}0.600]" in lines[1] and "\N{MINUS SIGN}25.0 points" in lines[1]
     )
     assert "not been measured" in display.describe_waterfall(steps[:1])

@@ -7,7 +7,7 @@ from support.audio_files import write
 from sernb import studies
 
 
-def test_as_published_is_all_and_nothing_is_none():
+def test_as_published_is_every_fault():
     assert studies.resolve_faults(["as-published"]) == list(studies.FAULTS)
     assert studies.resolve_faults([]) == []
     assert studies.resolve_faults(["raw-power", "label-order"]) == ["label-order", "raw-power"]
@@ -24,13 +24,13 @@ def test_constant_validation_repeats_the_last_test_clip():
     assert studies.constant_validation(x, rows).tolist() == [[8, 9], [8, 9]]
 
 
-def test_a_protocol_by_clip_leaks_speakers_by_itself():
+def test_a_split_by_clip_always_leaks_speakers():
     assert studies.fault_table([], "speaker")["here"].eq("off").all()
     assert studies.fault_table([], "random")["here"].to_dict()["speaker-leak"] == "on"
     assert studies.fault_table(["raw-power"], "speaker")["here"].to_dict()["raw-power"] == "on"
 
 
-def test_listing_order_is_first_come_first_named():
+def test_listing_order_is_that_of_first_appearance():
     assert studies.listing_order(pd.Series(["sad", "angry", "sad", "fear"])) == ["sad", "angry", "fear"]
 
 

@@ -1,15 +1,10 @@
-"""Networks and baselines: fitting them and predicting with them."""
+"""Fit networks, the discriminant and the baselines, and predict with them."""
 
-from sernb.models.baselines import BASELINES
-from sernb.models.baselines import N_MFCC
-from sernb.models.baselines import RANDOM_MODEL
 from sernb.models.baselines import baseline_predictions
 from sernb.models.baselines import fit_svm
 from sernb.models.baselines import mfcc_statistics
 from sernb.models.baselines import random_predictions
 from sernb.models.baselines import svm_predictions
-from sernb.models.discriminant import DEFAULT_COPIES
-from sernb.models.discriminant import DEFAULT_SHRINKAGE
 from sernb.models.discriminant import DISCRIMINANT
 from sernb.models.discriminant import FIT_SIDES
 from sernb.models.discriminant import TRANSDUCTIVE
@@ -17,7 +12,6 @@ from sernb.models.discriminant import ClassStatistics
 from sernb.models.discriminant import SplitFeatures
 from sernb.models.discriminant import ablate
 from sernb.models.discriminant import class_statistics
-from sernb.models.discriminant import discriminant_model
 from sernb.models.discriminant import extract_split_features
 from sernb.models.discriminant import fit_discriminant
 from sernb.models.discriminant import logit_contributions
@@ -32,9 +26,7 @@ from sernb.models.keras_tools import strip_optimizer
 from sernb.models.training import HISTORY_COLUMNS
 from sernb.models.training import RECIPES
 from sernb.models.training import FitResult
-from sernb.models.training import Recipe
 from sernb.models.training import fit
 from sernb.models.training import get_recipe
 from sernb.models.training import one_hot
-from sernb.models.training import predict_rows
 from sernb.models.training import seed_everything

@@ -1,8 +1,8 @@
-"""A linear discriminant on a clip's functionals: small, solved rather than trained, good on unseen speakers.
+"""A linear discriminant on a clip's functionals: small, solved in closed form, good on unseen speakers.
 
-Its weights have a closed form (Fisher's discriminant with a shrunken covariance), so that it has no epochs, no rate
-and no initial weights to choose. What it is taught beside the clips is that they can be said by other voices: each
-recording is played at several speeds. It ends as a Keras model like any other.
+Its weights have a closed form (Fisher's discriminant with a shrunken covariance), so that there are no epochs, no
+learning rate and no initial weights to choose. Beside the clips it is fitted on copies of them at several playback
+speeds (speed perturbation). The result is a Keras model like any other.
 """
 
 from __future__ import annotations
@@ -32,54 +32,63 @@ DISCRIMINANT, TRANSDUCTIVE = "discriminant", "discriminant-transductive"
 DEFAULT_COPIES = 8
 DEFAULT_SHRINKAGE = 15  # per cent
 FIT_SIDES = ("train", "val")
+COMPLETE = "complete model"
+
+
+# the inputs
 
 
 @dataclass(frozen=True)
 class SplitFeatures:
-    """One split: its rows with the numbers to answer from, and what may be learnt from, other voices included.
+    """One split: its rows and their functionals, and the rows that may be fitted on, with speed-perturbed copies.
 
-    `x` has shape (n, numbers), `taught_x` a row for each of `taught`.
+    `x` has shape (n, d), `fit_x` one row for each of `fit_rows`.
     """
 
     rows: pd.DataFrame
     x: np.ndarray
-    taught: pd.DataFrame
-    taught_x: np.ndarray
+    fit_rows: pd.DataFrame
+    fit_x: np.ndarray
 
-    def learnt(self, sides: Sequence[str]) -> tuple[np.ndarray, pd.Series]:
-        """Numbers and emotions of what is taught of some sides."""
-        inside = self.taught["split"].isin(sides).to_numpy()
-        return self.taught_x[inside], self.taught.loc[inside, "emotion"]
+    def training_data(self, sides: Sequence[str]) -> tuple[np.ndarray, pd.Series]:
+        """Return the functionals and the emotions of the rows of some sides, copies included."""
+        inside = self.fit_rows["split"].isin(sides).to_numpy()
+        return self.fit_x[inside], self.fit_rows.loc[inside, "emotion"]
+
+    def side(self, name: str) -> np.ndarray:
+        """Return which rows are in a side; boolean, shape (n,)."""
+        return (self.rows["split"] == name).to_numpy()
 
 
 def extract_split_features(
     rows: pd.DataFrame, *, sample_rate: int = 16000, copies: int = DEFAULT_COPIES, seed: int = 0
 ) -> SplitFeatures:
-    """The functionals of a split: steady ones to answer from, and those of other voices too to learn from.
+    """Extract the functionals of a split and of speed-perturbed copies of its training and validation rows.
 
     Args:
-        rows: What `evaluation.make_split` returns, without copies.
+        rows: Split clips as `evaluation.make_split` returns them, without copies.
         sample_rate: In Hz.
-        copies: Other voices for each clip outside the test side: `audio.augment` by `voice`.
-        seed: Of their speeds.
+        copies: Number of copies of each clip outside the test set, see `audio.augment`.
+        seed: Seed of their speeds.
     """
     outside = rows[rows["split"] != "test"]
-    taught = pd.concat([outside.assign(copy=copy) for copy in range(copies + 1)], ignore_index=True)
-    made = {"sample_rate": sample_rate, "augmentation": audio.SPEED_PERTURBATION, "seed": seed}
-    x = features.extract(rows, "functionals", **made)
-    return SplitFeatures(rows, x, taught, features.extract(taught, "functionals", **made, speeds=1))
+    fit_rows = pd.concat([outside.assign(copy=copy) for copy in range(copies + 1)], ignore_index=True)
+    options = {"sample_rate": sample_rate, "augmentation": audio.SPEED_PERTURBATION, "seed": seed}
+    x = features.extract(rows, "functionals", **options)
+    return SplitFeatures(rows, x, fit_rows, features.extract(fit_rows, "functionals", **options, speeds=1))
 
 
-def normalise_by_speaker(part: SplitFeatures) -> SplitFeatures:
-    """Each speaker's numbers in units of that speaker's own mean and deviation, the test speakers' too.
+def normalise_by_speaker(split: SplitFeatures) -> SplitFeatures:
+    """Standardise the functionals of each speaker by that speaker's own mean and deviation, test speakers included.
 
-    That looks at the test clips of a speaker together, though not at their labels: a transductive setting, for where
-    one has many clips of one voice before one must answer.
+    This uses all test clips of a speaker, though not their labels: a transductive setting, for applications with many
+    clips of a speaker before a prediction is needed.
     """
-    return replace(part, x=_in_speaker_units(part.x, part.rows), taught_x=_in_speaker_units(part.taught_x, part.taught))
+    x, fit_x = _standardise_speakers(split.x, split.rows), _standardise_speakers(split.fit_x, split.fit_rows)
+    return replace(split, x=x, fit_x=fit_x)
 
 
-def _in_speaker_units(x: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
+def _standardise_speakers(x: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
     out = np.empty_like(x)
     for at in rows.groupby(["speaker", "copy"]).indices.values():
         deviation = x[at].std(axis=0)
@@ -87,10 +96,15 @@ def _in_speaker_units(x: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
     return out
 
 
+# the closed form
+
+
 @dataclass(frozen=True)
 class ClassStatistics:
-    """What a discriminant learns from: the numbers' means and deviations, shape (numbers,), and in their units each
-    emotion's means, shape (labels, numbers), and the covariance within emotions, shape (numbers, numbers).
+    """The statistics that a discriminant is solved from.
+
+    `mean` and `deviation` of each feature, shape (d,); and of the features standardised by them, the means of each
+    emotion, `centres`, shape (k, d), and the `covariance` within emotions, shape (d, d).
     """
 
     mean: np.ndarray
@@ -100,190 +114,198 @@ class ClassStatistics:
 
 
 def class_statistics(x: np.ndarray, emotions: pd.Series, labels: Sequence[str]) -> ClassStatistics:
-    """The moments of rows, shape (n, numbers), every emotion counting the same however many rows it has."""
+    """Compute the class statistics of rows, shape (n, d), each emotion weighted equally."""
     mean, deviation = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
     deviation = np.where(deviation > 0, deviation, 1)
-    rows = (x - mean) / deviation
-    each = [rows[(emotions == label).to_numpy()] for label in labels]
-    centres = np.stack([one.mean(axis=0) for one in each])
-    inner = [one - centre for one, centre in zip(each, centres, strict=True)]
-    return ClassStatistics(mean, deviation, centres, sum(one.T @ one / len(one) for one in inner) / len(labels))
+    z = (x - mean) / deviation
+    groups = [z[(emotions == label).to_numpy()] for label in labels]
+    centres = np.stack([group.mean(axis=0) for group in groups])
+    residuals = [group - centre for group, centre in zip(groups, centres, strict=True)]
+    covariance = sum(residual.T @ residual / len(residual) for residual in residuals) / len(labels)
+    return ClassStatistics(mean, deviation, centres, covariance)
 
 
 def solve_discriminant(
-    known: ClassStatistics, shrinkage: int = DEFAULT_SHRINKAGE, numbers: np.ndarray | None = None
+    statistics: ClassStatistics, shrinkage: int = DEFAULT_SHRINKAGE, use: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fisher's linear discriminant, its covariance shrunken towards equal variances, every emotion equally likely.
+    """Solve Fisher's linear discriminant with a shrunken covariance and equally likely emotions.
 
-    The same as scikit-learn's `LinearDiscriminantAnalysis` with `lsqr`, which does not keep the covariance, and so
-    would count it anew for each setting of `ablation`.
+    It equals scikit-learn's `LinearDiscriminantAnalysis` with `lsqr`, which does not keep the covariance and so would
+    compute it again for each setting of `ablate`.
 
     Args:
-        known: What `moments` returns.
-        shrinkage: Per cent: 0 trusts the covariance, 100 the variances alone.
-        numbers: Boolean, one value each: those that it may use; all if not given.
+        statistics: The result of `class_statistics`.
+        shrinkage: Per cent: 0 uses the covariance as it is, 100 only the mean variance.
+        use: Which features to use, boolean, shape (d,); all if not given.
 
     Returns:
-        Weights, shape (numbers, labels), and biases, shape (labels,), that make logits of a row as it was measured.
+        Weights, shape (d, k), and biases, shape (k,), that turn a row of features into logits.
     """
     from scipy.linalg import solve
 
-    use = np.ones(len(known.mean), dtype=bool) if numbers is None else numbers
-    covariance, centres = known.covariance[np.ix_(use, use)], known.centres[:, use]
-    level = shrinkage / 100 * np.trace(covariance) / use.sum()
-    shrunken = (1 - shrinkage / 100) * covariance + (level + 1e-9) * np.eye(use.sum())
+    use = np.ones(len(statistics.mean), dtype=bool) if use is None else use
+    covariance, centres = statistics.covariance[np.ix_(use, use)], statistics.centres[:, use]
+    variance = shrinkage / 100 * np.trace(covariance) / use.sum()
+    shrunken = (1 - shrinkage / 100) * covariance + (variance + 1e-9) * np.eye(use.sum())
     weights = np.zeros((len(use), len(centres)))
     weights[use] = solve(shrunken, centres.T, assume_a="pos")
     biases = -0.5 * (centres.T * weights[use]).sum(axis=0)
-    weights /= known.deviation[:, None]
-    return weights, biases - known.mean @ weights
+    weights /= statistics.deviation[:, None]
+    return weights, biases - statistics.mean @ weights
 
 
 def discriminant_model(weights: np.ndarray, biases: np.ndarray, name: str = DISCRIMINANT) -> keras.Model:
-    """A solved discriminant as a Keras model: one dense layer and a softmax on (numbers, 1) inputs."""
+    """Build a Keras model from a solved discriminant: one dense layer with softmax on inputs of shape (d, 1)."""
     import keras
     from keras import layers
 
-    built = keras.Sequential(
-        [
-            keras.Input((len(weights), 1)),
-            layers.Flatten(),
-            layers.Dense(len(biases), activation="softmax", dtype="float32"),
-        ],
-        name=name,
-    )
-    built.layers[-1].set_weights([weights, biases])
-    return built
+    dense = layers.Dense(len(biases), activation="softmax", dtype="float32")
+    model = keras.Sequential([keras.Input((len(weights), 1)), layers.Flatten(), dense], name=name)
+    dense.set_weights([weights, biases])
+    return model
+
+
+# one split
 
 
 def fit_discriminant(
-    part: SplitFeatures, labels: Sequence[str], *, shrinkage: int = DEFAULT_SHRINKAGE, name: str = DISCRIMINANT
+    split: SplitFeatures, labels: Sequence[str], *, shrinkage: int = DEFAULT_SHRINKAGE, name: str = DISCRIMINANT
 ) -> FitResult:
-    """Solve a discriminant for one split, and predict every row with it.
+    """Solve a discriminant for one split and predict every row with it.
 
-    Two are solved. The first is taught the training side alone and answers for the validation rows: that is the figure
-    to choose by. The second is taught both sides, answers for all other rows, and is the one that is kept.
+    Two are solved. The first is fitted on the training set alone and predicts the validation rows: that is the score
+    to choose settings by. The second is fitted on training and validation set, predicts all other rows, and is the one
+    that is returned.
 
     Args:
-        part: What `prepare` returns.
+        split: The result of `extract_split_features`.
         labels: The run's label list.
-        shrinkage: Of `solve`.
-        name: Of the model in every file.
+        shrinkage: As for `solve_discriminant`.
+        name: The model's name in every result file.
 
     Returns:
-        As `models.fit`; the history has one epoch.
+        The result as of `models.fit`; the history has one epoch.
     """
     start = time.perf_counter()
-    first, kept = (
-        solve_discriminant(class_statistics(*part.learnt(sides), labels), shrinkage)
+    solved = [
+        solve_discriminant(class_statistics(*split.training_data(sides), labels), shrinkage)
         for sides in (("train",), FIT_SIDES)
-    )
-    softer = _fit_temperature(part, labels, *first)
-    first, kept = (discriminant_model(weights / softer, biases / softer, name) for weights, biases in (first, kept))
+    ]
+    temperature = _fit_temperature(split, labels, *solved[0])
+    first, model = (discriminant_model(w / temperature, b / temperature, name) for w, b in solved)
     seconds = time.perf_counter() - start
-    x, y = part.x[..., None], one_hot(part.rows["emotion"], list(labels))
-    (told, losses), (chosen, before) = (predict_rows(one, x, y, part.rows, list(labels)) for one in (kept, first))
-    val = (part.rows["split"] == "val").to_numpy()
-    told[val] = chosen[val]
-    losses["val"] = before["val"]
-    return FitResult(kept, _history_table(told, losses, name), told, seconds, losses)
+    x, y, labels = split.x[..., None], one_hot(split.rows["emotion"], list(labels)), list(labels)
+    predictions, losses = predict_rows(model, x, y, split.rows, labels)
+    val_predictions, val_losses = predict_rows(first, x, y, split.rows, labels)
+    predictions[split.side("val")] = val_predictions[split.side("val")]
+    losses["val"] = val_losses["val"]
+    return FitResult(model, _history_table(predictions, losses, name), predictions, seconds, losses)
 
 
-def _fit_temperature(part: SplitFeatures, labels: Sequence[str], weights: np.ndarray, biases: np.ndarray) -> float:
-    """By what to divide the logits so that the validation speakers' probabilities mean what they say.
+def _fit_temperature(split: SplitFeatures, labels: Sequence[str], weights: np.ndarray, biases: np.ndarray) -> float:
+    """Return by what to divide the logits so that the probabilities are calibrated on the validation speakers.
 
-    The formula takes the numbers for normally distributed, and is far too sure of itself. No answer changes. Guo et
-    al. 2017, arXiv 1706.04599.
+    The discriminant assumes normally distributed features and is far too confident. No prediction changes. Guo et al.
+    2017, arXiv 1706.04599.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
 
-    val = (part.rows["split"] == "val").to_numpy()
-    logits = part.x[val] @ weights + biases
-    truth = one_hot(part.rows.loc[val, "emotion"], list(labels)).astype(bool)
+    val = split.side("val")
+    logits = split.x[val] @ weights + biases
+    truth = one_hot(split.rows.loc[val, "emotion"], list(labels)).astype(bool)
     loss = lambda power: -log_softmax(logits / np.exp(power), axis=1)[truth].mean()  # noqa: E731
     return float(np.exp(minimize_scalar(loss, bounds=(0, 6), method="bounded").x))
 
 
-def _history_table(told: pd.DataFrame, losses: Mapping[str, float], name: str) -> pd.DataFrame:
-    right = (told["truth"] == told["prediction"]).groupby(told["split"]).mean()
-    row = {
-        f"{side}_{what}": value
-        for side in FIT_SIDES
-        for what, value in (("loss", losses[side]), ("accuracy", right[side]))
-    }
-    return pd.DataFrame([{"model": name, "epoch": 1, **row}])[HISTORY_COLUMNS]
+def _history_table(predictions: pd.DataFrame, losses: Mapping[str, float], name: str) -> pd.DataFrame:
+    accuracy = (predictions["truth"] == predictions["prediction"]).groupby(predictions["split"]).mean()
+    row = {"model": name, "epoch": 1}
+    for side in FIT_SIDES:
+        row |= {f"{side}_loss": losses[side], f"{side}_accuracy": accuracy[side]}
+    return pd.DataFrame([row])[HISTORY_COLUMNS]
+
+
+# what it is made of
 
 
 def ablate(
-    parts: Sequence[SplitFeatures], labels: Sequence[str], *, shrinkage: int = DEFAULT_SHRINKAGE
+    splits: Sequence[SplitFeatures], labels: Sequence[str], *, shrinkage: int = DEFAULT_SHRINKAGE
 ) -> pd.DataFrame:
-    """What each ingredient is worth: without it, a discriminant of the training side answers for validation speakers.
+    """Score discriminants without one ingredient each, fitted on the training set, on the validation speakers.
 
     Args:
-        parts: One or several splits.
+        splits: One or several splits.
         labels: The run's label list.
-        shrinkage: Of `solve`.
+        shrinkage: As for `solve_discriminant`.
 
     Returns:
-        One row a setting, `all of it` first, with `numbers` and the columns of `evaluation.score_by`. A speaker who is
-        validation in two splits counts in both.
+        One row per setting, `complete model` first, with `numbers` (of features used) and the columns of
+        `evaluation.score_by`. A speaker who is in the validation set of two splits counts in both.
     """
-    group = features.feature_groups()
-    without = {name: group != name for name in dict.fromkeys(group)}
-    told, numbers = [], {}
-    for part in parts:
-        known = class_statistics(*part.learnt(("train",)), labels)
-        alone = class_statistics(*_without_copies(part).learnt(("train",)), labels)
-        solved = {"all of it": solve_discriminant(known, shrinkage)}
-        solved |= {f"without {name}": solve_discriminant(known, shrinkage, use) for name, use in without.items()}
-        solved |= {
-            "without other voices": solve_discriminant(alone, shrinkage),
-            "without shrinkage": solve_discriminant(known, 0),
-        }
-        told += [_validation_score(part, labels, *one).assign(model=name) for name, one in solved.items()]
-        numbers |= {name: int((weights != 0).any(axis=1).sum()) for name, (weights, _) in solved.items()}
-    cells = evaluation.score_by(pd.concat(told), "model")
-    cells.insert(0, "numbers", pd.Series(numbers))
+    predictions, used = [], {}
+    for split in splits:
+        solved = _solve_without(split, labels, shrinkage)
+        for name, (weights, biases) in solved.items():
+            predictions.append(_validation_predictions(split, labels, weights, biases).assign(model=name))
+            used[name] = int((weights != 0).any(axis=1).sum())
+    cells = evaluation.score_by(pd.concat(predictions), "model")
+    cells.insert(0, "numbers", pd.Series(used))
     return cells
 
 
-def _without_copies(part: SplitFeatures) -> SplitFeatures:
-    own = (part.taught["copy"] == 0).to_numpy()
-    return replace(part, taught=part.taught[own], taught_x=part.taught_x[own])
+def _solve_without(
+    split: SplitFeatures, labels: Sequence[str], shrinkage: int
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Solve the discriminant of the training set, complete and without each ingredient."""
+    statistics = class_statistics(*split.training_data(("train",)), labels)
+    recordings = class_statistics(*_without_copies(split).training_data(("train",)), labels)
+    group = features.feature_groups()
+    solved = {COMPLETE: solve_discriminant(statistics, shrinkage)}
+    for name in dict.fromkeys(group):
+        solved[f"without {name}"] = solve_discriminant(statistics, shrinkage, group != name)
+    solved["without speed perturbation"] = solve_discriminant(recordings, shrinkage)
+    solved["without shrinkage"] = solve_discriminant(statistics, 0)
+    return solved
 
 
-def _validation_score(
-    part: SplitFeatures, labels: Sequence[str], weights: np.ndarray, biases: np.ndarray
+def _without_copies(split: SplitFeatures) -> SplitFeatures:
+    recordings = (split.fit_rows["copy"] == 0).to_numpy()
+    return replace(split, fit_rows=split.fit_rows[recordings], fit_x=split.fit_x[recordings])
+
+
+def _validation_predictions(
+    split: SplitFeatures, labels: Sequence[str], weights: np.ndarray, biases: np.ndarray
 ) -> pd.DataFrame:
-    val = (part.rows["split"] == "val").to_numpy()
-    answers = np.array(labels, dtype=object)[(part.x[val] @ weights + biases).argmax(axis=1)]
-    rows = part.rows.loc[val, ["clip", "speaker", "emotion"]].rename(columns={"emotion": "truth"})
-    return rows.assign(prediction=answers)
+    val = split.side("val")
+    prediction = np.array(labels, dtype=object)[(split.x[val] @ weights + biases).argmax(axis=1)]
+    rows = split.rows.loc[val, ["clip", "speaker", "emotion"]].rename(columns={"emotion": "truth"})
+    return rows.assign(prediction=prediction)
 
 
-def logit_contributions(part: SplitFeatures, labels: Sequence[str], kept: keras.Model) -> pd.DataFrame:
-    """What speaks for each test clip's answer: the exact share of each group of numbers in its logit.
+def logit_contributions(split: SplitFeatures, labels: Sequence[str], model: keras.Model) -> pd.DataFrame:
+    """Compute how much each group of features contributes to the logit of the predicted emotion of each test clip.
 
-    A linear model hides nothing: its logit is a sum over the numbers. Counted is how far a clip lies from the mean of
-    the fitted rows, weighed by what the answer's weights have above those of the other emotions on average.
+    The logit of a linear model is a sum over its features, so the contributions are exact. A feature contributes its
+    difference from the mean of the fitted rows, times the weight of the predicted emotion above the mean weight of the
+    others.
 
     Args:
-        part: The split that the model was fitted on.
+        split: The split that the model was fitted on.
         labels: The run's label list.
-        kept: `fit`'s model.
+        model: The model of `fit_discriminant`.
 
     Returns:
-        One row a test row, with its index in `part.rows`; `truth`, `prediction`, and a column a group, in nats.
+        One row per test row, with its index in `split.rows`; `truth`, `prediction`, and one column per group, in nats.
     """
-    weights, _ = kept.layers[-1].get_weights()
-    test = (part.rows["split"] == "test").to_numpy()
-    usual = part.learnt(FIT_SIDES)[0].mean(axis=0)
-    answer = (part.x[test] @ weights + kept.layers[-1].get_weights()[1]).argmax(axis=1)
-    above = weights - (weights.sum(axis=1, keepdims=True) - weights) / (len(labels) - 1)
-    each = (part.x[test] - usual) * above.T[answer]
+    weights, biases = model.layers[-1].get_weights()
+    test = split.side("test")
+    predicted = (split.x[test] @ weights + biases).argmax(axis=1)
+    margin = weights - (weights.sum(axis=1, keepdims=True) - weights) / (len(labels) - 1)
+    mean = split.training_data(FIT_SIDES)[0].mean(axis=0)
+    contributions = (split.x[test] - mean) * margin.T[predicted]
     group = features.feature_groups()
-    told = pd.DataFrame({name: each[:, group == name].sum(axis=1) for name in dict.fromkeys(group)})
-    told.insert(0, "prediction", np.array(labels, dtype=object)[answer])
-    told.insert(0, "truth", part.rows.loc[test, "emotion"].to_numpy())
-    return told.set_index(part.rows.index[test])
+    table = pd.DataFrame({name: contributions[:, group == name].sum(axis=1) for name in dict.fromkeys(group)})
+    table.insert(0, "prediction", np.array(labels, dtype=object)[predicted])
+    table.insert(0, "truth", split.rows.loc[test, "emotion"].to_numpy())
+    return table.set_index(split.rows.index[test])

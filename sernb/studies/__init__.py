@@ -1,4 +1,4 @@
-"""The two published studies."""
+"""The two published studies: their networks, faults and claims."""
 
 from sernb.studies.crema_1d_vs_2d import AS_PUBLISHED
 from sernb.studies.crema_1d_vs_2d import FAULTS

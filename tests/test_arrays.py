@@ -1,4 +1,4 @@
-"""Arrays that do not fit in memory: the same numbers from disk, and a training under a limit that is kept."""
+"""Arrays that do not fit in memory: the same numbers from disk, and training within a memory limit."""
 
 from __future__ import annotations
 
@@ -54,25 +54,25 @@ def rows(tmp_path):
     return pd.DataFrame({"path": map(str, paths), "sha256": corpora.sha256_of_files(paths)})
 
 
-def test_what_lies_on_disk_is_what_would_be_in_memory(rows, tmp_path, monkeypatch):
+def test_arrays_on_disk_equal_those_in_memory(rows, tmp_path, monkeypatch):
     monkeypatch.setenv("SERNB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("sernb.utils.arrays.BLOCK_BYTES", 50_000)
-    train, found = np.array([True, False, True, True]), {}
+    train, results = np.array([True, False, True, True]), {}
     for megabytes in ("1000", "0.001"):
         monkeypatch.setenv("SERNB_MEMORY", megabytes)
         mel = features.to_db(features.extract(rows, "mel", sample_rate=RATE))
         mfcc = features.max_minus(
             features.extract(rows, "mfcc", sample_rate=RATE), np.array([8000, 4800, 19_200, 14_400])
         )
-        found[megabytes] = [mel, mfcc, features.apply_scaler(mel, *features.fit_scaler(mel, train))]
-    for held, lying in zip(*found.values(), strict=True):
-        assert utils.is_memmap(lying) and utils.is_memmap(lying[..., None]) and not utils.is_memmap(held)
-        np.testing.assert_array_equal(lying, held)
+        results[megabytes] = [mel, mfcc, features.apply_scaler(mel, *features.fit_scaler(mel, train))]
+    for in_memory, on_disk in zip(*results.values(), strict=True):
+        assert utils.is_memmap(on_disk) and utils.is_memmap(on_disk[..., None]) and not utils.is_memmap(in_memory)
+        np.testing.assert_array_equal(on_disk, in_memory)
     names = {path.name for path in (tmp_path / "cache" / "features").iterdir() if path.is_file()}
     assert len(names) == 2, "the stores, and no file of an array"
 
 
-def test_standardised_rows_have_no_mean_and_unit_deviation_block_by_block(monkeypatch):
+def test_scaler_is_fitted_block_by_block(monkeypatch):
     x = np.random.default_rng(0).normal(5, 3, (40, 6, 11)).astype(np.float32)
     monkeypatch.setattr("sernb.utils.arrays.BLOCK_BYTES", 3 * x[0].nbytes)
     train = np.arange(40) % 3 > 0
@@ -81,22 +81,22 @@ def test_standardised_rows_have_no_mean_and_unit_deviation_block_by_block(monkey
     np.testing.assert_allclose(deviation, x[train].std(axis=(0, 2)), rtol=1e-6)
 
 
-def test_a_disk_without_room_is_an_error_before_anything_is_written(monkeypatch, tmp_path):
+def test_array_larger_than_the_disk_is_an_error_before_writing(monkeypatch, tmp_path):
     monkeypatch.setenv("SERNB_CACHE", str(tmp_path))
     with pytest.raises(utils.StoreError, match=r"GB for an array.*SERNB_CACHE to another folder"):
         features.allocate_features((10**5, 10**5, 10**4))
     assert not [path for path in (tmp_path / "features").iterdir() if path.stat().st_size]
 
 
-def test_a_bound_that_is_no_number_is_said(monkeypatch):
-    for told in ("much", "inf", "nan", "-5"):
-        monkeypatch.setenv("SERNB_MEMORY", told)
-        with pytest.raises(utils.MemoryLimitError, match=f"SERNB_MEMORY must be a number of megabytes.*got '{told}'"):
+def test_memory_limit_that_is_not_a_number_is_an_error(monkeypatch):
+    for text in ("much", "inf", "nan", "-5"):
+        monkeypatch.setenv("SERNB_MEMORY", text)
+        with pytest.raises(utils.MemoryLimitError, match=f"SERNB_MEMORY must be a number of megabytes.*got '{text}'"):
             utils.memory_limit()
 
 
 @pytest.mark.parametrize("fallocate", [True, False])
-def test_reserved_space_is_taken_and_what_is_before_it_stays(tmp_path, monkeypatch, fallocate):
+def test_reserved_space_is_allocated_and_earlier_bytes_stay(tmp_path, monkeypatch, fallocate):
     """Also without `posix_fallocate` (macOS), where a file that is only made longer takes no space."""
     if not fallocate:
         monkeypatch.delattr(os, "posix_fallocate", raising=False)
@@ -121,14 +121,16 @@ def test_full_disk_is_an_error_without_posix_fallocate(tmp_path, monkeypatch, sm
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not keep this limit")
-def test_a_training_on_more_data_than_it_may_hold(tmp_path):
+def test_training_on_more_data_than_fit_in_memory(tmp_path):
     environment = {"SERNB_CACHE": str(tmp_path), "SERNB_MEMORY": "100", "PATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     # Each thread's stack counts, and many cores have many.
     environment |= dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "2")
-    how = {"capture_output": True, "text": True, "cwd": tmp_path}
-    done = subprocess.run([sys.executable, "-c", LIMITED], env=environment, **how)
-    assert done.returncode == 0, done.stderr[-2000:]
-    answered, accuracy = done.stdout.split()
-    assert int(answered) == 4000 and float(accuracy) > 0.9
-    held = subprocess.run([sys.executable, "-c", LIMITED], env=environment | {"SERNB_MEMORY": "9000"}, **how)
-    assert held.returncode and ("MemoryError" in held.stderr or "bad_alloc" in held.stderr), "the limit is one"
+    options = {"capture_output": True, "text": True, "cwd": tmp_path}
+    process = subprocess.run([sys.executable, "-c", LIMITED], env=environment, **options)
+    assert process.returncode == 0, process.stderr[-2000:]
+    predicted, accuracy = process.stdout.split()
+    assert int(predicted) == 4000 and float(accuracy) > 0.9
+    in_memory = subprocess.run([sys.executable, "-c", LIMITED], env=environment | {"SERNB_MEMORY": "9000"}, **options)
+    assert in_memory.returncode and ("MemoryError" in in_memory.stderr or "bad_alloc" in in_memory.stderr), (
+        "the limit is one"
+    )

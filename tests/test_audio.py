@@ -16,7 +16,7 @@ from sernb.audio import loading
 @pytest.mark.parametrize(
     ("rate", "channels", "subtype"), [(48000, 2, "PCM_16"), (8000, 1, "PCM_U8"), (22050, 1, "FLOAT")]
 )
-def test_load_is_librosas(tmp_path, rate, channels, subtype):
+def test_load_equals_librosa(tmp_path, rate, channels, subtype):
     signal = np.stack([tone(0.5, rate, 220 * (c + 1)) for c in range(channels)], axis=1)
     path = write(tmp_path / "clip.wav", signal, rate, subtype=subtype)
     expected, _ = librosa.load(path, sr=22050)
@@ -27,7 +27,7 @@ def test_load_is_librosas(tmp_path, rate, channels, subtype):
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF....WAVEfmt ", b"plain text"])
-def test_what_cannot_be_decoded_is_named(tmp_path, content):
+def test_error_names_a_file_that_cannot_be_decoded(tmp_path, content):
     path = tmp_path / "broken.wav"
     path.write_bytes(content)
     for read in (lambda: audio.load(path, 16000), lambda: audio.n_samples([path], 16000)):
@@ -42,7 +42,7 @@ def test_non_finite_samples_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind", audio.AUGMENTATIONS)
-def test_augmentation_is_seeded_and_leaves_the_ends_alone(kind):
+def test_augmentation_is_seeded_and_leaves_the_ends_unchanged(kind):
     clean = tone(1.0, 16000)
     first, again, other = (audio.augment(clean, 16000, kind, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
@@ -52,13 +52,13 @@ def test_augmentation_is_seeded_and_leaves_the_ends_alone(kind):
     np.testing.assert_array_equal(first[-3000:], clean[-3000:])
 
 
-def test_noise_has_the_level_that_nlpaug_gives_it():
+def test_noise_has_the_level_of_nlpaug():
     silence = np.zeros(16000, dtype=np.float32)
     noise = audio.augment(silence, 16000, "noise", seed=0)[3200:12800]
     assert noise.std() == pytest.approx(1 / np.sqrt(9600), rel=0.1)
 
 
-def test_augmentation_leaves_the_global_generators_as_they_were():
+def test_augmentation_restores_the_global_generators():
     np.random.seed(5)
     expected = np.random.rand()
     np.random.seed(5)
@@ -66,7 +66,7 @@ def test_augmentation_leaves_the_global_generators_as_they_were():
     assert np.random.rand() == expected
 
 
-def test_an_unknown_augmentation():
+def test_unknown_augmentation_is_an_error():
     with pytest.raises(ValueError, match="noise, pitch, speed, vtlp"):
         audio.augment(tone(0.5, 16000), 16000, "reverb", seed=1)
 
@@ -81,7 +81,7 @@ def test_snr():
     assert audio.snr(clean, clean + 0.1) == pytest.approx(20, abs=0.01)
 
 
-def test_alter_does_as_much_as_is_asked():
+def test_apply_effects_has_the_requested_strength():
     signal = tone(2, 16000, 220)
     assert audio.snr(signal, audio.apply_effects(signal, 16000, snr=10)) == pytest.approx(10, abs=0.3)
     assert len(audio.apply_effects(signal, 16000, speed=2)) == pytest.approx(len(signal) / 2, rel=0.02)
@@ -92,7 +92,7 @@ def test_alter_does_as_much_as_is_asked():
     np.testing.assert_array_equal(audio.apply_effects(signal, 16000), signal)
 
 
-def test_a_home_that_cannot_be_written_stops_nobody(monkeypatch):
+def test_read_only_home_is_no_error(monkeypatch):
     with somebody() as root:
         (root / "cache").mkdir(mode=0o555)
         monkeypatch.setenv("XDG_CACHE_HOME", str(root / "cache"))
@@ -100,7 +100,7 @@ def test_a_home_that_cannot_be_written_stops_nobody(monkeypatch):
             assert not list((root / "cache").iterdir())
 
 
-def test_what_librosa_compiles_is_compiled_by_then(tmp_path):
+def test_compile_librosa_compiles_everything_used_later(tmp_path):
     """Nobody's first click on a change of pitch waits for a compiler."""
     code = (
         "import os\nimport numpy as np\nfrom sernb import audio\n\naudio.compile_librosa()\n"
@@ -109,6 +109,6 @@ def test_what_librosa_compiles_is_compiled_by_then(tmp_path):
         "for kind in audio.AUGMENTATIONS:\n    audio.augment(noise, 16000, kind, seed=1)\nprint(before, count())"
     )
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-    before, after = done.stdout.split()
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    before, after = process.stdout.split()
     assert before == after and int(before) > 10

@@ -46,61 +46,65 @@ def padded(rows, rate=RATE):
     return [np.pad(s, (0, longest - len(s))) for s in signals], longest
 
 
-def test_mel_is_librosas_on_the_padded_clip(rows):
+def test_mel_equals_librosa_on_the_padded_clip(rows):
     expected = [librosa.feature.melspectrogram(y=y, sr=RATE) for y in padded(rows)[0]]
-    found = features.extract(rows, "mel", sample_rate=RATE)
-    assert found.shape == (5, 128, expected[0].shape[1])
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-9)
+    arrays = features.extract(rows, "mel", sample_rate=RATE)
+    assert arrays.shape == (5, 128, expected[0].shape[1])
+    np.testing.assert_allclose(arrays, expected, rtol=1e-5, atol=1e-9)
 
 
-def test_mfcc_is_librosas_on_the_padded_clip(rows):
+def test_mfcc_equals_librosa_on_the_padded_clip(rows):
     expected = [librosa.feature.mfcc(y=y, sr=16000, n_mfcc=100) for y in padded(rows, 16000)[0]]
-    found = features.extract(rows, "mfcc", sample_rate=16000, n_mfcc=100)
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    arrays = features.extract(rows, "mfcc", sample_rate=16000, n_mfcc=100)
+    np.testing.assert_allclose(arrays, expected, atol=1e-3)
 
 
-def test_zcr_rms_is_librosas_on_the_padded_clip_and_on_the_clip_itself(rows):
+def test_zcr_rms_equals_librosa_with_and_without_padding(rows):
     def expected(signals):
         return [[librosa.feature.zero_crossing_rate(y).mean(), librosa.feature.rms(y=y).mean()] for y in signals]
 
     signals, longest = padded(rows)
-    found = features.extract(rows, "zcr_rms", sample_rate=RATE, length=longest)
-    np.testing.assert_allclose(found, expected(signals), rtol=1e-5)
-    found = features.extract(rows, "zcr_rms", sample_rate=RATE)
-    np.testing.assert_allclose(found, expected([audio.load(p, RATE) for p in rows["path"]]), rtol=1e-5)
+    arrays = features.extract(rows, "zcr_rms", sample_rate=RATE, length=longest)
+    np.testing.assert_allclose(arrays, expected(signals), rtol=1e-5)
+    arrays = features.extract(rows, "zcr_rms", sample_rate=RATE)
+    np.testing.assert_allclose(arrays, expected([audio.load(p, RATE) for p in rows["path"]]), rtol=1e-5)
 
 
-def test_several_features_are_made_of_one_decoding(rows, monkeypatch):
+def test_several_features_share_one_decoding(rows, monkeypatch):
     expected = [features.extract(rows, name, sample_rate=RATE, n_jobs=1) for name in ("mel", "zcr_rms")]
     monkeypatch.setenv("SERNB_CACHE", os.environ["SERNB_CACHE"] + "-2")
     decoded, load = [], audio.load
-    monkeypatch.setattr("sernb.audio.load", lambda path, *args, **how: decoded.append(path) or load(path, *args, **how))
+    monkeypatch.setattr(
+        "sernb.audio.load", lambda path, *args, **options: decoded.append(path) or load(path, *args, **options)
+    )
     table = rows.assign(clip=rows["path"])
     features.split_usable(table, "mel", also=["zcr_rms"], sample_rate=RATE)
-    found = [features.extract(rows, name, sample_rate=RATE) for name in ("mel", "zcr_rms")]
+    arrays = [features.extract(rows, name, sample_rate=RATE) for name in ("mel", "zcr_rms")]
     assert sorted(decoded) == sorted(rows["path"])
-    for ours, before in zip(found, expected, strict=True):
+    for ours, before in zip(arrays, expected, strict=True):
         np.testing.assert_array_equal(ours, before)
 
 
-def test_frames_that_are_others_than_the_stores_are_not_cut_without_a_word(rows, monkeypatch):
+def test_feature_with_other_frames_is_an_error(rows, monkeypatch):
     for shape in ((1, 7), (3,)):
         monkeypatch.setitem(features.FEATURES, "odd", lambda signal, sample_rate: np.zeros(shape, np.float32))  # noqa: B023
         with pytest.raises(ValueError, match=r"must return the shape .* listed in CLIP_LEVEL"):
             features.extract(rows, "odd", sample_rate=RATE)
 
 
-def test_the_second_time_nothing_is_extracted(rows, monkeypatch):
+def test_stored_features_are_not_extracted_again(rows, monkeypatch):
     first = features.extract(rows, "mfcc", sample_rate=8000)
     monkeypatch.setattr("sernb.audio.load", lambda *_, **__: pytest.fail("a stored clip was decoded again"))
     np.testing.assert_array_equal(features.extract(rows, "mfcc", sample_rate=8000), first)
 
 
-def test_a_new_clip_extracts_only_itself_and_widens_the_others(rows, monkeypatch, tmp_path):
+def test_new_clip_is_the_only_one_extracted(rows, monkeypatch, tmp_path):
     features.extract(rows.head(2), "mel", sample_rate=RATE)
     decoded = []
     load = audio.load
-    monkeypatch.setattr("sernb.audio.load", lambda path, *args, **how: decoded.append(path) or load(path, *args, **how))
+    monkeypatch.setattr(
+        "sernb.audio.load", lambda path, *args, **options: decoded.append(path) or load(path, *args, **options)
+    )
     features.extract(rows.head(3), "mel", sample_rate=RATE)
     assert decoded == [rows["path"][2]]
 
@@ -117,33 +121,33 @@ def test_changed_content_parameters_or_rate_extract_again(rows):
 
 
 @pytest.mark.parametrize("feature", ["mel", "mfcc", "zcr_rms", "fingerprint"])
-def test_recordings_have_the_same_features_whatever_the_number_of_workers(tmp_path, monkeypatch, feature):
+def test_features_do_not_depend_on_the_number_of_workers(tmp_path, monkeypatch, feature):
     """More of them than are begun at once, by threads or processes; one that cannot be used costs no other."""
     monkeypatch.setattr("sernb.features.extraction.JOBS_PER_BLOCK", 16)
     monkeypatch.setattr("sernb.features.extraction.MIN_BATCH_CLIPS", 5)
     paths = [write(tmp_path / f"{i}.wav", tone(0.2 + 0.01 * i, RATE, 200 + i), RATE) for i in range(40)]
     rows = pd.DataFrame({"path": map(str, paths), "sha256": corpora.sha256_of_files(paths), "clip": map(str, paths)})
     paths[7].write_bytes(b"")
-    found = []
+    arrays = []
     for n_jobs in (1, 2):
         monkeypatch.setenv("SERNB_CACHE", str(tmp_path / f"cache-{n_jobs}"))
-        kept, out = features.split_usable(rows, feature, sample_rate=RATE, n_jobs=n_jobs)
-        assert list(out["clip"]) == [str(paths[7])]
-        found.append(features.extract(kept, feature, sample_rate=RATE, n_jobs=n_jobs))
-    np.testing.assert_array_equal(*found)
+        usable, unusable = features.split_usable(rows, feature, sample_rate=RATE, n_jobs=n_jobs)
+        assert list(unusable["clip"]) == [str(paths[7])]
+        arrays.append(features.extract(usable, feature, sample_rate=RATE, n_jobs=n_jobs))
+    np.testing.assert_array_equal(*arrays)
 
 
-def test_the_same_noise_whatever_the_number_of_workers(rows, monkeypatch, tmp_path):
+def test_noise_does_not_depend_on_the_number_of_workers(rows, monkeypatch, tmp_path):
     many = pd.concat([rows.assign(copy=copy) for copy in range(24)], ignore_index=True)
-    found = []
+    arrays = []
     for jobs in (1, 2):
         monkeypatch.setenv("SERNB_CACHE", str(tmp_path / f"cache-{jobs}"))
-        found.append(features.extract(many, "mfcc", sample_rate=16000, seed=3, n_jobs=jobs, n_mfcc=20))
-    np.testing.assert_array_equal(*found)
-    assert not np.allclose(found[0][5:10], found[0][10:15])
+        arrays.append(features.extract(many, "mfcc", sample_rate=16000, seed=3, n_jobs=jobs, n_mfcc=20))
+    np.testing.assert_array_equal(*arrays)
+    assert not np.allclose(arrays[0][5:10], arrays[0][10:15])
 
 
-def test_what_is_damaged_in_the_store_is_made_again(rows):
+def test_damaged_rows_are_extracted_again(rows):
     before = features.extract(rows, "mel", sample_rate=RATE)
     (file,) = utils.cache_dir().glob("mel-*.sqlite")
     with sqlite3.connect(file) as connection:
@@ -152,7 +156,7 @@ def test_what_is_damaged_in_the_store_is_made_again(rows):
 
 
 @pytest.mark.parametrize("damage", ["garbage", "truncated"])
-def test_a_store_that_is_no_database_any_more_is_made_again(rows, damage):
+def test_damaged_store_is_replaced(rows, damage):
     before = features.extract(rows, "mel", sample_rate=RATE)
     (file,) = utils.cache_dir().glob("mel-*.sqlite")
     data = file.read_bytes()
@@ -160,23 +164,23 @@ def test_a_store_that_is_no_database_any_more_is_made_again(rows, damage):
     np.testing.assert_array_equal(features.extract(rows, "mel", sample_rate=RATE), before)
 
 
-def test_several_processes_on_one_store_get_the_same(rows):
+def test_several_processes_on_one_store_get_the_same_features(rows):
     many = pd.concat([rows.assign(copy=copy) for copy in range(4)], ignore_index=True)
     with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(features.extract, many, "mfcc", sample_rate=16000, n_jobs=1) for _ in range(4)]
-        found = [job.result() for job in jobs]
-    for one in found[1:]:
-        np.testing.assert_array_equal(one, found[0])
+        arrays = [job.result() for job in jobs]
+    for array in arrays[1:]:
+        np.testing.assert_array_equal(array, arrays[0])
 
 
-def test_a_long_extraction_does_not_lock_others_out(rows, monkeypatch):
+def test_long_extraction_does_not_block_others(rows, monkeypatch):
     """While one extraction computes, another writes."""
     load = audio.load
 
-    def slow(path, *args, **how):
+    def slow(path, *args, **options):
         if path == rows["path"][4]:
             features.extract(rows.head(1), "mel", sample_rate=RATE)
-        return load(path, *args, **how)
+        return load(path, *args, **options)
 
     monkeypatch.setattr("sernb.audio.load", slow)
     connect = sqlite3.connect
@@ -184,7 +188,7 @@ def test_a_long_extraction_does_not_lock_others_out(rows, monkeypatch):
     features.extract(rows.iloc[[1, 4]], "mel", sample_rate=RATE)
 
 
-def test_a_store_that_cannot_be_made_names_the_remedy(rows, tmp_path, monkeypatch):
+def test_store_that_cannot_be_created_names_the_remedy(rows, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("SERNB_CACHE", str(tmp_path / "file"))
     with pytest.raises(OSError, match="SERNB_CACHE"):
@@ -192,7 +196,7 @@ def test_a_store_that_cannot_be_made_names_the_remedy(rows, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("copies", [1, 5])  # by itself, and by several processes
-def test_an_undecodable_clip_is_named_and_the_rest_is_kept(rows, tmp_path, monkeypatch, copies):
+def test_undecodable_clip_is_named_and_the_others_are_stored(rows, tmp_path, monkeypatch, copies):
     bad = tmp_path / "bad.wav"
     bad.write_text("no audio")
     all_rows = pd.concat([rows.assign(copy=copy) for copy in range(copies)], ignore_index=True)
@@ -216,36 +220,36 @@ def test_scaler_is_fitted_on_training_rows_alone():
     np.testing.assert_array_equal(features.fit_scaler(x, train), scaler)
 
 
-def test_max_minus_is_taken_on_the_clip_and_then_padded():
+def test_max_minus_is_computed_before_padding():
     x = np.array([[[1.0, 4.0, 9.0], [2.0, 0.5, 9.0]]], dtype=np.float32)  # two frames of clip, one of padding
-    found = features.max_minus(x, np.array([features.HOP_LENGTH]))
-    np.testing.assert_array_equal(found, [[[3, 0, 0], [2, 3.5, 0]]])
+    arrays = features.max_minus(x, np.array([features.HOP_LENGTH]))
+    np.testing.assert_array_equal(arrays, [[[3, 0, 0], [2, 3.5, 0]]])
 
 
-def test_db_are_below_each_clips_own_maximum():
+def test_db_is_relative_to_each_clips_maximum():
     power = np.array([[[1.0, 0.1]], [[100.0, 1e-12]]], dtype=np.float32)
     np.testing.assert_allclose(features.to_db(power), [[[0, -10]], [[0, -80]]], atol=1e-4)
 
 
 @pytest.mark.real
-def test_real_clips_give_librosas_values(real):
+def test_mel_of_real_clips_equals_librosa(real):
     rows = corpora.load("crema", real("crema"), max_clips=30)
     signals = padded(rows)[0]
     expected = np.stack([librosa.feature.melspectrogram(y=y, sr=RATE) for y in signals])
-    found = features.extract(rows, "mel", sample_rate=RATE)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-10)  # ours is in single precision throughout
-    np.testing.assert_allclose(features.to_db(found), features.to_db(expected), atol=2e-3)
+    arrays = features.extract(rows, "mel", sample_rate=RATE)
+    np.testing.assert_allclose(arrays, expected, rtol=1e-4, atol=1e-10)  # ours is in single precision throughout
+    np.testing.assert_allclose(features.to_db(arrays), features.to_db(expected), atol=2e-3)
 
 
 @pytest.mark.real
-def test_real_mfcc_are_librosas(real):
+def test_mfcc_of_real_clips_equals_librosa(real):
     rows = corpora.load("ravdess", real("ravdess_48k"))
     expected = np.stack([librosa.feature.mfcc(y=y, sr=16000, n_mfcc=100) for y in padded(rows, 16000)[0]])
     np.testing.assert_allclose(features.extract(rows, "mfcc", sample_rate=16000, n_mfcc=100), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize(("rate", "hertz"), [(16000, 110.0), (22050, 220.0), (44100, 440.0)])
-def test_pitch_is_that_of_a_tone_and_none_of_noise(rate, hertz):
+def test_pitch_of_a_tone_and_of_noise(rate, hertz):
     voiced = features.pitch(tone(0.8, rate, hertz), rate)
     assert np.nanmedian(voiced) == pytest.approx(hertz, rel=0.02) and np.isfinite(voiced).mean() > 0.9
     noise = np.random.default_rng(0).normal(0, 0.1, rate)
@@ -255,28 +259,28 @@ def test_pitch_is_that_of_a_tone_and_none_of_noise(rate, hertz):
 
 
 def extracted(folder, rows, start):
-    """In a process of its own: wait for the others, extract, and say how many clips were decoded here."""
+    """In a process of its own: wait for the others, extract, and return how many clips were decoded here."""
     import time
 
     decoded = []
     load = audio.load
-    audio.load = lambda path, *args, **how: time.sleep(0.05) or decoded.append(path) or load(path, *args, **how)
+    audio.load = lambda path, *args, **options: time.sleep(0.05) or decoded.append(path) or load(path, *args, **options)
     (folder / f"ready-{start}").touch()
     while len(list(folder.glob("ready-*"))) < 4:
         time.sleep(0.01)
     return features.extract(rows, "mfcc", sample_rate=16000, n_jobs=1), len(decoded)
 
 
-def test_of_four_processes_that_want_the_same_one_extracts_and_all_get_it(rows, tmp_path):
+def test_one_of_four_processes_extracts_and_all_get_the_result(rows, tmp_path):
     many = pd.concat([rows.assign(copy=copy) for copy in range(4)], ignore_index=True)
     with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
-        found = [job.result() for job in [pool.submit(extracted, tmp_path, many, i) for i in range(4)]]
-    assert sorted(decoded for _, decoded in found) == [0, 0, 0, len(many)]
-    for array, _ in found[1:]:
-        np.testing.assert_array_equal(array, found[0][0])
+        arrays = [job.result() for job in [pool.submit(extracted, tmp_path, many, i) for i in range(4)]]
+    assert sorted(decoded for _, decoded in arrays) == [0, 0, 0, len(many)]
+    for array, _ in arrays[1:]:
+        np.testing.assert_array_equal(array, arrays[0][0])
 
 
-def test_a_process_that_is_killed_in_its_turn_holds_nobody_up(rows, tmp_path):
+def test_killed_process_releases_its_lock(rows, tmp_path):
     (tmp_path / "rows.csv").write_text(rows.to_csv(index=False))
     code = (
         "import os, signal, sys, pandas as pd\n"
@@ -284,27 +288,27 @@ def test_a_process_that_is_killed_in_its_turn_holds_nobody_up(rows, tmp_path):
         "audio.load = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
         "features.extract(pd.read_csv(sys.argv[1]), 'mel', sample_rate=22050, n_jobs=1)"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "rows.csv")])
-    assert done.returncode == -signal.SIGKILL
+    process = subprocess.run([sys.executable, "-c", code, str(tmp_path / "rows.csv")])
+    assert process.returncode == -signal.SIGKILL
     assert len(features.extract(rows, "mel", sample_rate=RATE)) == len(rows)
 
 
 @pytest.mark.parametrize("feature", ["mfcc", "zcr_rms"])
-def test_flipped_and_missing_bytes_anywhere_in_the_store_are_noticed(rows, feature):
+def test_flipped_and_missing_bytes_in_the_store_are_repaired(rows, feature):
     before = features.extract(rows, feature, sample_rate=8000)
     (file,) = utils.cache_dir().glob("*.sqlite")
-    whole, chance = file.read_bytes(), random.Random(feature)
+    whole, rng = file.read_bytes(), random.Random(feature)
     for _ in range(60):
         data = bytearray(whole)
-        for _ in range(chance.choice((1, 1, 5))):
-            data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-        cut = chance.choice((0, 0, 1, 100, 5000))
-        gap = chance.randrange(len(data) - cut)
+        for _ in range(rng.choice((1, 1, 5))):
+            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        cut = rng.choice((0, 0, 1, 100, 5000))
+        gap = rng.randrange(len(data) - cut)
         file.write_bytes(data[:gap] + data[gap + cut :])
         np.testing.assert_array_equal(features.extract(rows, feature, sample_rate=8000), before)
 
 
-def test_every_column_of_a_row_is_under_its_checksum(rows):
+def test_checksum_covers_every_column(rows):
     before = features.extract(rows, "mfcc", sample_rate=8000)
     (file,) = utils.cache_dir().glob("*.sqlite")
     for change in (
@@ -320,7 +324,7 @@ def test_every_column_of_a_row_is_under_its_checksum(rows):
         np.testing.assert_array_equal(features.extract(rows, "mfcc", sample_rate=8000), before, change)
 
 
-def test_a_full_disk_is_an_error_with_its_remedy_and_nothing_half_written_is_believed(rows, small_disk, monkeypatch):
+def test_full_disk_is_an_error_with_its_remedy(rows, small_disk, monkeypatch):
     many = pd.concat([rows.assign(copy=copy) for copy in range(8)], ignore_index=True)
     expected = features.extract(many, "mel", sample_rate=RATE, n_jobs=1)
     monkeypatch.setenv("SERNB_CACHE", str(small_disk))
@@ -328,9 +332,9 @@ def test_a_full_disk_is_an_error_with_its_remedy_and_nothing_half_written_is_bel
     ballast.write_bytes(bytes(500_000))
     with pytest.raises(utils.StoreError, match="full.*SERNB_CACHE to another folder"):
         features.extract(many, "mel", sample_rate=RATE, n_jobs=1)
-    assert not list(small_disk.rglob("*.damaged")), "what is there is not thrown away for it"
+    assert not list(small_disk.rglob("*.damaged")), "the store is not discarded"
     few = features.extract(rows.head(1), "zcr_rms", sample_rate=RATE)
-    assert np.isfinite(few).all(), "what fits is kept"
+    assert np.isfinite(few).all(), "what fits is stored"
     ballast.unlink()
     for path in small_disk.rglob("zcr_rms*"):
         path.unlink()
@@ -340,23 +344,23 @@ def test_a_full_disk_is_an_error_with_its_remedy_and_nothing_half_written_is_bel
     np.testing.assert_array_equal(features.extract(many, "mel", sample_rate=RATE, n_jobs=1), expected)
 
 
-def _bigger_disk(folder, put, *args, **how):
+def _bigger_disk(folder, put, *args, **options):
     subprocess.run(["mount", "-o", "remount,size=4m", folder], check=True)
-    put(*args, **how)
+    put(*args, **options)
 
 
-def test_a_folder_that_may_not_be_written_is_an_error_but_can_be_read(monkeypatch):
+def test_read_only_store_can_be_read_but_not_extended(monkeypatch):
     with somebody() as root:
         clip = write(root / "a.wav", tone(0.3, RATE), RATE)
         one = pd.DataFrame({"path": [str(clip)], "sha256": corpora.sha256_of_files([clip])})
         monkeypatch.setenv("SERNB_CACHE", str(root / "cache"))
         expected = features.extract(one, "mel", sample_rate=RATE)
-        kept = root / "cache" / "features"
-        for path in [*kept.rglob("*"), kept]:
+        store = root / "cache" / "features"
+        for path in [*store.rglob("*"), store]:
             path.chmod(0o555 if path.is_dir() else 0o444)
         np.testing.assert_array_equal(features.extract(one, "mel", sample_rate=RATE), expected)
         with pytest.raises(utils.StoreError, match="SERNB_CACHE"):
             features.extract(one, "mfcc", sample_rate=RATE)
-        monkeypatch.setenv("SERNB_CACHE", str(kept))
+        monkeypatch.setenv("SERNB_CACHE", str(store))
         with pytest.raises(utils.StoreError, match="Permission denied. Free some space, or set SERNB_CACHE"):
             features.extract(one, "mfcc", sample_rate=RATE)

@@ -27,134 +27,136 @@ RATE = 8_000
 
 @pytest.fixture
 def rows(tmp_path, monkeypatch):
-    """Six clips, and a number of them that is many."""
+    """Six clips, which count as a large set."""
     monkeypatch.setenv("SERNB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("sernb.features.store.MIN_ARRAYS_KEPT", 5)
     paths = [write(tmp_path / f"{i}.wav", tone(0.2 + i / 10, RATE, 200 + i), RATE) for i in range(6)]
     return pd.DataFrame({"path": map(str, paths), "sha256": corpora.sha256_of_files(paths)})
 
 
-def extracted(rows):
+def extract_mel(rows):
     return features.extract(rows, "mel", sample_rate=RATE)
 
 
-def kept():
+def kept_sets():
     return sorted(utils.cache_dir().glob("*.npy"))
 
 
 @pytest.fixture
 def from_rows(rows, monkeypatch):
-    """What the store's rows give, without a set that is kept."""
+    """The array that the store's rows give, without a mapped set."""
     with monkeypatch.context() as patch:
         patch.setattr("sernb.features.store.MIN_ARRAYS_KEPT", 1000)
-        found = extracted(rows)
-    assert not kept()
-    return found
+        array = extract_mel(rows)
+    assert not kept_sets()
+    return array
 
 
-def unreadable(*_):
+def fail_if_called(*_):
     raise AssertionError("the store was asked")
 
 
-def test_a_set_is_mapped_the_second_time_and_the_store_is_not_asked(rows, from_rows, monkeypatch):
-    np.testing.assert_array_equal(extracted(rows), from_rows)
-    monkeypatch.setattr("sernb.utils.run_transaction", unreadable)
-    again = extracted(rows)
+def test_set_is_mapped_the_second_time_without_the_database(rows, from_rows, monkeypatch):
+    np.testing.assert_array_equal(extract_mel(rows), from_rows)
+    monkeypatch.setattr("sernb.utils.run_transaction", fail_if_called)
+    again = extract_mel(rows)
     np.testing.assert_array_equal(again, from_rows)
     assert again.dtype == np.float32 and again.flags.writeable and not utils.is_memmap(again)
 
 
-def test_what_is_changed_in_an_array_is_not_changed_in_the_set(rows, from_rows):
+def test_changes_to_an_array_do_not_change_the_file(rows, from_rows):
     for _ in range(2):
-        array = extracted(rows)
+        array = extract_mel(rows)
         np.testing.assert_array_equal(array, from_rows)
         array[:] = 0
 
 
-def test_another_order_or_another_number_of_clips_is_another_set(rows, from_rows):
-    extracted(rows)
-    np.testing.assert_array_equal(extracted(rows[::-1]), from_rows[::-1])
-    np.testing.assert_array_equal(extracted(rows.head(5)), from_rows[:5, :, : 1 + int(0.6 * RATE) // 512])
+def test_another_order_or_number_of_clips_is_another_set(rows, from_rows):
+    extract_mel(rows)
+    np.testing.assert_array_equal(extract_mel(rows[::-1]), from_rows[::-1])
+    np.testing.assert_array_equal(extract_mel(rows.head(5)), from_rows[:5, :, : 1 + int(0.6 * RATE) // 512])
 
 
-def test_flipped_and_missing_bytes_of_a_set_are_noticed(rows, from_rows):
-    extracted(rows)
-    (file,) = kept()
-    whole, chance = file.read_bytes(), np.random.default_rng(0)
+def test_flipped_and_missing_bytes_of_a_set_are_repaired(rows, from_rows):
+    extract_mel(rows)
+    (file,) = kept_sets()
+    whole, rng = file.read_bytes(), np.random.default_rng(0)
     for turn in range(40):
         data = bytearray(whole)
-        data[chance.integers(min(len(data), 200 if turn % 2 else len(data)))] ^= 1 << chance.integers(8)
-        file.write_bytes(data[: chance.integers(len(data))] if turn % 4 == 3 else data)
-        np.testing.assert_array_equal(extracted(rows), from_rows)
-        assert kept() == [file] and file.read_bytes() == whole, "and it is made again"
+        data[rng.integers(min(len(data), 200 if turn % 2 else len(data)))] ^= 1 << rng.integers(8)
+        file.write_bytes(data[: rng.integers(len(data))] if turn % 4 == 3 else data)
+        np.testing.assert_array_equal(extract_mel(rows), from_rows)
+        assert kept_sets() == [file] and file.read_bytes() == whole, "and it is made again"
 
 
-def test_a_set_beyond_the_bound_on_memory_stays_on_disk(rows, from_rows, monkeypatch):
+def test_set_beyond_the_memory_limit_stays_on_disk(rows, from_rows, monkeypatch):
     monkeypatch.setenv("SERNB_MEMORY", "0.001")
     for _ in range(2):
-        array = extracted(rows)
+        array = extract_mel(rows)
         assert utils.is_memmap(array)
         np.testing.assert_array_equal(array, from_rows)
 
 
-def test_sets_take_no_more_of_the_disk_than_the_store_and_the_newest_stays(rows):
+def test_sets_take_at_most_as_much_disk_as_the_store(rows):
     for first in range(30):
-        extracted(pd.concat([rows[first % 6 :], rows[: first % 6], rows[: first // 6]], ignore_index=True))
+        extract_mel(pd.concat([rows[first % 6 :], rows[: first % 6], rows[: first // 6]], ignore_index=True))
         (place,) = utils.cache_dir().glob("mel-*.sqlite")
-        assert kept() and (len(kept()) == 1 or sum(file.stat().st_size for file in kept()) <= place.stat().st_size)
-    before = kept()
-    array = extracted(rows)
-    assert 0 < len(kept()) <= len(before) + 1 and len(array) == 6
-    extracted(rows)
-    assert max(kept(), key=lambda file: file.stat().st_mtime_ns).stat().st_size == array.nbytes + 128
+        assert kept_sets() and (
+            len(kept_sets()) == 1 or sum(file.stat().st_size for file in kept_sets()) <= place.stat().st_size
+        )
+    before = kept_sets()
+    array = extract_mel(rows)
+    assert 0 < len(kept_sets()) <= len(before) + 1 and len(array) == 6
+    extract_mel(rows)
+    assert max(kept_sets(), key=lambda file: file.stat().st_mtime_ns).stat().st_size == array.nbytes + 128
 
 
-def test_a_set_that_cannot_be_kept_is_assembled_in_memory(rows, from_rows, monkeypatch):
-    monkeypatch.setattr("sernb.utils.reserve_disk", full)
-    np.testing.assert_array_equal(extracted(rows), from_rows)
+def test_set_is_built_in_memory_where_the_disk_is_full(rows, from_rows, monkeypatch):
+    monkeypatch.setattr("sernb.utils.reserve_disk", raise_disk_full)
+    np.testing.assert_array_equal(extract_mel(rows), from_rows)
     assert {file.suffix for file in utils.cache_dir().iterdir() if "mel" in file.name} == {".sqlite"}, "no part is left"
 
 
-def test_a_set_that_may_not_be_written_is_mapped_and_a_damaged_one_passed_over(rows, from_rows, monkeypatch):
+def test_read_only_set_is_mapped_and_a_damaged_one_ignored(rows, from_rows, monkeypatch):
     # By now all is imported that such a user may not be allowed to read.
     with somebody() as root:
         paths = [write(root / f"{i}.wav", tone(0.2 + i / 10, RATE, 200 + i), RATE) for i in range(6)]
         table = pd.DataFrame({"path": map(str, paths), "sha256": corpora.sha256_of_files(paths)})
         monkeypatch.setenv("SERNB_CACHE", str(root / "cache"))
-        expected = extracted(table).copy()
-        (file,) = kept()
+        expected = extract_mel(table).copy()
+        (file,) = kept_sets()
         for path in (*utils.cache_dir().rglob("*"), utils.cache_dir()):
             path.chmod(0o555 if path.is_dir() else 0o444)
         with monkeypatch.context() as patch:
-            patch.setattr("sernb.utils.run_transaction", unreadable)
-            np.testing.assert_array_equal(extracted(table), expected)
-            patch.setattr(os, "utime", forbidden)  # as for a user whose file it is not
-            np.testing.assert_array_equal(extracted(table), expected)
+            patch.setattr("sernb.utils.run_transaction", fail_if_called)
+            np.testing.assert_array_equal(extract_mel(table), expected)
+            patch.setattr(os, "utime", raise_permission_error)  # as for a user whose file it is not
+            np.testing.assert_array_equal(extract_mel(table), expected)
         file.chmod(0o644)
         file.write_bytes(file.read_bytes()[:-1])
-        np.testing.assert_array_equal(extracted(table), expected)
+        np.testing.assert_array_equal(extract_mel(table), expected)
 
 
-def forbidden(*_):
+def raise_permission_error(*_):
     raise PermissionError(1, "Operation not permitted")
 
 
-def full(*_, **__):
+def raise_disk_full(*_, **__):
     raise OSError(28, "No space left on device")
 
 
-def test_what_a_killed_process_leaves_is_removed_and_what_a_living_one_makes_is_not(rows, from_rows):
+def test_stale_temporary_folders_are_removed_and_new_ones_stay(rows, from_rows):
     (place,) = utils.cache_dir().glob("mel-*.sqlite")
     stale, fresh = (place.with_name(f"{place.stem}-{name}") for name in ("stale", "fresh"))
     for folder in (stale, fresh):
         folder.mkdir()
         (folder / "set.npy").write_bytes(b"half")
     os.utime(stale, (time.time() - 7200,) * 2)
-    extracted(rows)
+    extract_mel(rows)
     assert fresh.is_dir() and not stale.exists()
 
 
-def test_a_process_killed_while_it_assembles_leaves_nothing_that_is_believed(rows, from_rows, tmp_path):
+def test_process_killed_while_stacking_leaves_no_set(rows, from_rows, tmp_path):
     (tmp_path / "rows.csv").write_text(rows.to_csv(index=False))
     code = (
         "import os, signal, sys, pandas as pd\n"
@@ -165,9 +167,9 @@ def test_a_process_killed_while_it_assembles_leaves_nothing_that_is_believed(row
         f"features.extract(pd.read_csv(sys.argv[1]), 'mel', sample_rate={RATE})"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "rows.csv")]).returncode == -9
-    assert not kept()
-    np.testing.assert_array_equal(extracted(rows), from_rows)
-    assert len(kept()) == 1
+    assert not kept_sets()
+    np.testing.assert_array_equal(extract_mel(rows), from_rows)
+    assert len(kept_sets()) == 1
 
 
 # keys
@@ -245,7 +247,7 @@ def test_key_changes_with_the_packages(monkeypatch):
     assert feature_key("mfcc") != before
 
 
-def test_a_changed_feature_function_is_extracted_again(rows, monkeypatch):
+def test_changed_feature_function_is_extracted_again(rows, monkeypatch):
     """As after an edit and a restart: the number of a stored feature is never that of another function."""
     before = features.extract(rows, "zcr_rms", sample_rate=RATE)
     monkeypatch.setitem(features.FEATURES, "zcr_rms", doubled)
@@ -271,22 +273,24 @@ def test_egemaps_without_opensmile_is_one_readable_line(rows, monkeypatch):
 # disks and systems
 
 
-def test_a_set_that_cannot_be_removed_is_passed_over(rows, from_rows, monkeypatch):
+def test_set_that_cannot_be_removed_is_skipped(rows, from_rows, monkeypatch):
     """Windows removes no file that is mapped."""
-    extracted(rows)
+    extract_mel(rows)
     unlink = Path.unlink
     monkeypatch.setattr(
-        Path, "unlink", lambda file, **how: forbidden() if file.suffix == ".npy" else unlink(file, **how)
+        Path,
+        "unlink",
+        lambda file, **options: raise_permission_error() if file.suffix == ".npy" else unlink(file, **options),
     )
     for first in range(1, 20):
         table = pd.concat([rows[first % 6 :], rows[: first % 6], rows[: first // 6]], ignore_index=True)
-        assert len(extracted(table)) == len(table)
-    assert len(kept()) == 20
-    np.testing.assert_array_equal(extracted(rows), from_rows)
+        assert len(extract_mel(table)) == len(table)
+    assert len(kept_sets()) == 20
+    np.testing.assert_array_equal(extract_mel(rows), from_rows)
 
 
-def test_rows_know_the_frames_of_their_own_clip(rows):
+def test_frame_counts_are_those_of_each_clip(rows):
     frames = features.count_frames(rows, "mel", sample_rate=RATE)
     lengths = [round((0.2 + i / 10) * RATE) for i in range(6)]
     np.testing.assert_array_equal(frames, [1 + length // features.HOP_LENGTH for length in lengths])
-    assert extracted(rows).shape[-1] == frames.max()
+    assert extract_mel(rows).shape[-1] == frames.max()

@@ -223,9 +223,9 @@ def _stack_to_file(
         if damaged := _copy_rows(out, connection, keys):
             return np.empty(0), damaged
         del out  # Windows does not rename a file that is mapped
-        kept = file.replace(path.with_name(f"{stem}-{_file_checksum(file):08x}.npy"))
-    _evict(path, kept)
-    return _open_map(kept), []
+        final = file.replace(path.with_name(f"{stem}-{_file_checksum(file):08x}.npy"))
+    _evict(path, final)
+    return _open_map(final), []
 
 
 def _file_stem(path: Path, keys: Sequence[str]) -> str:

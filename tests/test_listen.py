@@ -258,7 +258,7 @@ def test_import_check_train_and_predict(desk):
     page.get_by_label("Model").select_option("The paper's network of notebook 03 (minutes)")
     page.get_by_role("button", name="Train").click()
     page.get_by_text("its run is in").wait_for(timeout=lab.PATIENCE)
-    (run,) = (desk.folder / "out").glob("model-of-mine-*")
+    (run,) = (desk.folder / "out").glob("network-of-mine-*")
     assert corpora.corpus_fingerprint(table)[:6] in run.name, "another state of the corpus has another network"
     assert (
         results.read_metrics(run)["corpus"]["name"] == "local"

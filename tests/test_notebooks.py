@@ -16,6 +16,7 @@ from support.audio_files import tone
 from support.audio_files import write
 
 from sernb import evaluation
+from sernb import models
 from sernb import results
 from sernb import runs
 from sernb import studies
@@ -57,14 +58,14 @@ def scored_models(folder: Path) -> set[str]:
     return set(re.findall(r"<th>([^<]+)</th>", table))
 
 
-def check_files(folder: Path, models: list[str]) -> dict:
+def check_files(folder: Path, names: list[str]) -> dict:
     """Check that the files of a run agree with each other and have the columns of the contract; return the metrics."""
     result = json.loads((folder / "metrics.json").read_text())
     predictions, history = results.read_predictions(folder), pd.read_csv(folder / "history.csv")
     labels = result["labels"]
     assert list(predictions) == ["model", "clip", "copy", "speaker", "split", "truth", "prediction", *labels]
     assert list(history) == models.HISTORY_COLUMNS
-    assert list(result["models"]) == models == list(predictions["model"].unique()) == list(history["model"].unique())
+    assert list(result["models"]) == names == list(predictions["model"].unique()) == list(history["model"].unique())
     for name, entry in result["models"].items():
         assert (folder / f"{name}.keras").is_file()
         for side in ("train", "val", "test"):
@@ -102,9 +103,9 @@ def test_01_explores_a_local_corpus_with_a_minimal_manifest(tmp_path):
 
 @pytest.mark.parametrize("faults", [[], ["as-published"]])
 def test_02_runs_corrected_and_as_published(tmp_path, faults):
-    models = ["conv1d-b", "conv2d-a"]
-    run("02_crema_1d_vs_2d", tmp_path, MAX_CLIPS=120, EPOCHS=2, MODELS=models, FAULTS=faults)
-    result = check_files(tmp_path, models)
+    networks = ["conv1d-b", "conv2d-a"]
+    run("02_crema_1d_vs_2d", tmp_path, MAX_CLIPS=120, EPOCHS=2, MODELS=networks, FAULTS=faults)
+    result = check_files(tmp_path, networks)
     assert outputs(tmp_path).count('"image/png": "') == 6 + len(faults)  # as published, confusion is shown twice
     assert {"conv1d-b", "conv2d-a", "mfcc-svm", "guess"} <= scored_models(tmp_path)
     leaks = result["split"]["leaks"]
@@ -133,6 +134,22 @@ def test_03_gives_the_same_results_by_papermill_and_by_sernb(tmp_path):
     assert pair[0] == pair[1]
     assert "claimed" in outputs(tmp_path / "a")
     assert {"paper-cnn", "mfcc-svm", "guess"} <= scored_models(tmp_path / "paper") & scored_models(tmp_path / "a")
+
+
+@pytest.mark.parametrize("activation", studies.OUTPUT_ACTIVATIONS)
+def test_03_writes_the_network_of_the_package(activation):
+    import keras
+
+    (source,) = (text for text in code_sources(NOTEBOOKS / "03_paper_replication.ipynb") if "def build(" in text)
+    names = {"models": models, "SEED": 1, "LABELS": list("abcdefgh"), "OUTPUT_ACTIVATION": activation}
+    exec(compile(source, "03_paper_replication", "exec"), names)
+    built = names["build"]((40, 50, 1))
+    keras.utils.set_random_seed(1)
+    packaged = studies.paper_cnn((40, 50, 1), 8, output_activation=activation)
+    assert [type(layer) for layer in built.layers] == [type(layer) for layer in packaged.layers]
+    assert built.count_params() == packaged.count_params() == 44344
+    x = np.random.default_rng(0).normal(size=(3, 40, 50, 1)).astype(np.float32)
+    assert np.array_equal(built.predict(x, verbose=0), packaged.predict(x, verbose=0))  # the same initial weights
 
 
 def test_03_trains_on_one_corpus_and_tests_on_another(tmp_path):

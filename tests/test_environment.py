@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def test_conda_gets_the_same_versions_as_pip():
     assert from_conda | from_pip == required
 
 
-def test_the_lock_holds_every_dependency():
+def test_the_lock_file_contains_every_dependency():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     locked = set(re.findall(r"^([\w.-]+)==", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE))
     names = ranges([*project["dependencies"], *project["optional-dependencies"]["dev"]])
@@ -36,15 +37,46 @@ def test_the_lock_holds_every_dependency():
 
 
 @pytest.mark.parametrize("file", ["_config.yml", "environment.yml", "CITATION.cff"])
-def test_no_key_stands_twice(file: str):
+def test_no_key_occurs_twice(file: str):
     """A second `execute:` in `_config.yml` would silently win."""
     names = re.findall(r"^(\w[\w-]*):", (ROOT / file).read_text(), flags=re.MULTILINE)
     assert len(names) == len(set(names))
 
 
-def test_the_package_says_its_version_once():
+def test_the_version_is_the_same_everywhere():
     from sernb import __version__
 
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert __version__ == cited == project
+
+
+def test_the_wheel_contains_the_notebooks_and_what_a_report_needs(tmp_path: Path):
+    from hatchling.builders.wheel import WheelBuilder
+
+    (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    names = zipfile.ZipFile(wheel).namelist()
+    files = {name.removeprefix("sernb/share/") for name in names if name.startswith("sernb/share/")}
+    assert {"_config.yml", "CHANGELOG.md", "book/runs.yml", "book/results/waterfall.csv"} <= files
+    for folder in ("notebooks/*.ipynb", "sweeps/*.yml", "book/*.md", "book/_static/*"):
+        assert {path.relative_to(ROOT).as_posix() for path in ROOT.glob(folder)} <= files
+    assert not [name for name in names if "checkpoints" in name or name.startswith("tests")]
+
+
+def test_resources_are_found_in_an_installed_package(tmp_path: Path, monkeypatch):
+    from sernb import runs
+    from sernb import utils
+    from sernb.utils import resources
+
+    (tmp_path / "sernb" / "share" / "notebooks").mkdir(parents=True)
+    notebook = tmp_path / "sernb" / "share" / "notebooks" / "01_explore.ipynb"
+    notebook.touch()
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    monkeypatch.setattr(resources, "PACKAGE", tmp_path / "sernb")
+    assert utils.project_root() == tmp_path / "sernb" / "share"
+    for name in ("01_explore", "01_explore.ipynb", "notebooks/01_explore.ipynb"):
+        assert runs.find_notebook(name) == notebook
+    assert runs.find_notebook("elsewhere/01_explore.ipynb") == Path("elsewhere/01_explore.ipynb")
+    Path("01_explore.ipynb").touch()
+    assert runs.find_notebook("01_explore") == Path("01_explore.ipynb"), "a notebook of the user's comes first"

@@ -175,6 +175,13 @@ def test_the_first_use_of_a_term_links_to_the_glossary():
     )
 
 
+def test_a_link_to_a_notebook_becomes_a_link_to_its_page():
+    text = "See [02](02_a.ipynb) and [03_b.ipynb](03_b.ipynb), not [this](https://x.y/z.ipynb)."
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
+    report.make_page(notebook, pages={"02_a.ipynb": "first-a"})
+    assert notebook.cells[0].source == "See {doc}`first-a` and `03_b.ipynb`, not [this](https://x.y/z.ipynb)."
+
+
 def test_every_link_of_the_readme_is_a_file():
     links = re.findall(r"\]\(([^)]+)\)|src=\"([^\"]+)\"", (ROOT / "README.md").read_text())
     paths = [path for path in map("".join, links) if not path.startswith("https:")]
@@ -197,6 +204,7 @@ def test_the_reference_of_a_package_lists_its_exports_and_the_chapters_that_use_
     assert ".. autoexception:: sernb.report.ReportError\n" in build._prose(pages["api-report"], book)
     assert ".. autofunction:: sernb.cli.run_command\n" in build._prose(pages["api-cli"], book)
     assert "._" not in text, "no private names"
+    assert all(build._prose(page, book) for page in pages.values())
 
 
 @pytest.mark.report
@@ -447,6 +455,7 @@ def test_a_folder_into_which_another_report_writes_is_refused(tmp_path: Path):
 @pytest.mark.report
 def test_a_folders_name_is_text_and_other_files_in_a_reports_folder_stay(tmp_path: Path):
     folder = tmp_path / "a[1] {b} *"
+    (tmp_path / "CHANGELOG.md").write_text("# Changes\n")
     first = report.build_report(project(tmp_path), folder)
     assert first == folder / "html" / "index.html" and "First" in first.read_text()
     (folder / "notes.txt").write_text("mine")

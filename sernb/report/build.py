@@ -162,7 +162,8 @@ def _stage_page(chapter: Chapter, book: Book, output_dir: Path, source: Path) ->
         return
     notebook = runs.read_notebook(output_dir / "runs" / chapter.name / chapter.source.name)
     _refuse_private(chapter, book, notebook)
-    make_page(notebook, title=chapter.title, terms=_glossary_terms(book))
+    first = {source.name: name for source, name in _first_pages(book).items()}
+    make_page(notebook, title=chapter.title, terms=_glossary_terms(book), pages=first)
     if chapter.title:
         notebook.cells.append(nbformat.v4.new_markdown_cell(_command(chapter, book.root) + _helpers(chapter)))
     notebook = nbformat.v4.upgrade(notebook)
@@ -233,12 +234,17 @@ def _helpers(chapter: Chapter) -> str:
 
 
 def _chapters_using(package: str, book: Book) -> str:
-    """Link to the chapters that use a package; of several runs of one notebook to the first."""
-    first: dict[Path, str] = {}
-    for chapter in book.chapters:
-        first.setdefault(chapter.source, chapter.name)
-    links = [f"{{doc}}`{name}`" for source, name in first.items() if package in _imported(source)]
+    """Link to the chapters that use a package."""
+    links = [f"{{doc}}`{name}`" for source, name in _first_pages(book).items() if package in _imported(source)]
     return f"Used in: {', '.join(links)}." if links else ""
+
+
+def _first_pages(book: Book) -> dict[Path, str]:
+    """Return the page of each source: of several runs of one notebook, the first."""
+    pages: dict[Path, str] = {}
+    for chapter in book.chapters:
+        pages.setdefault(chapter.source, chapter.name)
+    return pages
 
 
 def _launch(book: Book) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,18 +18,22 @@ from sernb import runs
 NOT_PROSE = re.compile(
     r"(```.*?```|\{[\w:-]+\}`[^`]*`|`[^`]*`|\[[^\]]*\]\([^)]*\)|^#[^\n]*|^\|[^\n]*)", flags=re.MULTILINE | re.DOTALL
 )
+NOTEBOOK_LINK = re.compile(r"\[[^\]]*\]\(([\w.-]+\.ipynb)\)")
 HEADING = re.compile(r"^# .*$", flags=re.MULTILINE)
 WIDE_IMAGE = {"wide": 720, "middling": 560}  # by CSS class: images wider than so many pixels of the page
 MIN_TEXT_LENGTH = 29  # characters: shorter cells of a table contain numbers and intervals
 
 
-def make_page(notebook: Any, *, title: str = "", terms: Sequence[str] = ()) -> None:
+def make_page(
+    notebook: Any, *, title: str = "", terms: Sequence[str] = (), pages: Mapping[str, str] | None = None
+) -> None:
     """Turn an executed notebook into a page, in place.
 
     Args:
         notebook: As `runs.read_notebook` returns it.
         title: The page's title, which replaces the notebook's own; none keeps that.
         terms: Words of the glossary, each of which is linked where it is first used.
+        pages: The book's page of each notebook, by the notebook's file name.
 
     Raises:
         ValueError: There is a title, but no heading that it could replace.
@@ -38,6 +43,7 @@ def make_page(notebook: Any, *, title: str = "", terms: Sequence[str] = ()) -> N
     notebook.cells = [part for cell in notebook.cells for part in split_figures(cell)]
     _mark_wide(notebook)
     _tidy_tables(notebook)
+    _link_pages(notebook, pages or {})
     link_terms(notebook, terms)
     if title:
         _set_title(notebook, title)
@@ -145,7 +151,7 @@ def _tidy_tables(notebook: Any) -> None:
 
 
 def _contains_text(cell: Tag) -> bool:
-    """Return whether a table's cell contains plain text rather than a number, an unbroken interval or other elements."""
+    """Return whether a table's cell contains plain text, not a number, an unbroken interval or other elements."""
     plain = not cell.attrs and not cell.find()
     return plain and len(cell.text) >= MIN_TEXT_LENGTH and "\N{NO-BREAK SPACE}" not in cell.text
 
@@ -164,6 +170,17 @@ def _merge_header_rows(table: Tag) -> None:
 
 
 # prose
+
+
+def _link_pages(notebook: Any, pages: Mapping[str, str]) -> None:
+    """Turn links to other notebooks into links to their pages, or into their names where the book has no such page."""
+
+    def replacement(match: re.Match[str]) -> str:
+        return f"{{doc}}`{pages[match[1]]}`" if match[1] in pages else f"`{match[1]}`"
+
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = NOTEBOOK_LINK.sub(replacement, cell.source)
 
 
 def link_terms(notebook: Any, terms: Sequence[str]) -> None:

@@ -39,14 +39,14 @@ def reference_page(source: Path, links: str = "") -> str:
 
 
 def _public_names(source: Path) -> Iterator[tuple[Path, set[str]]]:
-    """Yield each module of a package with the names that the package exports from it."""
+    """Yield each module of a package with the names that the package exports from it, without those of others."""
     tree = ast.parse(source.read_text(encoding="utf-8"))
     if source.name != "__init__.py":
         yield source, {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
         return
     exports: dict[Path, set[str]] = {}
     for node in tree.body:
-        if isinstance(node, ast.ImportFrom):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith(f"sernb.{package_name(source)}."):
             module = source.with_name(f"{node.module.rpartition('.')[2]}.py")
             exports.setdefault(module, set()).update(alias.name for alias in node.names)
     yield from exports.items()

@@ -205,7 +205,11 @@ def replace_once(file: Path, old: str, new: str) -> None:
         ("features/spectral.py", "N_FFT = 2048", "N_FFT = 1024"),
         ("features/extraction.py", "N_FFT // 2 + HOP_LENGTH", "N_FFT + HOP_LENGTH"),
         ("audio/loading.py", 'quality="HQ"', 'quality="VHQ"'),
-        ("audio/decoding.py", 'dtype="float32", always_2d=True', 'dtype="float64", always_2d=True'),
+        (
+            "audio/containers.py",
+            'file.read(dtype="float32", always_2d=True)',
+            'file.read(dtype="float64", always_2d=True)',
+        ),
     ],
 )
 def test_key_changes_with_the_feature_function_and_what_it_calls(source_copy, file, old, new):

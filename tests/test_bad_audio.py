@@ -339,3 +339,10 @@ def test_real_clips_are_usable_and_usual(real):
 def test_libsndfile_log_names_missing_bytes(tmp_path):
     """`decoding` reads libsndfile's log; a release that words it otherwise must not go unnoticed."""
     assert "data : 32000 (should be 16000)" in soundfile.info(cut(tmp_path / "a.wav", 44 + RATE)).extra_info
+
+
+def test_a_format_that_cannot_be_read_is_named_with_a_command(tmp_path):
+    (tmp_path / "my voice.M4A").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
+    error = audio.decode(tmp_path / "my voice.M4A").error
+    assert error.startswith("is in a format that cannot be read: convert it first")
+    assert "`ffmpeg -i 'my voice.M4A' 'my voice.wav'`" in error and str(tmp_path) not in error

@@ -12,6 +12,7 @@ from sernb.audio.augmentation import snr
 from sernb.audio.decoding import LFS_PREFIX
 from sernb.audio.decoding import MAX_SECONDS
 from sernb.audio.decoding import SAMPLE_RATE_RANGE
+from sernb.audio.decoding import UNREADABLE_SUFFIXES
 from sernb.audio.decoding import AudioError
 from sernb.audio.decoding import Recording
 from sernb.audio.decoding import access_problem

@@ -6,6 +6,7 @@ import errno
 import math
 import os
 import re
+import shlex
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,10 @@ MIN_COMPLETE = 0.99  # the part of what a header announces that must be there
 CANCELLED = 0.01  # channels whose average is below this part of their peak cancel each other
 # Bytes that programs announce which write to a pipe and cannot know the length.
 UNKNOWN_LENGTH = 2**31 - 2**16
+# Containers that can hold speech, but that libsndfile does not read.
+UNREADABLE_SUFFIXES = set(
+    ".m4a .m4b .mp4 .m4v .aac .webm .wma .amr .3gp .3g2 .mov .avi .mkv .mka .flv .mpg .mpeg .wmv .ac3 .ape .wv".split()
+)
 LFS_PREFIX = b"version https://git-lfs"
 NO_SIGNAL = np.empty((0, 1), dtype=np.float32)
 
@@ -128,6 +133,9 @@ def _decoding_problem(path: str | Path | IO[bytes], error: Exception) -> str:
         return reason
     if not hasattr(path, "read") and Path(path).read_bytes().startswith(LFS_PREFIX):
         return "is a Git LFS pointer in place of the audio: `git lfs pull` or `sernb fetch` downloads it"
+    if not hasattr(path, "read") and Path(path).suffix.lower() in UNREADABLE_SUFFIXES:
+        source, target = shlex.quote(Path(path).name), shlex.quote(f"{Path(path).stem}.wav")
+        return f"is in a format that cannot be read: convert it first, for example with `ffmpeg -i {source} {target}`"
     # libsndfile's own message would name the machine's folders too.
     reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error) or "too large"
     return f"cannot be decoded: {reason.removeprefix('Error : ').rstrip(' .')}"

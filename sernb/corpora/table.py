@@ -43,10 +43,6 @@ CHANNELS = ("all", "speech", "song")
 CLIP_COLUMNS = "clip path corpus speaker sex emotion intensity statement channel condition sha256".split()
 AUDIO_SUFFIXES = set(".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64".split())
 LOSSY_SUFFIXES = {".mp3", ".ogg", ".oga", ".opus"}
-# Containers that hold speech and that libsndfile does not read.
-UNREADABLE_SUFFIXES = set(
-    ".m4a .m4b .mp4 .m4v .aac .webm .wma .amr .3gp .3g2 .mov .avi .mkv .mka .flv .mpg .mpeg .wmv .ac3 .ape .wv".split()
-)
 
 
 @dataclass(frozen=True)
@@ -113,7 +109,7 @@ def _unreadable_clips(facts: Corpus, root: Path, takes: Set[str]) -> list[str]:
         fields = facts.parse(name) if facts.parse and take_id(name) not in takes else None
         return fields is not None and fields.get("modality") != "video"  # RAVDESS's modality 02 has no sound
 
-    files = find_audio_files(root, UNREADABLE_SUFFIXES)
+    files = find_audio_files(root, audio.UNREADABLE_SUFFIXES)
     return sorted(_clip_id(file.relative_to(root)) for file in files if is_clip(file.name))
 
 
@@ -438,7 +434,7 @@ def unmatched_files(corpus: str, data_dir: str | Path = "") -> list[str]:
     """
     root, facts = locate(corpus, data_dir), get_corpus(corpus)
     clips = {row["path"] for row in facts.read(root)}
-    files = [path for path in find_audio_files(root, AUDIO_SUFFIXES | UNREADABLE_SUFFIXES) if path not in clips]
+    files = [path for path in find_audio_files(root, AUDIO_SUFFIXES | audio.UNREADABLE_SUFFIXES) if path not in clips]
     return sorted(path.relative_to(root).as_posix() for path in files if not (facts.parse and facts.parse(path.name)))
 
 

@@ -188,7 +188,7 @@ def test_a_recorded_clip_equals_the_microphones_signal_and_has_its_row(desk):
     expect(microphone.locator(".sernb-status")).to_contain_text("consent")
     page.get_by_label("The speaker has read this and agrees").check()
     expect(record).to_be_enabled()
-    page.get_by_label("Condition").fill("stroke")
+    page.get_by_role("textbox", name="Condition").fill("stroke")
     emotion, sentence = microphone.locator(".sernb-prompt").locator("b, span").all_inner_texts()
     take(desk, 0.5)
     take(desk, 3)

@@ -165,7 +165,7 @@ def test_an_input_and_its_attribution_share_their_axes():
     above, below = figure.axes[:2]
     assert above.get_xlim() == below.get_xlim() == pytest.approx((0, 50 * 0.032))
     assert below.get_xlabel() == "time (s)" and above.get_ylabel() == below.get_ylabel() == "mel band (Hz)"
-    np.testing.assert_array_equal(below.images[0].get_array(), attribution().effect)
+    np.testing.assert_array_equal(below.images[0].get_array(), attribution().attribution)
     low, high = below.images[0].get_clim()
     assert -low == high == pytest.approx(0.3), "white is no effect"
     assert figure.get_suptitle() == "true emotion calm, predicted sad (0.81)"
@@ -184,9 +184,9 @@ def test_the_strongest_parts_are_outlined_where_they_are(sign, line):
 
 def test_gradients_are_smoothed_and_zeros_can_be_drawn():
     blurred = display.attribution_map(attribution("integrated gradients")).axes[1].images[0].get_array()
-    assert blurred.sum() == pytest.approx(attribution().effect.to_numpy().sum(), rel=0.01) and blurred[9, 15] > 0
+    assert blurred.sum() == pytest.approx(attribution().attribution.to_numpy().sum(), rel=0.01) and blurred[9, 15] > 0
     empty = attribution()
-    empty.effect.iloc[:] = 0
+    empty.attribution.iloc[:] = 0
     assert display.encode_png(display.attribution_map(empty)).startswith(b"\x89PNG")
 
 
@@ -197,3 +197,10 @@ def test_a_time_breakdown_is_sorted_with_shares_and_bounds():
     assert [text.get_text() for text in ax.texts] == [" 1 (2%)", " 9 (22%)", " 30 (75%)"]
     (bound,) = ax.lines
     assert (bound.get_xdata()[0], bound.get_ydata()[0]) == (0.5, 0)
+
+
+def test_a_name_with_dollar_signs_is_text(tmp_path):
+    cells = pd.DataFrame({"uar": [0.5], "uar_low": [0.4], "uar_high": [0.6], "note": [""]}, index=["$\\frac{$ Ann$e"])
+    with plt.rc_context():
+        plt.style.use(display.RC_PARAMS)
+        display.scores_with_intervals(cells).figure.savefig(tmp_path / "names.png")

@@ -1,4 +1,4 @@
-"""What is killed is completed by the same command, with the results of an undisturbed one: see kill.py for more."""
+"""After a kill the same command completes the work, with the results of an undisturbed one: see support/kill.py."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ pytestmark = pytest.mark.notebook
 # An even seed kills all processes at once, an odd one the command alone.
 @pytest.mark.parametrize(("kind", "seed"), [("extraction", 2), ("training", 4), ("small-sweep", 3)])
 def test_after_a_kill_the_same_command_ends_as_if_undisturbed(tmp_path, kind, seed):
-    (found,) = kill.kills(kind, 1, tmp_path, seed)
+    (record,) = kill.kills(kind, 1, tmp_path, seed)
     log = (tmp_path / kind / "log.txt").read_text()
-    assert found.ended, f"{found}\n{log[-2000:]}"
-    assert found.equal, f"{found}\n{log[-2000:]}"
+    assert record.ended, f"{record}\n{log[-2000:]}"
+    assert record.equal, f"{record}\n{log[-2000:]}"
 
 
 def test_a_difference_would_be_noticed(tmp_path):
-    """Of the results compared, each digit counts; seconds and folders do not."""
+    """Each digit of the results is compared; seconds and folders are not."""
     run = tmp_path / "run"
     run.mkdir()
     files = {"metrics.json": '{"a": 1, "seconds": 2}', "predictions.csv": "x\n1\n"}

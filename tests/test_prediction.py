@@ -12,14 +12,18 @@ import pandas as pd
 import pytest
 from support.audio_files import tone
 from support.audio_files import write
+from support.trained_runs import inputs_of
 from support.trained_runs import make_run
 from typer.testing import CliRunner
 
 from sernb import audio
 from sernb import cli
 from sernb import corpora
+from sernb import evaluation
 from sernb import features
+from sernb import models
 from sernb import results
+from sernb import studies
 
 RATE = 16000
 
@@ -40,15 +44,15 @@ def run(run_dir):
 
 
 @pytest.mark.parametrize("kind", ["pad", "max-minus", "db", "numbers"])
-def test_a_clip_of_the_run_gets_the_probabilities_that_the_run_gave_it(tmp_path, table, run_dir, kind):
+def test_a_clip_of_the_run_is_predicted_as_in_the_run(tmp_path, table, run_dir, kind):
     folder = run_dir if kind == "pad" else make_run(tmp_path, table, kind)
-    told = results.read_predictions(folder).set_index("clip").loc[table["clip"][:8], corpora.emotion_labels(table)]
-    found = results.predict_files(results.load_run(folder), table["path"][:8])
-    np.testing.assert_allclose(found[list(told)], told, atol=2e-5)
-    assert (found["problem"] == "").all() and list(found["file"]) == list(table["path"][:8])
+    stored = results.read_predictions(folder).set_index("clip").loc[table["clip"][:8], corpora.emotion_labels(table)]
+    predictions = results.predict_files(results.load_run(folder), table["path"][:8])
+    np.testing.assert_allclose(predictions[list(stored)], stored, atol=2e-5)
+    assert (predictions["problem"] == "").all() and list(predictions["file"]) == list(table["path"][:8])
 
 
-def test_a_long_clip_is_heard_in_windows(run, table):
+def test_a_long_clip_is_predicted_in_windows(run, table):
     clips = [audio.load(path, RATE) for path in table["path"]]
     long = np.concatenate(clips[:8])
     assert len(long) > run.inputs.frames * features.HOP_LENGTH
@@ -67,7 +71,7 @@ def test_a_very_short_clip_has_one_window(run):
     assert results.predict_proba(run, np.zeros(10, np.float32)).sum() == pytest.approx(1)
 
 
-def test_the_card_says_what_the_score_is_worth(run):
+def test_the_model_card_says_what_the_score_means(run):
     card = " ".join(results.model_card(run).split())
     entry = run.result["models"]["paper-cnn"]
     assert f"**UAR on unseen speakers:** **{entry['test']['uar']:.2f}**" in card
@@ -78,21 +82,45 @@ def test_the_card_says_what_the_score_is_worth(run):
     assert "unseen speakers: not measured" in results.model_card(leaky)
 
 
-@pytest.mark.parametrize(
-    ("spoil", "says"),
-    [
-        (lambda folder: (folder / "metrics.json").unlink(), "holds no finished run"),
-        (lambda folder: (folder / "inputs.json").unlink(), "make the run again"),
-        (lambda folder: (folder / "paper-cnn.keras").write_text("x"), "cannot be loaded"),
-        (lambda folder: fail(folder), "loss became NaN in epoch 1"),
-    ],
-)
-def test_a_run_that_cannot_predict_says_why(tmp_path, run_dir, spoil, says):
+def flip_byte(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(content)
+
+
+def halve(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+BROKEN = [
+    ("metrics.json", Path.unlink, "holds no finished run"),
+    ("metrics.json", lambda file: file.write_text(""), "metrics.json is damaged: it is not JSON"),
+    ("metrics.json", lambda file: file.write_text("[]"), "metrics.json is damaged"),
+    ("metrics.json", lambda file: file.write_text("{}"), "metrics.json is not that of a training run"),
+    ("metrics.json", halve, "metrics.json is damaged"),
+    ("metrics.json", lambda file: fail(file.parent), "loss became NaN in epoch 1"),
+    ("inputs.json", Path.unlink, "inputs.json is missing"),
+    ("inputs.json", halve, "inputs.json does not say how"),
+    ("inputs.json", lambda file: file.write_text(""), "inputs.json does not say how"),
+    ("inputs.json", lambda file: file.write_text('{"paper-cnn": 3}'), "inputs.json does not say how"),
+    ("inputs.json", lambda file: file.write_text('{"paper-cnn": {"mean": null}}'), "inputs.json does not say how"),
+    ("paper-cnn.keras", Path.unlink, "paper-cnn.keras is missing"),
+    ("paper-cnn.keras", lambda file: file.write_text("x"), "paper-cnn.keras cannot be loaded"),
+    ("paper-cnn.keras", lambda file: file.write_text(""), "paper-cnn.keras cannot be loaded"),
+    ("paper-cnn.keras", halve, "paper-cnn.keras cannot be loaded"),
+    ("paper-cnn.keras", flip_byte, "paper-cnn.keras (is damaged|cannot be loaded)"),
+]
+
+
+@pytest.mark.parametrize(("name", "damage", "message"), BROKEN)
+def test_a_run_that_cannot_predict_names_the_file_in_one_sentence(tmp_path, run_dir, name, damage, message):
     for file in run_dir.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    spoil(tmp_path)
-    with pytest.raises(results.PredictionError, match=says):
+    damage(tmp_path / name)
+    with pytest.raises(results.PredictionError, match=message) as error:
         results.load_run(tmp_path)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
+    assert str(tmp_path) in str(error.value)
 
 
 def fail(folder: Path) -> None:
@@ -101,7 +129,32 @@ def fail(folder: Path) -> None:
     (folder / "metrics.json").write_text(json.dumps(result))
 
 
-def test_runs_are_found_the_newest_first(tmp_path):
+def test_inputs_that_do_not_reproduce_the_predictions_are_refused(tmp_path, table):
+    """A model saved with an incomplete InputSpec would not be the model whose scores are in metrics.json."""
+    rows = evaluation.make_split(table, "speaker", ratio="50:25:25", seed=1)
+    labels = corpora.emotion_labels(table)
+    x, inputs = inputs_of("pad", rows)
+    models.seed_everything(1)
+    trained = models.fit(studies.paper_cnn((*x.shape[1:], 1), len(labels)), x, rows, labels, epochs=2)
+    facts = {"notebook": "n", "parameters": {}, "table": table, "rows": rows, "labels": labels, "protocol": "speaker"}
+    results.save_run(tmp_path / "right", {"paper-cnn": trained}, **facts, inputs={"paper-cnn": inputs})
+    wrong = replace(inputs, mean=None, deviation=None)
+    with pytest.raises(results.PredictionError, match=r"the InputSpec does not describe .* a probability of \d\.\d\d"):
+        results.save_run(tmp_path / "wrong", {"paper-cnn": trained}, **facts, inputs={"paper-cnn": wrong})
+    assert not (tmp_path / "wrong").exists()
+
+
+def test_a_run_is_saved_over_an_earlier_one_but_not_over_other_files(tmp_path, table):
+    make_run(tmp_path / "own", table, "pad")
+    make_run(tmp_path / "own", table, "pad")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "paper-cnn.keras").write_text("mine")
+    with pytest.raises(results.OutputError, match=r"other holds paper-cnn\.keras"):
+        make_run(tmp_path / "other", table, "pad")
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["paper-cnn.keras"]
+
+
+def test_find_runs_returns_the_newest_first(tmp_path):
     for name, age in (("a/old", 100), ("b/new", 0)):
         (tmp_path / name).mkdir(parents=True)
         for file in ("inputs.json", "metrics.json"):
@@ -119,21 +172,23 @@ def sernb(*words):
 def test_predict_in_a_terminal(tmp_path, run_dir, table):
     good = write(tmp_path / "long ü.wav", np.tile(tone(1, 44100), 9), 44100)
     (tmp_path / "bad.wav").write_text("no audio")
-    said = sernb("predict", run_dir, table["path"][0], good)
-    assert said.exit_code == 0, said.output
-    assert "prediction" in said.stdout and "9.00" in said.stdout and "long ü.wav" in said.stdout
-    assert "Not a diagnosis" in said.stdout
+    process = sernb("predict", run_dir, table["path"][0], good)
+    assert process.exit_code == 0, process.output
+    assert "prediction" in process.stdout and "9.00" in process.stdout and "long ü.wav" in process.stdout
+    assert "Not a diagnosis" in process.stdout
     course = pd.read_csv(io.StringIO(sernb("predict", "--course", "--csv", run_dir, good).stdout))
     assert len(course) > 20 and course["seconds"].is_monotonic_increasing
     np.testing.assert_allclose(course[["angry", "calm", "sad"]].sum(axis=1), 1, atol=1e-6)
     csv = sernb("predict", "--csv", run_dir, good, tmp_path / "bad.wav")
     rows = pd.read_csv(io.StringIO(csv.stdout))
     assert csv.exit_code == 1 and "bad.wav: cannot be decoded" in csv.stderr
+    missing = sernb("predict", run_dir, tmp_path / "mistyped.wav")
+    assert missing.exit_code == 1 and "mistyped.wav: there is no such file" in missing.stderr
     assert list(rows) == ["file", "seconds", "prediction", "angry", "calm", "sad", "problem"] and len(rows) == 2
     assert rows.loc[0, ["angry", "calm", "sad"]].sum() == pytest.approx(1) and rows["prediction"].isna()[1]
 
 
 def test_predict_refuses_in_a_line(tmp_path, run_dir):
-    for words, says in (((tmp_path, "a.wav"), "no finished run"), ((run_dir, "a.wav", "--model", "x"), "paper-cnn")):
-        said = sernb("predict", *words)
-        assert said.exit_code == 1 and says in said.stderr and "Traceback" not in said.output
+    for words, message in (((tmp_path, "a.wav"), "no finished run"), ((run_dir, "a.wav", "--model", "x"), "paper-cnn")):
+        process = sernb("predict", *words)
+        assert process.exit_code == 1 and message in process.stderr and "Traceback" not in process.output

@@ -309,7 +309,7 @@ def test_long_runs_start_first(tmp_path: Path):
     jobs = [runs.Job(notebook, tmp_path / notebook.stem) for notebook in (short, long)]
     assert sorted(jobs, key=build._expected_length, reverse=True) == jobs[::-1], "a notebook that trains"
     for job, seconds in zip(jobs, (9.0, 2.0), strict=True):
-        runs.write_record(job, status="finished", seconds=seconds)
+        runs.record_job(job, status="finished", seconds=seconds)
     assert sorted(jobs, key=build._expected_length, reverse=True) == jobs, "by the seconds of the last run"
 
 

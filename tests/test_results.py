@@ -1,4 +1,4 @@
-"""What the files of finished runs say."""
+"""The files of finished runs as tables, and what may be published of them."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def test_results_become_a_table(tmp_path: Path):
 
 
 def run_folder(folder: Path, answers: str = "ssx ssx sxx", seed: int = 1, **changed) -> Path:
-    """A finished run's files. Answers are triples: speaker, truth, prediction; `s` is sad, `x` is happy."""
+    """Write a finished run's files. Answers are triples: speaker, truth, prediction; `s` is sad, `x` is happy."""
     names = {"s": "sad", "x": "happy"}
-    test = [(voice, names[truth], names[told]) for voice, truth, told in answers.split()]
-    hits = sum(truth == told for _, truth, told in test) / len(test)
+    test = [(speaker, names[truth], names[prediction]) for speaker, truth, prediction in answers.split()]
+    hits = sum(truth == prediction for _, truth, prediction in test) / len(test)
     result = {
         "notebook": "03_paper_replication",
         "parameters": {"SEED": seed, "DATA_DIR": "/home/someone/audio", "OUTPUT_DIR": "/home/someone/runs"},
@@ -76,9 +76,10 @@ def sweep_folder(tmp_path: Path, *runs: str) -> Path:
     return tmp_path / "sweep"
 
 
-def test_a_failed_run_has_a_row_that_says_so_whatever_it_left(tmp_path: Path):
+def test_a_failed_run_has_one_row_whatever_files_it_left(tmp_path: Path):
     folder = run_folder(tmp_path / "one")
-    record = {"status": "failed", "error": "a/n.ipynb failed in cell [3]: ValueError: no\nits notebook: x"}
+    error = "a/n.ipynb failed in cell [3]: ValueError: no"
+    record = {"status": "failed", "error": error, "error_type": "ValueError"}
     (folder / "run.json").write_text(json.dumps({**record, "notebook": "n.ipynb", "parameters": {"SEED": 3}}))
     run_folder(tmp_path / "two")
     table = results.results_table(tmp_path)
@@ -101,6 +102,63 @@ def test_publishing_leaves_paths_and_clips_behind(tmp_path: Path):
     assert set(results.test_answers(tmp_path / "book" / "sweep" / "run-0")["speaker"]) == {"0", "1"}, (
         "numbered, not named"
     )
+
+
+STATUSES = [
+    ("failed: ValueError", "failed: ValueError"),
+    ("failed: AudioError: /home/someone/a.wav", "failed: AudioError"),
+    ("failed: /home/someone/n.ipynb failed", "failed"),
+    ("failed: C:\\Users\\someone\\n.ipynb", "failed"),
+    ("failed: KilledWorker", "failed: KilledWorker"),
+    ("failed: ", "failed"),
+    ("failed someone", "failed"),
+    ("finished", "finished"),
+    ("loss became NaN in epoch 2", "loss became NaN in epoch 2"),
+]
+
+
+@pytest.mark.parametrize(("status", "published"), STATUSES)
+def test_a_status_is_published_without_what_an_error_says(tmp_path: Path, status: str, published: str):
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    pd.DataFrame([{"run": "run-1", "status": status}]).to_csv(sweep / "results.csv", index=False)
+    written = results.publish_sweep(sweep, tmp_path / "book")
+    assert pd.read_csv(written)["status"].tolist() == [published], "also where every run failed"
+    assert results.publish_sweep(sweep, tmp_path / "book") == written
+
+
+@pytest.mark.parametrize(
+    "error_type", ["DeadKernelError", "", "/home/someone/n.ipynb", None, "RuntimeError: /home/someone"]
+)
+def test_the_status_of_a_failed_run_names_no_folder(tmp_path: Path, error_type: str | None):
+    error = f"/home/someone/n.ipynb failed: {error_type}: Kernel died\nthe executed notebook: /home/someone/out/n.ipynb"
+    record = {"status": "failed", "error": error, "notebook": "n.ipynb", "parameters": {}}
+    results.write_record(tmp_path / "one", record | ({} if error_type is None else {"error_type": error_type}))
+    (status,) = results.results_table(tmp_path)["status"]
+    assert status.startswith("failed") and "someone" not in status
+
+
+def test_publishing_removes_only_an_earlier_publication(tmp_path: Path):
+    sweep, book = sweep_folder(tmp_path, "asx bss bxx"), tmp_path / "book"
+    (book / "sweep").mkdir(parents=True)
+    (book / "sweep" / "thesis.tex").write_text("mine")
+    with pytest.raises(results.OutputError, match="thesis.tex"):
+        results.publish_sweep(sweep, book)
+    assert (book / "sweep" / "thesis.tex").read_text() == "mine"
+    (book / "sweep" / "thesis.tex").rename(book / "sweep.csv")
+    (book / "sweep").rmdir()
+    with pytest.raises(results.OutputError, match="sweep.csv"):
+        results.publish_sweep(sweep, book)
+    assert (book / "sweep.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "null", "\x00"])
+def test_a_damaged_file_is_named(tmp_path: Path, content: str):
+    folder = run_folder(tmp_path / "one")
+    (folder / "metrics.json").write_text(content)
+    for read in (results.read_metrics, lambda folder: results.results_table([folder])):
+        with pytest.raises(ValueError, match=r"one/metrics\.json is damaged"):
+            read(folder)
 
 
 def test_a_sweep_is_not_published_onto_itself(tmp_path: Path):
@@ -131,7 +189,7 @@ def test_a_seed_that_lacks_a_fold_is_left_out(tmp_path: Path):
     assert (pool["seeds"], pool["accuracy"]) == (1, 3 / 4)
 
 
-def test_an_emotion_that_is_answered_but_never_true_costs_no_score(tmp_path: Path):
+def test_an_emotion_that_is_predicted_but_never_true_costs_no_score(tmp_path: Path):
     pool = results.pool_runs(results.read_sweep(sweep_folder(tmp_path, "ass asx bss").parent, "sweep"), "label").loc[
         "all"
     ]
@@ -149,14 +207,17 @@ def test_the_epoch_from_which_a_level_is_reached_is_a_steady_one():
     assert pd.isna(results.epochs_to_reach(history, 0.8))
 
 
-@pytest.mark.parametrize("table", sorted((ROOT / "book" / "results").glob("*.csv")), ids=lambda path: path.stem)
+SWEEP_TABLES = sorted(path for path in (ROOT / "book" / "results").glob("*.csv") if path.with_suffix("").is_dir())
+
+
+@pytest.mark.parametrize("table", SWEEP_TABLES, ids=lambda path: path.stem)
 def test_the_books_tables_are_those_of_its_runs(table: Path):
     written = pd.read_csv(table, float_precision="round_trip")
     finished = written[written["status"] == "finished"]
     folders = [table.with_suffix("") / run for run in finished["run"].unique()]
-    found = results.results_table(folders)
+    table_of_runs = results.results_table(folders)
     for column in ("run", "model", *results.SCORES, "fingerprint"):
-        assert finished[column].tolist() == found[column].tolist()
+        assert finished[column].tolist() == table_of_runs[column].tolist()
 
 
 def test_speakers_with_names_that_pandas_takes_for_missing_values_are_kept(tmp_path):

@@ -1,4 +1,4 @@
-"""Distortions do as much as they say, and a run's curve begins at its own score."""
+"""Distortions have the level that they are asked for, and a run's score without distortion is its own score."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from sernb import corpora
 from sernb import display
 from sernb import evaluation
 from sernb import results
+from sernb.results import robustness
 
 RATE = 16000
-FEW = {"white noise": (20, 0), "gain": (0, 12), "end cut": (0.2,), "u-law": results.NO_LEVEL}
+FEW = {"white noise": (20, 0), "gain": (0, 12), "end cut": (0.2,), "u-law": robustness.NO_LEVEL}
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +31,13 @@ def run_dir(tmp_path_factory, table):
 
 
 @pytest.fixture(scope="module")
-def answers(run_dir):
+def predictions(run_dir):
     return results.distorted_predictions(run_dir, distortions=FEW)
 
 
 @pytest.fixture(scope="module")
 def sentence():
-    """Half a second of silence, a second of tone, half of silence: speech to a meter of energy."""
+    """Return half a second of silence, a second of tone, half a second of silence: speech for a measure of energy."""
     silence = np.zeros(RATE // 2, np.float32)
     return np.concatenate([silence, 0.2 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE), silence]).astype(np.float32)
 
@@ -63,8 +64,8 @@ def test_a_short_pause_belongs_to_the_speech_and_a_long_one_does_not():
     word = tone(0.5, RATE)
     short, long = (np.concatenate([word, np.zeros(int(s * RATE), np.float32), word]) for s in (0.15, 0.8))
     assert audio.active_speech(short, RATE).all()
-    spoken = audio.active_speech(long, RATE)
-    assert 1 - spoken.mean() == pytest.approx((0.8 - audio.HANGOVER_SECONDS) / 1.8, abs=0.03)
+    active = audio.active_speech(long, RATE)
+    assert 1 - active.mean() == pytest.approx((0.8 - audio.HANGOVER_SECONDS) / 1.8, abs=0.03)
     assert audio.active_speech(np.zeros(100, np.float32), RATE).all() and len(audio.active_speech(word[:7], RATE)) == 7
 
 
@@ -73,7 +74,7 @@ def test_a_short_pause_belongs_to_the_speech_and_a_long_one_does_not():
 
 @pytest.mark.parametrize("kind", ["white noise", "pink noise", "babble"])
 @pytest.mark.parametrize("level", [20, 0])
-def test_noise_has_the_snr_that_is_asked_for_against_the_speech(sentence, kind, level):
+def test_noise_has_the_snr_that_is_asked_for_relative_to_the_speech(sentence, kind, level):
     noise = audio.distort(sentence, RATE, kind, level, seed=3) - sentence
     assert audio.speech_level(sentence, RATE) - power(noise) == pytest.approx(level, abs=0.05)
     padded = np.pad(sentence, (0, 4 * RATE))
@@ -112,13 +113,13 @@ def test_gain_clips_at_full_scale_and_nowhere_else(level):
     assert (over.sum() > 100) == (level == 12), "only the loudest clips"
 
 
-@pytest.mark.parametrize("lost", [0, 0.1, 0.4])
-def test_a_cut_takes_the_silence_and_so_much_speech(sentence, lost):
+@pytest.mark.parametrize("seconds", [0, 0.1, 0.4])
+def test_a_cut_removes_the_silence_and_as_much_speech(sentence, seconds):
     for kind in ("start cut", "end cut"):
-        left = audio.distort(sentence, RATE, kind, lost)
-        assert len(left) / RATE == pytest.approx(1.5 - lost, abs=0.04), kind
-    assert np.abs(audio.distort(sentence, RATE, "start cut", lost)[: RATE // 50]).max() > 0.1
-    assert np.abs(audio.distort(sentence, RATE, "end cut", lost)[-RATE // 50 :]).max() > 0.1
+        left = audio.distort(sentence, RATE, kind, seconds)
+        assert len(left) / RATE == pytest.approx(1.5 - seconds, abs=0.04), kind
+    assert np.abs(audio.distort(sentence, RATE, "start cut", seconds)[: RATE // 50]).max() > 0.1
+    assert np.abs(audio.distort(sentence, RATE, "end cut", seconds)[-RATE // 50 :]).max() > 0.1
     most = audio.distort(sentence, RATE, "start cut", 60)
     assert len(most) / RATE == pytest.approx(0.6, abs=0.04), "a tenth of the speech is left"
 
@@ -126,11 +127,11 @@ def test_a_cut_takes_the_silence_and_so_much_speech(sentence, lost):
 @pytest.mark.parametrize("rate", [8000, 16000, 22050])
 def test_a_telephone_passes_its_band_alone(rate):
     noise = 0.1 * np.random.default_rng(0).standard_normal(2 * rate).astype(np.float32)
-    heard = audio.distort(noise, rate, "telephone")
+    band = audio.distort(noise, rate, "telephone")
     hertz, before = welch(noise, rate, nperseg=1024, detrend=False)
-    change = 10 * np.log10(welch(heard, rate, nperseg=1024, detrend=False)[1] / before)
+    change = 10 * np.log10(welch(band, rate, nperseg=1024, detrend=False)[1] / before)
     assert np.median(change[(hertz > 400) & (hertz < 3200)]) == pytest.approx(0, abs=0.5)
-    assert change[hertz < 150].max() < -40 and change[hertz > 3970].max() < -40 and len(heard) == len(noise)
+    assert change[hertz < 150].max() < -40 and change[hertz > 3970].max() < -40 and len(band) == len(noise)
 
 
 @pytest.mark.parametrize("codec", audio.CODECS)
@@ -139,21 +140,21 @@ def test_a_codec_keeps_the_sound_in_its_place_and_loses_some(codec, rate):
     time = np.arange(2 * rate) / rate
     signal = (np.sin(2 * np.pi * 440 * time) * np.exp(-(((time - 1) / 0.3) ** 2))).astype(np.float32)
     signal += 0.05 * np.random.default_rng(0).standard_normal(len(signal)).astype(np.float32)
-    heard = audio.distort(signal, rate, codec)
-    assert len(heard) == len(signal) and heard.dtype == np.float32 and np.isfinite(heard).all()
-    assert 3 < audio.snr(signal, heard) < 40
-    spectra = np.fft.rfft(heard, 2 * len(signal)) * np.conj(np.fft.rfft(signal, 2 * len(signal)))
+    coded = audio.distort(signal, rate, codec)
+    assert len(coded) == len(signal) and coded.dtype == np.float32 and np.isfinite(coded).all()
+    assert 3 < audio.snr(signal, coded) < 40
+    spectra = np.fft.rfft(coded, 2 * len(signal)) * np.conj(np.fft.rfft(signal, 2 * len(signal)))
     lag = np.fft.irfft(spectra).argmax()
     assert min(lag, 2 * len(signal) - lag) <= 0.001 * rate
 
 
-def test_minutes_of_vorbis_and_a_blink_of_each():
+def test_minutes_of_vorbis_and_milliseconds_of_each_codec():
     assert len(audio.distort(tone(150, RATE), RATE, "vorbis")) == 150 * RATE  # in one piece libsndfile crashes
     for codec in audio.CODECS:
         assert len(audio.distort(tone(0.01, RATE), RATE, codec)) == 160
 
 
-def test_an_unknown_distortion():
+def test_an_unknown_distortion_is_refused():
     with pytest.raises(ValueError, match="echo.*white noise, .*u-law"):
         audio.distort(tone(0.1, RATE), RATE, "echo", 1)
 
@@ -164,72 +165,76 @@ def test_an_unknown_distortion():
 @pytest.mark.parametrize("kind", ["pad", "numbers", "db"])
 def test_the_undistorted_point_is_the_runs_own_score(tmp_path, table, run_dir, kind):
     folder = run_dir if kind == "pad" else make_run(tmp_path, table, kind)
-    found = results.measure_robustness(folder, distortions={"gain": (0,)})
-    told = next(iter(results.read_metrics(folder)["models"].values()))
+    scores = results.score_distortions(results.distorted_predictions(folder, distortions={"gain": (0,)}))
+    entry = next(iter(results.read_metrics(folder)["models"].values()))
     for name in (results.UNDISTORTED, "gain"):
-        row = found[found["distortion"] == name].iloc[0]
-        assert (row["uar"], row["accuracy"]) == (told["test"]["uar"], told["test"]["accuracy"])
-        assert [row["uar_low"], row["uar_high"]] == pytest.approx(told["ci95"]["uar"], nan_ok=True)
+        row = scores[scores["distortion"] == name].iloc[0]
+        assert (row["uar"], row["accuracy"]) == (entry["test"]["uar"], entry["test"]["accuracy"])
+        assert [row["uar_low"], row["uar_high"]] == pytest.approx(entry["ci95"]["uar"], nan_ok=True)
     assert row["rows"] == results.read_metrics(folder)["split"]["test"] and row["chance"] == pytest.approx(1 / 3)
 
 
-def test_every_clip_answers_to_every_distortion(run_dir, table, answers):
+def test_every_clip_is_predicted_at_every_distortion(run_dir, table, predictions):
     clips = results.test_clips(results.load_run(run_dir))["clip"]
-    sizes = answers.groupby(["distortion", "level"], sort=False, dropna=False).size()
+    sizes = predictions.groupby(["distortion", "level"], sort=False, dropna=False).size()
     assert list(sizes) == [len(clips)] * 7
     assert list(sizes.index.get_level_values(0)) == ["none", *["white noise"] * 2, *["gain"] * 2, "end cut", "u-law"]
-    assert set(answers["clip"]) == set(clips) and not answers.duplicated(["distortion", "level", "clip"]).any()
+    assert set(predictions["clip"]) == set(clips) and not predictions.duplicated(["distortion", "level", "clip"]).any()
     then = results.read_predictions(run_dir).set_index("clip")
-    now = answers[answers["distortion"] == "none"].set_index("clip")
+    now = predictions[predictions["distortion"] == "none"].set_index("clip")
     np.testing.assert_allclose(
         now[corpora.emotion_labels(table)], then.loc[now.index, corpora.emotion_labels(table)], atol=2e-5
     )
-    pd.testing.assert_frame_equal(answers, results.distorted_predictions(run_dir, distortions=FEW), atol=1e-5)
+    pd.testing.assert_frame_equal(predictions, results.distorted_predictions(run_dir, distortions=FEW), atol=1e-5)
 
 
-def test_the_scores_are_those_of_the_answers(answers):
-    found = results.score_distortions(answers).set_index(["distortion", "level"])
-    part = answers[(answers["distortion"] == "white noise") & (answers["level"] == 0)]
+def test_the_scores_are_those_of_the_predictions(predictions):
+    scores = results.score_distortions(predictions).set_index(["distortion", "level"])
+    part = predictions[(predictions["distortion"] == "white noise") & (predictions["level"] == 0)]
     matrix = evaluation.confusion_matrix(
         part["truth"].to_numpy(), part["prediction"].to_numpy(), ["angry", "calm", "sad"]
     )
-    assert found.loc[("white noise", 0), "uar"] == evaluation.uar(matrix)
-    assert found.loc[("white noise", 0), "unit"] == "dB SNR"
-    mute = answers.assign(prediction=answers["prediction"].where(answers["distortion"] == "none", ""))
+    assert scores.loc[("white noise", 0), "uar"] == evaluation.uar(matrix)
+    assert scores.loc[("white noise", 0), "unit"] == "dB SNR"
+    mute = predictions.assign(prediction=predictions["prediction"].where(predictions["distortion"] == "none", ""))
     worst = results.score_distortions(mute).set_index("distortion")["accuracy"]
-    assert worst["u-law"] == 0 and worst["none"] == found["accuracy"].iloc[0], "no answer is no error, only wrong"
-    said = display.format_robustness(results.score_distortions(answers))
-    assert list(said.index) == ["none", "white noise 20 dB SNR", "white noise 0 dB SNR", "gain 0 dB", "gain 12 dB",
+    assert worst["u-law"] == 0 and worst["none"] == scores["accuracy"].iloc[0], (
+        "a missing prediction is no error, only wrong"
+    )
+    table = display.format_robustness(results.score_distortions(predictions))
+    assert list(table.index) == ["none", "white noise 20 dB SNR", "white noise 0 dB SNR", "gain 0 dB", "gain 12 dB",
                                 "end cut 0.2 s", "u-law"]  # fmt: skip
 
 
-def test_clips_of_ones_own_and_fewer_of_them(tmp_path, run_dir):
+def test_clips_of_another_corpus_and_fewer_of_them(tmp_path, run_dir):
     own = corpora.load("demo-local", emotions=["angry", "calm", "happy"], max_clips=18)
-    found = results.measure_robustness(results.load_run(run_dir), own, distortions={}, max_clips=8)
-    assert list(found["distortion"]) == ["none"] and found["rows"].iloc[0] == 8 and found["chance"].iloc[0] == 0.5
+    scores = results.score_distortions(
+        results.distorted_predictions(results.load_run(run_dir), own, distortions={}, max_clips=8)
+    )
+    assert list(scores["distortion"]) == ["none"] and scores["rows"].iloc[0] == 8 and scores["chance"].iloc[0] == 0.5
 
 
-def test_a_corpus_that_is_not_the_runs(tmp_path, run_dir):
-    told = results.read_predictions(run_dir)
+def test_another_corpus_than_that_of_the_run_is_noticed(tmp_path, run_dir):
+    predictions = results.read_predictions(run_dir)
     for file in run_dir.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    told["prediction"] = told["prediction"].map({"angry": "calm", "calm": "sad", "sad": "angry"})
-    told.to_csv(tmp_path / "predictions.csv", index=False)
-    with pytest.warns(UserWarning, match="no longer answered as in predictions.csv"):
-        results.measure_robustness(tmp_path, distortions={})
-    told.assign(clip="gone/" + told["clip"]).to_csv(tmp_path / "predictions.csv", index=False)
-    with pytest.raises(results.PredictionError, match="has the clip gone/.*data_dir"):
-        results.measure_robustness(tmp_path)
+    predictions["prediction"] = predictions["prediction"].map({"angry": "calm", "calm": "sad", "sad": "angry"})
+    predictions.to_csv(tmp_path / "predictions.csv", index=False)
+    with pytest.warns(UserWarning, match="undistorted clips differ from those in predictions.csv"):
+        results.score_distortions(results.distorted_predictions(tmp_path, distortions={}))
+    predictions.assign(clip="gone/" + predictions["clip"]).to_csv(tmp_path / "predictions.csv", index=False)
+    with pytest.raises(results.PredictionError, match="predictions of the clip gone/.*data_dir"):
+        results.score_distortions(results.distorted_predictions(tmp_path))
 
 
 def test_many_clips_at_once_are_predicted_as_one_by_one(run_dir):
     run = results.load_run(run_dir)
     clips = [tone(seconds, RATE, 200 + 50 * i) for i, seconds in enumerate((0.5, 9, 2, 12))]
-    each = pd.DataFrame([results.predict_proba(run, clip) for clip in clips], index=range(4))
-    pd.testing.assert_frame_equal(results.predict_batch(run, clips), each, atol=1e-5)
+    one_by_one = pd.DataFrame([results.predict_proba(run, clip) for clip in clips], index=range(4))
+    pd.testing.assert_frame_equal(results.predict_batch(run, clips), one_by_one, atol=1e-5)
 
 
-def test_a_good_third_of_a_real_clip_is_speech(real):
+def test_about_a_third_of_a_real_clip_is_speech(real):
     own = corpora.load("ravdess", real("ravdess"), channel="speech", max_clips=16)
     shares = [audio.active_speech(audio.load(path, RATE), RATE).mean() for path in own["path"]]
     assert 0.25 < np.median(shares) < 0.6

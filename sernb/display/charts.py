@@ -373,14 +373,14 @@ def attribution_map(attribution: results.Attribution, *, title: str = "") -> Fig
 
     size = (FIGURE_WIDTH, 4.9)
     figure, (above, below) = plt.subplots(2, 1, figsize=size, sharex=True, sharey=True, layout="constrained")
-    seconds, effect = attribution.effect.columns.to_numpy(), attribution.effect.to_numpy()
+    seconds, effect = attribution.attribution.columns.to_numpy(), attribution.attribution.to_numpy()
     effect = effect if attribution.method == "occlusion" else gaussian_filter(effect, 2)
     span = (0, seconds[-1] + seconds[1], -0.5, len(effect) - 0.5)
     options = {"origin": "lower", "aspect": "auto", "interpolation": "nearest", "extent": span}
     strongest = np.abs(effect).max() or 1
     # Percentiles: the first coefficient, the level, would dominate the colours.
-    low, high = np.percentile(attribution.picture, (1, 99))
-    input_image = above.imshow(attribution.picture, cmap="magma", vmin=low, vmax=high, **options)
+    low, high = np.percentile(attribution.input, (1, 99))
+    input_image = above.imshow(attribution.input, cmap="magma", vmin=low, vmax=high, **options)
     effect_image = below.imshow(effect, cmap="PuOr_r", vmin=-strongest, vmax=strongest, **options)
     _draw_half_lines(effect, strongest, span, (above, below))
     figure.colorbar(input_image, ax=above)
@@ -393,7 +393,7 @@ def attribution_map(attribution: results.Attribution, *, title: str = "") -> Fig
             ax.axvline(attribution.seconds, color="white" if ax is above else "black", linewidth=1)
     below.set_xlabel("time (s)")
     for ax in (above, below):
-        _label_bands(attribution.effect.index, ax)
+        _label_bands(attribution.attribution.index, ax)
     prediction = f"predicted {attribution.label} ({attribution.probability:.2f})"
     figure.suptitle(f"{title}, {prediction}" if title else prediction, weight="bold", fontsize=10)
     return figure

@@ -7,7 +7,6 @@ from sernb.results.explanation import map_correlation
 from sernb.results.explanation import mean_occlusion_map
 from sernb.results.explanation import most_confident
 from sernb.results.explanation import occlusion_map
-from sernb.results.explanation import sanity_check
 from sernb.results.explanation import with_random_weights
 from sernb.results.files import INTERVAL_SCORES
 from sernb.results.files import MODEL_COLUMNS

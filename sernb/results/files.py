@@ -120,7 +120,7 @@ def _public_status(status: Any) -> Any:
     """Return a status without what follows the kind of an error, or without a kind that is not a Python name."""
     if not str(status).startswith("failed"):
         return status
-    kind = re.match(r"failed: ([A-Za-z_][\w.]*)(?=:|$)", str(status))
+    kind = re.match(r"failed: ([A-Za-z_][\w.]+)(?=:|$)", str(status))
     return f"failed: {kind[1]}" if kind else "failed"
 
 

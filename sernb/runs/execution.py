@@ -120,7 +120,7 @@ def check_job(job: Job) -> None:
 def _execute(job: Job, threads: int, bar: bool) -> None:
     results.remove_recorded_files(job.output_dir)  # so that old results are never beside a new failure
     start, key, before = time.monotonic(), run_key(job), _list_results(job.output_dir)
-    write_record(job, status="running", key=key, files=[job.notebook.name, *results.RESULT_FILES])
+    record_job(job, status="running", key=key, files=[job.notebook.name, *results.RESULT_FILES])
     try:
         _run_papermill(job, threads, bar)
         outcome = {"status": "finished", "error": ""}
@@ -129,7 +129,7 @@ def _execute(job: Job, threads: int, bar: bool) -> None:
     # The notebook's functions of `results` have recorded what they were about to write; the rest is what is new.
     after = _list_results(job.output_dir)
     files = after & {*results.read_record(job.output_dir).get("files", [])} | after - before
-    write_record(job, **outcome, key=key, seconds=round(time.monotonic() - start, 1), files=sorted(files))
+    record_job(job, **outcome, key=key, seconds=round(time.monotonic() - start, 1), files=sorted(files))
     if outcome["error"]:
         raise RunError(outcome["error"])
 
@@ -219,7 +219,7 @@ def _list_results(folder: Path) -> set[str]:
     }
 
 
-def write_record(job: Job, **facts: Any) -> None:
+def record_job(job: Job, **facts: Any) -> None:
     """Write a run's `run.json`."""
     record = {"notebook": job.notebook.name, "parameters": job.parameters, **facts}
     results.write_record(job.output_dir, record)

@@ -28,9 +28,9 @@ from sernb import results
 from sernb import utils
 from sernb.runs.execution import Outcome
 from sernb.runs.execution import check_job
+from sernb.runs.execution import record_job
 from sernb.runs.execution import run_notebook
 from sernb.runs.execution import slug
-from sernb.runs.execution import write_record
 from sernb.runs.freshness import Job
 from sernb.runs.freshness import is_up_to_date
 from sernb.runs.freshness import notebook_digest
@@ -249,14 +249,17 @@ def _run_checked_jobs(
     todo = [job for job in jobs if job.output_dir not in outcomes]
     if todo:
         audio.compile_librosa()
-    for outcome in _execute_all(todo, workers, scheduler, kept=len(outcomes)) if todo else ():
+    for outcome in _execute_all(todo, workers, scheduler, up_to_date=len(outcomes)) if todo else ():
         outcomes[outcome.job.output_dir] = outcome
         on_finished(outcome)
     return [outcomes[job.output_dir] for job in jobs]
 
 
-def _execute_all(jobs: list[Job], workers: int, scheduler: str, kept: int) -> Iterator[Outcome]:
-    with _cluster(len(jobs), workers, scheduler) as client, _progress_board(len(jobs), kept) as (progress, update):
+def _execute_all(jobs: list[Job], workers: int, scheduler: str, up_to_date: int) -> Iterator[Outcome]:
+    with (
+        _cluster(len(jobs), workers, scheduler) as client,
+        _progress_board(len(jobs), up_to_date) as (progress, update),
+    ):
         _check_workers(client, jobs)
         # Workers may have been started elsewhere, without the folders of data and features, and may have other sweeps'
         # kernels beside those of this one.
@@ -307,7 +310,7 @@ def _job_outcome(job: Job, future: Future) -> Outcome:
     except Exception as error:  # what `_run_one` does not turn into an outcome, such as the death of several workers
         text = f"{type(error).__name__}: {error}"
         files = results.read_record(job.output_dir).get("files", [])
-        write_record(job, status="failed", error=text, error_type=type(error).__name__, files=files)
+        record_job(job, status="failed", error=text, error_type=type(error).__name__, files=files)
         return Outcome(job, "failed", error=text)
 
 
@@ -474,7 +477,7 @@ class _SweepProgress:
 
 
 @contextlib.contextmanager
-def _progress_board(total: int, kept: int) -> Iterator[tuple[_SweepProgress, Callable[..., None]]]:
+def _progress_board(total: int, up_to_date: int) -> Iterator[tuple[_SweepProgress, Callable[..., None]]]:
     """Show a bar if there is a terminal, and a line for each run that ends: its outcome and the estimated time left."""
     from rich.console import Console
     from rich.progress import BarColumn
@@ -483,8 +486,8 @@ def _progress_board(total: int, kept: int) -> Iterator[tuple[_SweepProgress, Cal
     from rich.progress import TimeElapsedColumn
 
     console, progress = Console(stderr=True, highlight=False), _SweepProgress(total)
-    if kept:
-        console.print(f"{kept} run{'s' * (kept != 1)} already finished and up to date")
+    if up_to_date:
+        console.print(f"{up_to_date} run{'s' * (up_to_date != 1)} already finished and up to date")
     columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("starting", total=total)

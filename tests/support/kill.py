@@ -1,7 +1,7 @@
-"""Kill what runs at random moments, with SIGKILL, and see whether the same command afterwards ends as if undisturbed.
+"""Kill commands at random moments with SIGKILL, and check that the same command then ends as if undisturbed.
 
-    python tests/kill.py --times 50            # each of the four kinds in turn
-    python tests/kill.py training --times 5
+    PYTHONPATH=tests python -m support.kill --times 50            # each of the four kinds in turn
+    PYTHONPATH=tests python -m support.kill training --times 5
 
 Every second kill takes the command's whole process group at once, as a machine that runs out of memory or power does;
 the others take the command alone, whose kernels and workers must then notice that nobody waits for them.
@@ -32,7 +32,7 @@ from support import small_notebooks
 
 ROOT = Path(__file__).parents[2]
 SERNB = [sys.executable, "-c", "from sernb.cli import app; app()"]
-# What may differ between two equal runs: how long they took, where they lie, and what the code is called.
+# What may differ between two equal runs: durations, folders, and the code's revision.
 DIFFERS = ("seconds", "OUTPUT_DIR", "revision")
 TINY = {"CORPUS": "demo-ravdess", "MAX_CLIPS": 48, "EPOCHS": 2, "SPLIT": "60:20:20", "AUGMENT": "none"}
 EXTRACT = """\
@@ -41,11 +41,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sernb import assembled
 from sernb import corpora
 from sernb import features
+from sernb.features import store
 
-assembled.MANY = 1  # a set is kept however small it is
+store.MIN_ARRAYS_KEPT = 1  # a stacked set is kept however small it is
 
 if __name__ == "__main__":
     table = corpora.load("demo-ravdess", max_clips=120)
@@ -58,7 +58,7 @@ if __name__ == "__main__":
 
 @dataclass(frozen=True)
 class Kind:
-    """Something that can be killed: its command for a folder, and what of that folder must be as if undisturbed."""
+    """Something that can be killed: its command for a folder, and the results that must be as if undisturbed."""
 
     command: Callable[[Path], list[str]]
     results: Callable[[Path], dict[str, Any]]
@@ -66,10 +66,10 @@ class Kind:
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill: of what, how, when, and whether the command then ended, and as undisturbed."""
+    """One kill: of what, how, when, and whether the command then ended, with the results of an undisturbed one."""
 
     kind: str
-    took: str
+    target: str
     after: float
     of: float
     ended: bool
@@ -88,15 +88,15 @@ def extraction(folder: Path) -> list[str]:
 
 def training(folder: Path) -> list[str]:
     """Chapter 3, unpacking of the demo corpus and extraction included."""
-    given = [word for name, value in TINY.items() for word in ("-p", name, str(value))]
-    return [*SERNB, "run", str(ROOT / "notebooks" / "03_paper_replication.ipynb"), *given, "-o", str(folder / "run")]
+    options = [word for name, value in TINY.items() for word in ("-p", name, str(value))]
+    return [*SERNB, "run", str(ROOT / "notebooks" / "03_paper_replication.ipynb"), *options, "-o", str(folder / "run")]
 
 
 def sweep(folder: Path) -> list[str]:
     """Three runs of chapter 3."""
     notebook = str(ROOT / "notebooks" / "03_paper_replication.ipynb")
     grid = {"notebook": notebook, "parameters": {**TINY, "EPOCHS": 1}, "grid": {"SEED": [1, 2, 3]}}
-    return _swept(folder, grid)
+    return _sweep_command(folder, grid)
 
 
 def small_sweep(folder: Path) -> list[str]:
@@ -105,11 +105,11 @@ def small_sweep(folder: Path) -> list[str]:
         "import time\nfrom pathlib import Path\n\ntime.sleep(1)\nPath(OUTPUT_DIR, 'result.csv').write_text(f'{SEED}')"
     )
     notebook = small_notebooks.write(folder / "small.ipynb", code)
-    return _swept(folder, {"notebook": str(notebook.name), "grid": {"SEED": [1, 2, 3, 4]}})
+    return _sweep_command(folder, {"notebook": str(notebook.name), "grid": {"SEED": [1, 2, 3, 4]}})
 
 
-def _swept(folder: Path, told: dict) -> list[str]:
-    (folder / "grid.yml").write_text(yaml.safe_dump(told))
+def _sweep_command(folder: Path, content: dict) -> list[str]:
+    (folder / "grid.yml").write_text(yaml.safe_dump(content))
     return [*SERNB, "sweep", str(folder / "grid.yml"), "-o", str(folder / "sweep"), "--workers", "2"]
 
 
@@ -133,14 +133,14 @@ def book(folder: Path) -> list[str]:
 
 
 def _files(folder: Path, *patterns: str) -> dict[str, str]:
-    found = sorted(path for pattern in patterns for path in folder.glob(pattern))
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+    files = sorted(path for pattern in patterns for path in folder.glob(pattern))
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def _without(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without(one) for key, one in value.items() if key not in DIFFERS}
-    return [_without(one) for one in value] if isinstance(value, list) else value
+        return {key: _without(item) for key, item in value.items() if key not in DIFFERS}
+    return [_without(item) for item in value] if isinstance(value, list) else value
 
 
 def run_results(folder: Path) -> dict[str, Any]:
@@ -154,8 +154,8 @@ def run_results(folder: Path) -> dict[str, Any]:
 
 def sweep_results(folder: Path) -> dict[str, Any]:
     """The runs, and the table of them."""
-    told = pd.read_csv(folder / "sweep" / "results.csv").drop(columns=["seconds", "revision"])
-    return run_results(folder) | {"table": told.to_csv()}
+    table = pd.read_csv(folder / "sweep" / "results.csv").drop(columns=["seconds", "revision"])
+    return run_results(folder) | {"table": table.to_csv()}
 
 
 def book_results(folder: Path) -> dict[str, Any]:
@@ -215,8 +215,8 @@ def kills(name: str, times: int, folder: Path, seed: int) -> Iterator[Kill]:
     kind, chance = KINDS[name], np.random.default_rng(seed)
     # One folder at a time, under one name: what a run leaves may name its folder.
     at = folder / name
-    seconds, wanted = undisturbed(kind, at)
-    assert wanted, "an undisturbed command leaves something to compare"
+    seconds, expected = undisturbed(kind, at)
+    assert expected, "an undisturbed command leaves something to compare"
     done = 0
     while done < times:
         shutil.rmtree(at, ignore_errors=True)
@@ -224,7 +224,7 @@ def kills(name: str, times: int, folder: Path, seed: int) -> Iterator[Kill]:
         if not killed(kind, at, after, group=group):
             continue
         ended = finished(kind, at)
-        yield Kill(name, "group" if group else "command", after, seconds, ended, ended and kind.results(at) == wanted)
+        yield Kill(name, "group" if group else "command", after, seconds, ended, ended and kind.results(at) == expected)
         done += 1
 
 
@@ -237,21 +237,21 @@ def main() -> None:
     parser.add_argument("--to", default="", help="a CSV file for the counts, such as book/results/engine/kills.csv")
     asked = parser.parse_args()
     names = asked.kinds or REAL
-    found = []
+    records = []
     with tempfile.TemporaryDirectory() as folder:
         for i, name in enumerate(names):
             times = asked.times // len(names) + (i < asked.times % len(names))
             for kill in kills(name, times, Path(folder), asked.seed + i):
-                found.append(kill)
+                records.append(kill)
                 how = "equal" if kill.equal else "DIFFERS" if kill.ended else "FAILED"
-                print(f"{name:>12}: {kill.took} killed after {kill.after:.1f} of {kill.of:.1f} s: {how}", flush=True)
-    table = pd.DataFrame(found).groupby("kind", sort=False)[["ended", "equal"]].agg(["size", "sum"])
-    told = pd.DataFrame({"kills": table["ended", "size"], "completed": table["ended", "sum"]})
-    told["equal"] = table["equal", "sum"]
-    print(told.to_string())
+                print(f"{name:>12}: {kill.target} killed after {kill.after:.1f} of {kill.of:.1f} s: {how}", flush=True)
+    table = pd.DataFrame(records).groupby("kind", sort=False)[["ended", "equal"]].agg(["size", "sum"])
+    counts = pd.DataFrame({"kills": table["ended", "size"], "completed": table["ended", "sum"]})
+    counts["equal"] = table["equal", "sum"]
+    print(counts.to_string())
     if asked.to:
-        told.to_csv(asked.to)
-    sys.exit(0 if all(kill.equal for kill in found) else 1)
+        counts.to_csv(asked.to)
+    sys.exit(0 if all(kill.equal for kill in records) else 1)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ RATE = 16000
 
 
 def inputs_of(kind: str, rows: pd.DataFrame) -> tuple[np.ndarray, features.InputSpec]:
-    """A run's inputs in the ways in which the notebooks make them."""
+    """Return the inputs of a run, made in one of the ways of the notebooks, and their specification."""
     train = (rows["split"] == "train").to_numpy()
     if kind == "numbers":
         longest = int(audio.n_samples(rows["path"], RATE).max())
@@ -33,11 +33,12 @@ def inputs_of(kind: str, rows: pd.DataFrame) -> tuple[np.ndarray, features.Input
         settings = ("mfcc", RATE, {"n_mfcc": 40})
     if kind == "max-minus":
         x = features.max_minus(x, audio.n_samples(rows["path"], RATE))
-    learnt = features.fit_scaler(x, train)
-    return features.apply_scaler(x, *learnt), features.InputSpec(*settings, kind, x.shape[-1], *learnt)
+    scaler = features.fit_scaler(x, train)
+    return features.apply_scaler(x, *scaler), features.InputSpec(*settings, kind, x.shape[-1], *scaler)
 
 
 def make_run(folder: Path, table: pd.DataFrame, kind: str) -> Path:
+    """Train a small network for two epochs and save it as a run."""
     rows = evaluation.make_split(table, "speaker", ratio="50:25:25", seed=1)
     labels = corpora.emotion_labels(table)
     x, inputs = inputs_of(kind, rows)

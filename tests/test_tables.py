@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 import pandas as pd
 
 from sernb import display
@@ -77,3 +78,18 @@ def test_many_runs_are_compared():
     assert display.describe_epochs([history, history], 0.55) == "epoch 8"
     assert display.describe_epochs([history, history[:5]], 0.55) == "reached by 1 of 2 seeds"
     assert display.describe_epochs([history], 0.8) == "not reached"
+
+
+def test_edge_cases_have_their_sentences():
+    assert display.describe_confusion(np.eye(2, dtype=int), ["sad", "calm"]) == "No clip is misclassified."
+    one = display.describe_confusion(np.array([[3, 1], [0, 4]]), ["sad", "calm"])
+    assert one == "The most frequent confusion is sad predicted as calm (1 clip)."
+    assert display.describe_snr(pd.Series(dtype=float)) == ""
+    assert display.describe_balance(pd.DataFrame({"emotion": []})) == "There are no clips."
+    cells = pd.DataFrame({"uar": [float("nan")], "speakers": [1], "uar_low": [float("nan")]}, index=["m"])
+    assert display.describe_ranking(cells, []) == display.describe_ranking(cells[:0], []) == "No model has a UAR."
+    assert display.describe_epochs([], 0.5) == "not reached"
+    plain = {"distortion": "none", "level": float("nan"), "unit": "", "uar": 0.5, "uar_low": 0.4, "uar_high": 0.6}
+    assert "no distortion was measured" in display.describe_robustness(pd.DataFrame([plain | {"chance": 0.25}]))
+    failed = pd.DataFrame({"status": ["failed"], "seconds": [1.0], "fingerprint": ["x"], "revision": ["y"]})
+    assert display.describe_provenance({"grid": failed}) == "- `grid`: 1 run (1 failed)"

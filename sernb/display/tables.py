@@ -206,7 +206,7 @@ def describe_epochs(curves: Sequence[pd.DataFrame], level: float) -> str:
     """Describe when the curves of several seeds reach a level: the mean epoch, or how many of them reach it at all."""
     epochs = [results.epochs_to_reach(curve, level) for curve in curves]
     reached = [epoch for epoch in epochs if not math.isnan(epoch)]
-    if len(reached) < len(epochs):
+    if len(reached) < len(epochs) or not epochs:
         return f"reached by {len(reached)} of {len(epochs)} seeds" if reached else "not reached"
     return f"epoch {np.mean(reached):.0f}"
 
@@ -261,11 +261,12 @@ def describe_provenance(sweeps: Mapping[str, pd.DataFrame]) -> str:
 def _describe_origin(runs: pd.DataFrame) -> str:
     finished = runs[runs["status"] == "finished"]
     failed = f" ({len(runs) - len(finished)} failed)" if len(runs) > len(finished) else ""
+    count = f"{len(runs)} run{'s' * (len(runs) != 1)}{failed}"
     if finished.empty:
-        return f"{len(runs)} runs{failed}"
+        return count
     minutes = f"{finished['seconds'].min() / 60:.0f} to {finished['seconds'].max() / 60:.0f} minutes of training each"
     fingerprint, revision = (", ".join(sorted(set(finished[key].astype(str)))) for key in ("fingerprint", "revision"))
-    return f"{len(runs)} runs{failed}, {minutes}; fingerprint of the clips {fingerprint}, revision {revision}"
+    return f"{count}, {minutes}; fingerprint of the clips {fingerprint}, revision {revision}"
 
 
 def format_robustness(curves: pd.DataFrame, score: str = "uar") -> pd.DataFrame:
@@ -303,6 +304,8 @@ def describe_corpus(clips: pd.DataFrame) -> str:
 
 def describe_balance(clips: pd.DataFrame) -> str:
     """Return one sentence on whether the emotions of a clip table are equally frequent, and what follows for scores."""
+    if clips.empty:
+        return "There are no clips."
     fewest, most = clips["emotion"].value_counts().agg(["min", "max"])
     if fewest == most:
         return f"{most} per emotion: always predicting the same emotion does no better than chance."
@@ -310,8 +313,10 @@ def describe_balance(clips: pd.DataFrame) -> str:
 
 
 def describe_snr(snr: pd.Series) -> str:
-    """Return one sentence on the highest and the lowest SNR (dB) of some noisy clips, by emotion."""
-    ranked = snr.sort_values()
+    """Return one sentence on the highest and the lowest SNR (dB) of some noisy clips, by emotion, if there are two."""
+    ranked = snr.dropna().sort_values()
+    if len(ranked) < 2:
+        return ""
     return (
         f"Of these examples, the {ranked.index[-1]} clip has the highest SNR ({ranked.iloc[-1]:.1f} dB) and the "
         f"{ranked.index[0]} clip the lowest ({ranked.iloc[0]:.1f} dB). Other clips may rank differently."
@@ -345,6 +350,8 @@ def describe_ranking(cells: pd.DataFrame, baselines: Sequence[str]) -> str:
         cells: What `evaluation.score_by` returns, one row per model.
         baselines: The rows that are baselines, drawn as diamonds.
     """
+    if cells["uar"].isna().all():
+        return "No model has a UAR."
     ranked, speakers = cells["uar"].dropna().sort_values(ascending=False), int(cells["speakers"].max())
     scores = ", ".join(f"{name} {uar:.3f}" for name, uar in ranked.items())
     marks = "Circles mark models, diamonds baselines" if len(baselines) < len(cells) else "All are baselines"
@@ -379,10 +386,13 @@ def describe_confusion(confusion: np.ndarray, labels: Sequence[str]) -> str:
         labels: The names of rows and columns.
     """
     errors = np.array(confusion) * (1 - np.eye(len(labels), dtype=int))
+    if not errors.any():
+        return "No clip is misclassified."
     truth, prediction = np.unravel_index(errors.argmax(), errors.shape)
+    clips = errors[truth, prediction]
     return (
         f"The most frequent confusion is {labels[truth]} predicted as {labels[prediction]} "
-        f"({errors[truth, prediction]} clips)."
+        f"({clips} clip{'s' * int(clips != 1)})."
     )
 
 
@@ -427,7 +437,10 @@ def describe_robustness(curves: pd.DataFrame) -> str:
             f"**The undistorted UAR of {format_with_interval(plain, 'uar')} is not reliably above chance "
             f"({plain['chance']:.3f}), so distortions cannot lower it further.**"
         )
-    worst = curves[curves["distortion"] != "none"].sort_values("uar").iloc[0]
+    distorted = curves[curves["distortion"] != "none"].sort_values("uar")
+    if distorted.empty:
+        return f"The undistorted UAR is {format_with_interval(plain, 'uar')}; no distortion was measured."
+    worst = distorted.iloc[0]
     level = f" at {worst['level']:g} {worst['unit']}" * pd.notna(worst["level"])
     return (
         f"**{worst['distortion'].capitalize()}{level} lowers the score most: UAR falls from {plain['uar']:.3f} to "

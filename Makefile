@@ -21,7 +21,7 @@ report: $(READY)
 
 # The figures of book/results, on the real corpora that SERNB_DATA names; stopped, it goes on where it was.
 SWEEPS := waterfall paper-grid recipes crema-1d-vs-2d faults cross-corpus trust-runs unseen-speakers
-MADE := _build/reference
+MADE := runs/reference
 # Run and corpus: what the chapter on trust looks into.
 TRUSTED := corpus-ravdess_channel-speech_protocol-folds:ravdess-speech \
   corpus-crema_emotions-angry+disgust+fear+happy+sad_protocol-speaker_split-60-10-30:crema

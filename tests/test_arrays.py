@@ -120,6 +120,7 @@ def test_full_disk_is_an_error_without_posix_fallocate(tmp_path, monkeypatch, sm
         features.allocate_features((400, 1000))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not keep this limit")
 def test_training_on_more_data_than_fit_in_memory(tmp_path):
     environment = {"SERNB_CACHE": str(tmp_path), "SERNB_MEMORY": "100", "PATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"}

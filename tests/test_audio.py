@@ -100,6 +100,7 @@ def test_read_only_home_is_no_error(monkeypatch):
             assert not list((root / "cache").iterdir())
 
 
+@pytest.mark.slow
 def test_compile_librosa_compiles_everything_used_later(tmp_path):
     """Nobody's first click on a change of pitch waits for a compiler."""
     code = (

@@ -155,6 +155,7 @@ def test_names_with_control_characters_stay_on_one_line(tmp_path):
     assert f"  {LONG_NAME}: cannot be decoded" in output and "  café ñ ü.wav: cannot" in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("feature", [name for name in features.FEATURES if name != "egemaps" or HAS_OPENSMILE])
 def test_training_leaves_out_the_clips_that_check_lists(corpus, feature):
     table = corpora.load("local", corpus)
@@ -329,6 +330,7 @@ def test_flac_written_to_a_pipe_is_decoded_to_its_end(tmp_path):
         np.testing.assert_array_equal(audio.load(file, RATE), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_real_clips_are_usable_and_usual(real):
     for name, folder in (("ravdess", "ravdess_48k"), ("ravdess", "ravdess"), ("crema", "crema")):

@@ -152,6 +152,7 @@ def test_baselines_are_fitted_on_the_sets_of_the_network(rows, table):
     assert not train_only.equals(both)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_the_published_score_is_reproduced_on_ravdess(real):
     table = corpora.load("ravdess", real("ravdess"), channel="speech")

@@ -382,6 +382,7 @@ def test_check_gives_a_reason_for_each_unusable_clip(tmp_path):
     assert "cannot be decoded" in problems[3] and "cannot be decoded" in problems[4]
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_all_of_ravdess(real):
     table = corpora.load("ravdess", real("ravdess"))

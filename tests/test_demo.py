@@ -75,6 +75,7 @@ def test_zip_contains_the_planned_clips(name):
     assert sorted(clip.file for clip in planned) == [file for file, _ in sounds(name)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", corpora.DEMO_CORPORA)
 def test_clips_have_plausible_lengths_and_levels(name):
     for file, ogg in sounds(name):
@@ -183,6 +184,7 @@ def test_a_corpus_is_unpacked_once(cache):
     assert list(cache.iterdir()) == [first]
 
 
+@pytest.mark.slow
 def test_many_processes_may_unpack_at_once(cache):
     code = "from sernb import corpora; f = corpora.demo_folder('demo-local'); print(f, len(list(f.rglob('*.ogg'))))"
     with ThreadPoolExecutor(6) as pool:
@@ -314,6 +316,7 @@ def test_tidy_ogg_leaves_the_audio_unchanged():
 # Difficulty
 
 
+@pytest.mark.slow
 def test_emotions_of_new_speakers_are_neither_trivial_nor_impossible_to_classify():
     """An SVM on means and deviations of MFCC, leaving out one actor at a time: above chance (0.125), below 0.75."""
     import librosa

@@ -119,6 +119,7 @@ def test_an_untrained_network_gives_another_map(tmp_path, noise):
     assert np.abs(correlations).max() < 0.5 and len(set(correlations)) == 3
 
 
+@pytest.mark.slow
 def test_random_weights_are_seeded_and_leave_the_run_alone(tmp_path, demo):
     run = results.load_run(make_run(tmp_path, demo, "pad"))
     before = [weights.copy() for weights in run.model.get_weights()]

@@ -164,6 +164,7 @@ def test_damaged_store_is_replaced(rows, damage):
     np.testing.assert_array_equal(features.extract(rows, "mel", sample_rate=RATE), before)
 
 
+@pytest.mark.slow
 def test_several_processes_on_one_store_get_the_same_features(rows):
     many = pd.concat([rows.assign(copy=copy) for copy in range(4)], ignore_index=True)
     with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
@@ -271,6 +272,7 @@ def extracted(folder, rows, start):
     return features.extract(rows, "mfcc", sample_rate=16000, n_jobs=1), len(decoded)
 
 
+@pytest.mark.slow
 def test_one_of_four_processes_extracts_and_all_get_the_result(rows, tmp_path):
     many = pd.concat([rows.assign(copy=copy) for copy in range(4)], ignore_index=True)
     with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:

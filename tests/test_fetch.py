@@ -186,7 +186,9 @@ def test_an_interrupted_transfer_is_resumed(ravdess, tmp_path):
 
 def test_the_next_command_resumes_a_failed_download(ravdess, tmp_path):
     ravdess.breaks["Speech.zip"] = [corpora.CHUNK_BYTES] + [0] * corpora.MAX_TRIES
-    with pytest.raises(corpora.FetchError, match=r"Speech.zip: the connection failed .*The 8192 bytes received are kept"):
+    with pytest.raises(
+        corpora.FetchError, match=r"Speech.zip: the connection failed .*The 8192 bytes received are kept"
+    ):
         corpora.fetch_corpus("ravdess", tmp_path)
     assert list(corpora.find_audio_files(tmp_path)) == []
     ravdess.requests.clear()

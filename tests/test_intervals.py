@@ -99,6 +99,7 @@ def test_random_permutations_approximate_the_exact_p(clips):
     assert sampled.table.loc["uar", "p"] == pytest.approx(exact.table.loc["uar", "p"], abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_comparison_keeps_its_level_under_the_null_hypothesis():
     # Two equally good models whose predictions are correlated within a speaker: p < 0.05 in one of twenty tests.
     rng = np.random.default_rng(3)

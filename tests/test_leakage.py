@@ -95,6 +95,7 @@ HARD = ("8 bit", "offset 0.1", "telephone", "pressed opus", "pressed gsm", "clip
 SURE = tuple(how for how in WAYS if how not in HARD and "cut 0." not in how)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", SURE)
 def test_a_copy_of_a_recording_is_found(tmp_path, recordings, how):
     copy = alter(recordings[0], tmp_path, how)
@@ -113,6 +114,7 @@ def test_other_clips_of_a_speaker_are_not_the_same_recording(recordings):
     assert faults(mine) == {"speaker": 6, "twin": 0, "content": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("corpus", ["demo-crema", "demo-ravdess", "demo-local"])
 def test_a_speaker_split_does_not_leak(corpus):
     assert faults(evaluation.make_split(corpora.load(corpus), "speaker")) == NONE
@@ -204,6 +206,7 @@ def test_the_banner_counts_no_statement_where_statements_are_unknown():
 # real corpora
 
 
+@pytest.mark.slow
 def test_ravdess_at_48_khz_is_recognised_at_16(real):
     at_16, at_48 = corpora.load("ravdess", real("ravdess")), corpora.load("ravdess", real("ravdess_48k"))
     actors = at_16[at_16["speaker"].isin(set(at_48["speaker"]))].groupby("speaker").head(20)
@@ -215,6 +218,7 @@ def test_ravdess_at_48_khz_is_recognised_at_16(real):
     assert leaks["similarity"].min() > 0.99
 
 
+@pytest.mark.slow
 def test_one_take_of_ravdess_under_two_names_is_found(real):
     table = corpora.load("ravdess", real("ravdess"), channel="speech").query("speaker == '07'")
     take = table["clip"].str.contains("03-01-03-01-02-01-07")
@@ -222,6 +226,7 @@ def test_one_take_of_ravdess_under_two_names_is_found(real):
     assert len(leaks) == 1 and "03-01-03-01-02-02-07" in leaks["trained_clip"].iloc[0]
 
 
+@pytest.mark.slow
 def test_the_thresholds_separate_copies_from_other_clips_of_ravdess(real):
     """`python benchmarks/altered_copies.py ravdess` measures it on all clips."""
     table = corpora.load("ravdess", real("ravdess")).query("speaker in ['01', '08', '13', '17']")

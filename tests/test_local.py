@@ -102,6 +102,7 @@ def writer(root: Path, speaker: str, takes: int) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", WRITER, str(root), speaker, str(takes)])
 
 
+@pytest.mark.slow
 def test_two_windows_on_one_corpus_lose_no_take(tmp_path):
     windows = [writer(tmp_path, "S01", 25), writer(tmp_path, "S01", 25)]
     assert [window.wait(timeout=240) for window in windows] == [0, 0]
@@ -111,6 +112,7 @@ def test_two_windows_on_one_corpus_lose_no_take(tmp_path):
         assert soundfile.read(tmp_path / row.file, dtype="int16")[0][0] == int(row.statement) + 1
 
 
+@pytest.mark.slow
 def test_a_crash_leaves_a_consistent_corpus(tmp_path):
     window = writer(tmp_path, "S01", 100_000)
     while len(corpora.read_manifest(tmp_path)) < 20:

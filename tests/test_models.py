@@ -66,6 +66,7 @@ def run_python(code, **environment):
     )
 
 
+@pytest.mark.slow
 def test_the_backend_starts_where_stderr_is_closed():
     """As under a service manager that gives a process no standard error."""
     code = """
@@ -79,6 +80,7 @@ print("ready")
     assert (result.returncode, result.stdout) == (0, "ready\n")
 
 
+@pytest.mark.slow
 def test_settings_of_the_user_do_not_change_a_run(tmp_path):
     settings = '{"image_data_format": "channels_first", "floatx": "float64", "epsilon": 0.1, "backend": "jax"}'
     (tmp_path / "keras.json").write_text(settings)

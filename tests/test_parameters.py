@@ -170,6 +170,7 @@ def test_in_an_own_notebook_a_parameter_may_mean_something_else(tmp_path):
         runs.validate_parameters(path, {"SEED": -1}, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [("CHANNEL", "speach", "did you mean 'speech'"), ("DATA_DIR", "~no-such-user/x", "existing folder")],
@@ -264,6 +265,7 @@ def read_or_refused(content: bytes) -> None:
             assert all(job.output_dir.parent == folder / "out" for job in jobs)
 
 
+@pytest.mark.slow
 @QUICK
 @given(SWEEPS)
 def test_any_sweep_is_read_or_refused_in_words(content):

@@ -446,6 +446,7 @@ def test_a_users_folder_is_refused_and_left_alone(tmp_path: Path, existing: str)
         report.build_report(tmp_path / "book" / "runs.yml", file)
 
 
+@pytest.mark.slow
 def test_a_folder_into_which_another_report_writes_is_refused(tmp_path: Path):
     listed = project(tmp_path)
     with utils.output_lock(tmp_path / "_build"), pytest.raises(utils.FolderInUseError, match=r"in use by process \d+"):

@@ -78,6 +78,7 @@ def test_emobox_folds_test_every_actor_once():
     assert [len(crema[side]) for side in evaluation.SIDES] == [56, 18, 17]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("corpus", ["demo-ravdess", "demo-crema"])
 def test_the_demo_corpora_have_every_fold(corpus):
     clips = corpora.load(corpus)

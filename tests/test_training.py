@@ -76,6 +76,7 @@ def test_the_files_of_a_run_agree(tmp_path, inputs, rows):
     np.testing.assert_allclose(reloaded.predict(inputs[:5, :, None], verbose=0), predictions[LABELS][:5], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_runs_with_one_seed_give_the_same_scores(inputs, rows):
     first, again, other = (train(inputs, rows, seed=seed) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(first.history, again.history)
@@ -238,6 +239,7 @@ def folds(tmp_path_factory, rows):
     return folder, results.pool_folds(folder, (1, 2, 3), {"SEED": 1, "FOLD": 0})
 
 
+@pytest.mark.slow
 def test_pooled_folds_are_scored_over_the_test_rows_of_all(folds):
     folder, result = folds
     assert result == json.loads((folder / "metrics.json").read_text())

@@ -25,7 +25,9 @@ def test_plain_papermill_executes_the_first_notebook(tmp_path: Path):
     notebook = papermill.execute_notebook(
         ROOT / "notebooks" / "01_explore.ipynb", tmp_path / "out.ipynb", parameters, progress_bar=False
     )
-    html = [output.get("data", {}).get("text/html", "") for cell in notebook.cells for output in cell.get("outputs", [])]
+    html = [
+        output.get("data", {}).get("text/html", "") for cell in notebook.cells for output in cell.get("outputs", [])
+    ]
     assert sum(text.count("<audio") for text in html) >= 8
     assert len((tmp_path / "tables" / "clips.csv").read_text().splitlines()) == 17
 

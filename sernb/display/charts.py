@@ -423,7 +423,7 @@ def mean_attribution_map(cells: pd.DataFrame) -> Figure:
         ax.set_yticks(range(len(effect)), effect.index)
         ax.set_ylabel(cells["axis"].iloc[0])
         clips = part["clips"].max()
-        name = {"right": "correct"}.get(answer, answer)
+        name = {"right": "correct", "wrong": "incorrect"}[answer]
         ax.set_title(f"{name} predictions ({clips} clip{'s' * bool(clips != 1)})", fontsize=10)
         ax.grid(visible=False)
     axes[-1, 0].set_xlabel("time: before the speech, equal parts of it, after it")

@@ -6,7 +6,6 @@ import io
 import json
 import re
 import shutil
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -118,14 +117,13 @@ def desk(chromium, page_run, tmp_path_factory):
         page.close()
 
 
-def press(view, key: str) -> tuple[str, float]:
-    """Press a key in the browse panel; return the new title, and the seconds until it was shown."""
+def press(view, key: str) -> str:
+    """Press a key in the browse panel; return the title of the clip that is then shown."""
     before = int(view.get_attribute("data-count"))
     view.focus()
-    start = time.perf_counter()
     view.press(key)
     view.page.wait_for_function("n => +document.querySelector('.sernb-view').dataset.count > n", arg=before)
-    return view.locator(".sernb-title").first.inner_text(), time.perf_counter() - start
+    return view.locator(".sernb-title").first.inner_text()
 
 
 @pytest.mark.lab
@@ -133,11 +131,9 @@ def test_browse_by_keyboard_filter_alter_and_compare(desk):
     page, view = desk.page, desk.page.locator(".sernb-view").first
     lab.to(page, view)
     first = view.locator(".sernb-title").inner_text()
-    titles, seconds = zip(*(press(view, "ArrowRight") for _ in range(4)), strict=True)
+    titles = [press(view, "ArrowRight") for _ in range(4)]
     assert len({first, *titles}) == 5
-    assert press(view, "ArrowLeft")[0] == titles[-2]
-    # Half a second on two idle cores; a machine that does other work at the same time may take longer.
-    assert min(seconds) < 0.5 and np.median(seconds) < 2, seconds
+    assert press(view, "ArrowLeft") == titles[-2]
     page.get_by_label("emotion", exact=True).first.select_option("sad")
     expect(view.locator(".sernb-title")).to_contain_text("sad, speaker")
     view.focus()

@@ -212,7 +212,10 @@ def test_the_mean_map_is_drawn_as_it_was_measured():
     figure = display.mean_attribution_map(table)
     right, wrong = figure.axes[:2]
     np.testing.assert_allclose(wrong.images[0].get_array(), [[0.04, 0.05], [0.06, 0.07]])
-    assert [ax.get_title() for ax in (right, wrong)] == ["correct predictions (1 clip)", "incorrect predictions (7 clips)"]
+    assert [ax.get_title() for ax in (right, wrong)] == [
+        "correct predictions (1 clip)",
+        "incorrect predictions (7 clips)",
+    ]
     assert right.get_ylabel() == "mel" and right.images[0].get_clim() == wrong.images[0].get_clim() == (-0.07, 0.07)
     assert len(display.mean_attribution_map(table[table["answer"] == "wrong"]).axes) == 2, "one panel and the scale"
     plt.close("all")

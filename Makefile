@@ -7,8 +7,8 @@ READY := .venv/ready
 
 help:
 	@echo "make report   run every chapter on the built-in demo corpora and build the HTML book"
-	@echo "make test     run the quick tests (3 minutes on two cores)"
-	@echo "make test-all run every test: all notebooks, the book, JupyterLab in a browser (15 minutes)"
+	@echo "make test     run the quick tests"
+	@echo "make test-all run every test: all notebooks, the book, JupyterLab in a browser"
 	@echo "make setup    make .venv alone"
 	@echo "make lab      open the notebooks in JupyterLab"
 	@echo "make lint     check the style of code and notebooks"
@@ -73,7 +73,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
 	  echo "sernb needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
 	  echo "Name one that you have, for example: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12"; exit 1; }
-	@echo "Installing the locked packages; the first time this takes some minutes (half a minute with uv)."
+	@echo "Installing the locked packages; the first time this takes some minutes."
 	if command -v uv >/dev/null; then \
 	  uv venv --quiet --allow-existing --python $(PYTHON) .venv && \
 	  uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock && \

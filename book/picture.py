@@ -24,7 +24,7 @@ def draw_waterfall() -> Figure:
     steps = results.pool_runs(results.read_sweep(BOOK / "results", "waterfall"), "label")
     claim = studies.claimed_scores("ravdess")["mean test"]
     title = "The paper's accuracy as its faults are removed"
-    return show.waterfall(steps, claim=claim, chance=1 / 8, title=title).figure
+    return show.waterfall(steps, claim=claim, title=title).figure
 
 
 if __name__ == "__main__":

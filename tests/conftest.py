@@ -20,8 +20,13 @@ REAL = Path(os.environ.get("SERNB_DATA", Path(__file__).parents[2] / "shared" / 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory):
-    """A feature store and demo folder of the tests' own, so that nothing of the user's is read or left behind."""
-    folder = tmp_path_factory.mktemp("cache")
+    """A feature store and demo folder of the tests' own, which the workers of pytest-xdist share.
+
+    Nothing of the user's is read or left behind.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    folder.mkdir(exist_ok=True)
     before = os.environ.get("SERNB_CACHE")
     os.environ["SERNB_CACHE"] = str(folder)
     yield folder

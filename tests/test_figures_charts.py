@@ -36,10 +36,16 @@ def texts(ax):
 
 def test_the_waterfall_shows_each_score_and_its_change():
     steps = pd.DataFrame(
-        {"accuracy": [0.8, 0.5], "accuracy_low": [0.7, 0.4], "accuracy_high": [0.9, 0.6]}, index=["first", "then"]
+        {
+            "accuracy": [0.8, 0.5],
+            "accuracy_low": [0.7, 0.4],
+            "accuracy_high": [0.9, 0.6],
+            "largest_class": [0.15, 0.13],
+        },
+        index=["first", "then"],
     )
-    ax = display.waterfall(steps, claim=0.813, chance=0.125)
-    expected = ["80%", "First", "50%   \N{MINUS SIGN}30 points", "Then", "claimed: 81%", "chance"]
+    ax = display.waterfall(steps, claim=0.813)
+    expected = ["80%", "First", "50%   \N{MINUS SIGN}30 points", "Then", "claimed: 81%", "largest class"]
     assert texts(ax) == expected
     assert [bar.get_width() for bar in ax.containers[0]] == [0.8, 0.5]
     tops = {text.get_text(): text.get_position()[1] for text in ax.texts}

@@ -85,11 +85,11 @@ def test_only_test_rows_count_and_a_missing_prediction_is_wrong(clips):
 
 
 def test_rows_of_an_unknown_speaker_count_as_one_speaker():
-    rows = pd.DataFrame({"truth": ["sad", "calm"] * 6, "prediction": ["sad"] * 6 + ["calm"] * 6})
-    rows["speaker"] = ["a"] * 4 + ["b"] * 4 + [None, np.nan, "", None]
-    named = rows.assign(speaker=list("aaaabbbbcccc"))
+    rows = pd.DataFrame({"truth": ["sad", "calm"] * 8, "prediction": ["sad"] * 7 + ["calm"] * 9})
+    rows["speaker"] = [*"aaaabbbbdddd", None, np.nan, "", None]
+    named = rows.assign(speaker=list("aaaabbbbddddcccc"))
     scores, expected = (evaluation.score_by(table.assign(model="m"), "model").loc["m"] for table in (rows, named))
     pd.testing.assert_series_equal(scores, expected)
-    assert scores["rows"] == 12 and scores["speakers"] == 3
-    assert evaluation.score_by(rows, "speaker")["rows"].to_dict() == {"a": 4, "b": 4, "not said": 4}
+    assert scores["rows"] == 16 and scores["speakers"] == 4
+    assert evaluation.score_by(rows, "speaker")["rows"].to_dict() == {"a": 4, "b": 4, "d": 4, "not said": 4}
     assert evaluation.speaker_interval(rows) == evaluation.speaker_interval(named)

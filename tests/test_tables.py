@@ -10,6 +10,8 @@ import pandas as pd
 from sernb import display
 from sernb import evaluation
 
+NO_INTERVAL = "\N{NO-BREAK SPACE}[\N{EN DASH}]"
+
 
 def test_scores_are_shown_with_their_intervals():
     side = {"loss": 1.0, "accuracy": 0.2225, "uar": 0.4, "macro_f1": 0.3, "weighted_f1": 0.2}
@@ -17,7 +19,7 @@ def test_scores_are_shown_with_their_intervals():
     table = display.scores_table({"models": {"m": entry, "bad": {"failed": "NaN"}}})
     assert list(table) == ["loss", "accuracy [95% CI]", "UAR [95% CI]"]
     assert table.loc[("m", "training")].tolist() == ["1.000", "0.223", "0.400"]
-    one = "0.400 (one speaker: no interval)"
+    one = f"0.400{NO_INTERVAL}"
     assert table.loc[("m", "test")].tolist() == ["1.000", display.keep_together("0.223 [0.100, 0.500]"), one]
     assert display.scores_table({"models": {"bad": {"failed": "NaN"}}}).empty
 
@@ -29,7 +31,12 @@ def test_cells_without_an_interval_say_why():
     cells = display.format_cells(evaluation.score_by(predictions, "emotion"), ("accuracy",))
     assert cells.loc["calm"].tolist() == [3, 3, display.keep_together("0.000 [\N{EN DASH}]"), few]
     single = evaluation.score_by(predictions[predictions["speaker"] == "a"].assign(model="m"), "model")
-    assert display.format_cells(single).loc["m"].tolist() == [2, 1, "0.500", "0.500", "one speaker: no interval"]
+    assert display.format_cells(single).loc["m"].tolist() == [
+        2,
+        1,
+        *[f"0.500{NO_INTERVAL}"] * 2,
+        "one speaker: no interval",
+    ]
     assert display.describe_whiskers(single).startswith("no whiskers")
     assert "over speakers" in display.describe_whiskers(evaluation.score_by(predictions.assign(model="m"), "model"))
     assert "note" not in display.format_cells(evaluation.score_by(predictions, "speaker").assign(note="", speakers=2))

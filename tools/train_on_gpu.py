@@ -77,8 +77,6 @@ def collect(data_dir: Path, out_dir: Path, table: Path) -> None:
             }
         )
         matrix = evaluation.confusion_matrix(predictions["truth"], predictions["prediction"], labels)
-        interval = evaluation.speaker_interval(predictions, labels)
-        ends = {f"{name}_{end}": interval[name][i] for name in interval for i, end in enumerate(("low", "high"))}
         settings = {
             "SPLIT": run["split"],
             "OUTPUT_ACTIVATION": run["activation"],
@@ -88,15 +86,20 @@ def collect(data_dir: Path, out_dir: Path, table: Path) -> None:
             "INITIALIZER": run.get("initializer", "glorot_uniform"),
             "LOSS": run.get("loss", "keras"),
         }
-        scores = evaluation.compute_scores(matrix) | ends
+        scores = evaluation.compute_scores(matrix)
         scores |= {"train_accuracy": run["train"], "val_accuracy": run["val"]}
         lines.append(
-            settings | {"model": "paper-cnn"} | scores | {"epochs": run["epochs_run"], "seconds": run["seconds"]}
+            {"run": file.stem, "status": "finished", "label": f"{run['recipe']}, {run['epochs']} epochs, on a GPU"}
+            | settings
+            | {"model": "paper-cnn"}
+            | scores
+            | {"epochs": run["epochs_run"], "seconds": run["seconds"]}
         )
         curve = pd.DataFrame(run["curves"], columns=["train_loss", "train_accuracy", "val_accuracy", "test_accuracy"])
         curves.append(pd.DataFrame([settings] * len(curve)).join(curve).assign(epoch=range(1, len(curve) + 1)))
     pd.DataFrame(lines).sort_values(list(settings)).to_csv(table, index=False)
-    pd.concat(curves).round(4).to_csv(table.with_name(f"{table.stem}-history.csv"), index=False)
+    table.with_suffix("").mkdir(exist_ok=True)
+    pd.concat(curves).round(4).to_csv(table.with_suffix("") / "history.csv", index=False)
 
 
 def train(data_dir: Path, out_dir: Path, jobs: list[dict]) -> None:

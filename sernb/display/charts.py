@@ -147,17 +147,17 @@ def waterfall(
     steps: pd.DataFrame,
     *,
     claim: float,
-    chance: float,
     score: str = "accuracy",
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
     """Draw how a claimed score falls as its faults are removed one by one: a bar per step, with its interval.
 
+    The dotted line is the accuracy of always predicting the most frequent emotion of a step's test clips.
+
     Args:
         steps: What `results.pool_runs` returns, in the order of the steps.
         claim: The claimed score, drawn as a line.
-        chance: Drawn as a dotted line.
         score: `accuracy` or `uar`.
         title: Above the figure.
         ax: Where to draw; a new figure by default.
@@ -174,9 +174,11 @@ def waterfall(
         # Above its bar and not left of it: a narrow figure can still be read on a phone.
         text = ax.text(0, height + 0.28, f"{name[0].upper()}{name[1:]}", va="bottom", fontsize=11)
         text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
-    for value, name, line in ((claim, f"claimed: {100 * claim:.0f}%", "--"), (chance, "chance", ":")):
-        ax.axvline(value, ymax=0.945, color="black", linestyle=line, linewidth=1, zorder=0.9)
-        ax.text(value, len(steps) - 0.32, name, va="bottom", ha="center", fontsize=10)
+    ax.axvline(claim, ymax=0.945, color="black", linestyle="--", linewidth=1, zorder=0.9)
+    ax.text(claim, len(steps) - 0.32, f"claimed: {100 * claim:.0f}%", va="bottom", ha="center", fontsize=10)
+    largest = steps["largest_class"]
+    ax.vlines(largest, heights - 0.4, heights + 0.6, color="black", linestyle=":", linewidth=1, zorder=0.9)
+    ax.text(largest.iloc[0], len(steps) - 0.32, "largest class", va="bottom", ha="center", fontsize=10)
     ax.set(yticks=[], xlim=(0, 1), ylim=(-0.4, len(steps)))
     ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
     ax.set_xlabel(SCORE_LABELS[score])

@@ -25,7 +25,7 @@ NO_VALUE = "\N{EN DASH}"
 def format_with_interval(row: Mapping[str, Any], score: str = "accuracy") -> str:
     """Format a score with its interval, such as `0.731 [0.700, 0.764]`; of a failed run, return the reason.
 
-    Where every resample gives the same score (for example, no clip is correct), the interval is a dash.
+    Where there is no interval (too few speakers, or all of them have the same score), a dash stands in its place.
 
     Args:
         row: The score, its bounds under the same name with `_low` and `_high`, and possibly `status`.
@@ -34,9 +34,9 @@ def format_with_interval(row: Mapping[str, Any], score: str = "accuracy") -> str
     if row.get("status", "finished") != "finished":
         return str(row["status"])
     value, low, high = row[score], row[f"{score}_low"], row[f"{score}_high"]
-    if math.isnan(value) or math.isnan(low):
-        return NO_VALUE if math.isnan(value) else f"{value:.3f}"
-    return keep_together(f"{value:.3f} [{NO_VALUE}]" if low == high else f"{value:.3f} [{low:.3f}, {high:.3f}]")
+    if math.isnan(value):
+        return NO_VALUE
+    return keep_together(f"{value:.3f} [{low:.3f}, {high:.3f}]" if low < high else f"{value:.3f} [{NO_VALUE}]")
 
 
 def keep_together(text: str) -> str:
@@ -57,7 +57,7 @@ def describe_whiskers(cells: pd.DataFrame, score: str = "uar") -> str:
     """Return what the whiskers of `scores_with_intervals` and `robustness_curves` mean, or why there are none."""
     if cells[f"{score}_low"].notna().any():
         return "whiskers are 95% intervals over speakers"
-    return "no whiskers, since an interval over speakers needs more than one test speaker"
+    return f"no whiskers, since an interval over speakers needs at least {evaluation.MIN_SPEAKERS} test speakers"
 
 
 # a run
@@ -84,10 +84,10 @@ def _format_side_scores(entry: Mapping[str, Any], side: str) -> dict[str, str]:
     loss = entry[side]["loss"]
     cells = {"loss": _format_number(math.nan if loss is None else loss, 3, NO_VALUE)}
     for score in results.INTERVAL_SCORES:
-        low, high = entry["ci95"][score] if side == "test" else (math.nan, math.nan)
-        row = {score: entry[side][score], f"{score}_low": math.nan if low is None else low, f"{score}_high": high}
-        note = " (one speaker: no interval)" * (side == "test" and math.isnan(row[f"{score}_low"]))
-        cells[f"{DISPLAY_NAMES[score]} [95% CI]"] = format_with_interval(row, score) + note
+        value, ends = entry[side][score], [math.nan if end is None else end for end in entry["ci95"][score]]
+        row = {score: value, f"{score}_low": ends[0], f"{score}_high": ends[1]}
+        text = format_with_interval(row, score) if side == "test" else _format_number(value, 3, NO_VALUE)
+        cells[f"{DISPLAY_NAMES[score]} [95% CI]"] = text
     return cells
 
 
@@ -432,6 +432,11 @@ def describe_robustness(curves: pd.DataFrame) -> str:
         curves: What `results.score_distortions` returns, of one model.
     """
     plain = curves[curves["distortion"] == "none"].iloc[0]
+    if math.isnan(plain["uar_low"]):
+        return (
+            f"**There are too few test speakers to say whether the undistorted UAR of {plain['uar']:.3f} is above "
+            f"chance ({plain['chance']:.3f}).**"
+        )
     if not plain["uar_low"] > plain["chance"]:
         return (
             f"**The undistorted UAR of {format_with_interval(plain, 'uar')} is not reliably above chance "

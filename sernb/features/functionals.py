@@ -104,11 +104,17 @@ def _measure(signal: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
 def _spectra(signal: np.ndarray, sample_rate: int, frame: int, hop: int) -> Spectrogram:
     import librosa
 
-    power = np.abs(librosa.stft(signal, n_fft=frame, hop_length=hop)) ** 2
-    top = min(FULL_BAND, sample_rate / 2)
-    mel = librosa.filters.mel(sr=sample_rate, n_fft=frame, n_mels=BANDS, fmin=50, fmax=top) @ power
-    bands = 10 * np.log10(mel + 1e-9)
+    power = _power(librosa.stft(signal, n_fft=frame, hop_length=hop))
+    bands = 10 * np.log10(_mel_filters(sample_rate, frame) @ power + 1e-9)
     return Spectrogram(power, np.fft.rfftfreq(frame, 1 / sample_rate), np.maximum(bands, bands.max() - FLOOR))
+
+
+@cache
+def _mel_filters(sample_rate: int, frame: int) -> np.ndarray:
+    import librosa
+
+    top = min(FULL_BAND, sample_rate / 2)
+    return librosa.filters.mel(sr=sample_rate, n_fft=frame, n_mels=BANDS, fmin=50, fmax=top)
 
 
 def _statistics(group: str, tracks: np.ndarray) -> dict[str, np.ndarray]:
@@ -138,6 +144,7 @@ def _track_voice(signal: np.ndarray, sample_rate: int) -> VoiceTrack:
     import librosa
 
     frame, hop = int(WINDOW * sample_rate), int(PITCH_HOP * sample_rate)
+    signal = np.asarray(signal, dtype=np.float32)
     hertz = librosa.yin(signal, fmin=MIN_PITCH, fmax=MAX_PITCH, sr=sample_rate, frame_length=frame, hop_length=hop)
     frames = librosa.util.frame(np.pad(signal, frame // 2), frame_length=frame, hop_length=hop)[:, : len(hertz)]
     hertz = hertz[: frames.shape[1]]
@@ -150,13 +157,18 @@ def _track_voice(signal: np.ndarray, sample_rate: int) -> VoiceTrack:
 
 def _periodicity(frames: np.ndarray, period: np.ndarray) -> np.ndarray:
     """Return each frame's autocorrelation at its period, corrected for the window (Boersma)."""
-    window = np.hanning(len(frames))
-    size = 2 * len(frames)
-    measured = np.fft.irfft(np.abs(np.fft.rfft(frames * window[:, None], size, axis=0)) ** 2, axis=0)
-    expected = np.fft.irfft(np.abs(np.fft.rfft(window, size)) ** 2)
-    at = np.arange(frames.shape[1])
-    own = measured[period, at] / (measured[0] + 1e-12)
+    from scipy import fft
+
+    window = np.hanning(len(frames)).astype(frames.dtype)
+    size = fft.next_fast_len(len(frames) + int(period.max()), real=True)  # enough for the longest period
+    measured = fft.irfft(_power(fft.rfft(frames.T * window, size)), size)
+    expected = fft.irfft(_power(fft.rfft(window, size)), size)
+    own = measured[np.arange(len(measured)), period] / (measured[:, 0] + 1e-12)
     return np.clip(own * expected[0] / expected[period], -1, 0.999)
+
+
+def _power(spectrum: np.ndarray) -> np.ndarray:
+    return np.square(spectrum.real) + np.square(spectrum.imag)
 
 
 def _pitch_statistics(signal: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:

@@ -40,7 +40,7 @@ MODEL_COLUMNS = (
 ANSWERS_FILE = "answers.csv"
 PUBLISHED_FILES = ("metrics.json", "history.csv", ANSWERS_FILE)
 POOLED_COLUMNS = (
-    *("seeds", "speakers", "rows", "train_accuracy", "val_accuracy", "minutes"),
+    *("seeds", "speakers", "rows", "largest_class", "train_accuracy", "val_accuracy", "minutes"),
     *(score + end for score in INTERVAL_SCORES for end in ("", "_low", "_high", "_least", "_most")),
 )
 
@@ -186,7 +186,7 @@ def pool_runs(runs: pd.DataFrame, by: str) -> pd.DataFrame:
     """Return one row for each group of runs: scores over all their test rows, with intervals over speakers and seeds.
 
     Runs of one seed (folds) are put together before they are scored; a seed that lacks a fold which another one has is
-    left out. The score is the mean over seeds, its interval resamples speakers (all rows of a speaker, of every seed,
+    left out. The score is the mean over seeds, its interval is over speakers (all rows of a speaker, of every seed,
     stay together), `_least` and `_most` are over seeds.
 
     Args:
@@ -194,9 +194,9 @@ def pool_runs(runs: pd.DataFrame, by: str) -> pd.DataFrame:
         by: The column of the groups.
 
     Returns:
-        Indexed by group, in order of appearance, with `seeds`, `speakers`, `rows` (tested, per seed), `train_accuracy`,
-        `val_accuracy` and `minutes` (means over runs) and, for accuracy and UAR, the score, `_low`, `_high`,
-        `_least` and `_most`.
+        Indexed by group, in order of appearance, with `seeds`, `speakers`, `rows` (tested, per seed), `largest_class`
+        (the share of the most frequent emotion), `train_accuracy`, `val_accuracy` and `minutes` (means over runs) and,
+        for accuracy and UAR, the score, `_low`, `_high`, `_least` and `_most`.
     """
     rows = {name: _pool_group(group) for name, group in runs[runs["status"] == "finished"].groupby(by, sort=False)}
     return pd.DataFrame(rows.values(), index=pd.Index(rows, name=by), columns=POOLED_COLUMNS)

@@ -149,7 +149,7 @@ def score_distortions(predictions: pd.DataFrame) -> pd.DataFrame:
         predictions: What `distorted_predictions` returns.
 
     Returns:
-        One row each, with `distortion`, `level`, `unit`, `model`, `uar`, `uar_low`, `uar_high` (95%, resampling
+        One row each, with `distortion`, `level`, `unit`, `model`, `uar`, `uar_low`, `uar_high` (95%, over
         speakers), the same for `accuracy`, `chance` (one over the emotions that occur), `speakers` and `rows`.
     """
     by = ["model", "distortion", "level"]

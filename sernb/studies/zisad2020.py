@@ -75,15 +75,15 @@ def verdict_table(tries: pd.DataFrame, published: pd.DataFrame, unseen: pd.DataF
 
 
 def best_recipe_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs with the recipe and number of epochs that do best on validation, one per seed.
+    """Return the runs of the training that does best on validation, one per seed.
 
     The paper says neither how nor for how long it trained, so its mean is compared with the best training found here;
-    recipes with fewer seeds than another are left out.
+    trainings with fewer seeds than another are left out.
 
     Args:
-        runs: Rows of `results.read_sweep` with `RECIPE`, `epochs` and `val_accuracy`.
+        runs: Rows of `results.read_sweep` with the name of the training in `label`, and `val_accuracy`.
     """
-    groups = [group for _, group in runs[runs["status"] == "finished"].groupby(["RECIPE", "epochs"])]
+    groups = [group for _, group in runs[runs["status"] == "finished"].groupby("label")]
     most = max(map(len, groups), default=0)
     complete = (group for group in groups if len(group) == most)
     return max(complete, key=lambda group: group["val_accuracy"].mean(), default=runs[:0])
@@ -121,8 +121,7 @@ def claim_verdict(
     """
     if np.isnan(measured) or (np.isnan(unseen) and not of_training):
         return "", "not measured yet"
-    measured, most = round(measured, 3), round(most, 3)  # the claims have three digits
-    if not (measured >= round(value - TOLERANCE, 3) or most >= value):
+    if not (measured >= value - TOLERANCE or most >= value):
         return "not reached", ""
     if of_training:
         return "holds", ", training clips"

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
+
+from sernb.results import saving
 
 ROOT = Path(__file__).parents[1]
 ON_CONDA = {"soundfile": "pysoundfile", "soxr": "soxr-python"}
@@ -80,3 +83,26 @@ def test_resources_are_found_in_an_installed_package(tmp_path: Path, monkeypatch
     assert runs.find_notebook("elsewhere/01_explore.ipynb") == Path("elsewhere/01_explore.ipynb")
     Path("01_explore.ipynb").touch()
     assert runs.find_notebook("01_explore") == Path("01_explore.ipynb"), "a notebook of the user's comes first"
+
+
+def test_the_revision_is_that_of_sernbs_own_checkout(tmp_path: Path, monkeypatch):
+    """A copy in another project's repository, such as an environment in the user's thesis, has no revision."""
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    thesis = tmp_path / "thesis"
+    copy = thesis / "sernb-copy"
+    (copy / "sernb" / "results").mkdir(parents=True)
+    (copy / "pyproject.toml").write_text('name = "sernb"\n')
+    (copy / "sernb" / "__init__.py").write_text("")
+    module = copy / "sernb" / "results" / "saving.py"
+    module.write_text("")
+    monkeypatch.setattr(saving, "__file__", str(module))
+    subprocess.run([*git, "init", "-q", thesis], check=True)
+    subprocess.run([*git, "-C", thesis, "commit", "-q", "--allow-empty", "-m", "thesis"], check=True)
+    assert saving.git_revision() == ""
+    subprocess.run([*git, "init", "-q", copy], check=True)
+    subprocess.run([*git, "-C", copy, "add", "."], check=True)
+    subprocess.run([*git, "-C", copy, "commit", "-q", "-m", "sernb"], check=True)
+    revision = saving.git_revision()
+    assert len(revision) == 10 and saving.git_revision() == revision
+    module.write_text("changed = True\n")
+    assert saving.git_revision() == f"{revision}+"

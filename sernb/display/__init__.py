@@ -63,6 +63,7 @@ from sernb.display.tables import describe_probabilities
 from sernb.display.tables import describe_provenance
 from sernb.display.tables import describe_ranking
 from sernb.display.tables import describe_robustness
+from sernb.display.tables import describe_settings
 from sernb.display.tables import describe_snr
 from sernb.display.tables import describe_unused
 from sernb.display.tables import describe_verdict_rule

@@ -253,6 +253,20 @@ def _format_step_score(step: pd.Series) -> str:
     return f"{format_with_interval(step)} ({seeds}, {step['speakers']:.0f} speakers tested)"
 
 
+def describe_settings(accuracies: pd.DataFrame, claim: float) -> str:
+    """Return a sentence with the mean accuracy over the paper's settings, with and without ReLU.
+
+    Args:
+        accuracies: One row per split, one column per output activation.
+        claim: The mean that the paper reports.
+    """
+    without = accuracies.drop(columns="relu", errors="ignore")
+    return (
+        f"**The mean over the {accuracies.size} settings is {accuracies.mean(axis=None):.3f}, and "
+        f"{without.mean(axis=None):.3f} without ReLU** (one seed per setting); the paper reports {claim:.3f}."
+    )
+
+
 def describe_provenance(sweeps: Mapping[str, pd.DataFrame]) -> str:
     """Return a Markdown list of sweeps: their number of runs, training times, corpus fingerprints and revisions."""
     return "\n".join(f"- `{name}`: {_describe_origin(runs)}" for name, runs in sweeps.items())

@@ -100,7 +100,7 @@ def test_describe_balance_says_when_the_most_frequent_emotion_pays():
     [
         (0.2, 0.2, (), "learned little"),
         (0.9, 0.5, (), "memorises"),
-        (0.9, 0.85, (), "close together"),
+        (0.9, 0.85, (), "5 points apart"),
         (0.9, 0.5, ("constant-validation",), "With `constant-validation`, the validation curve is not informative"),
     ],
 )
@@ -128,9 +128,19 @@ def test_describe_snr_names_the_extremes():
 )
 def test_describe_claims_names_the_corpus_of_the_claims(corpus, text):
     result = {"corpus": {"name": corpus}, "split": {}, "models": {"paper-cnn": {"test": {"accuracy": 0.5}}}}
+    result["parameters"] = {"MAX_CLIPS": 0, "EPOCHS": 0, "EMOTIONS": [], "CHANNEL": "all", "RECIPE": "plain"}
     assert text in show.describe_claims(result)
     assert ("Not comparable" in show.describe_claims(result)) == corpus.startswith("demo")
     assert show.claims_table(result).loc["test", "this run"] == "0.500"
+
+
+def test_describe_claims_says_what_was_shortened():
+    parameters = {"MAX_CLIPS": 400, "EPOCHS": 8, "EMOTIONS": [], "CHANNEL": "speech", "RECIPE": "plain"}
+    result = {"corpus": {"name": "ravdess"}, "split": {}, "parameters": parameters}
+    text = show.describe_claims(result)
+    assert "shortened (at most 400 clips, speech only, 8 epochs instead of 120)" in text
+    complete = {**result, "parameters": parameters | {"MAX_CLIPS": 0, "EPOCHS": 240, "CHANNEL": "all"}}
+    assert "Not comparable" not in show.describe_claims(complete)
 
 
 def test_describe_corpus_counts_clips_and_speakers():

@@ -12,6 +12,7 @@ import pandas as pd
 
 from sernb import corpora
 from sernb import evaluation
+from sernb import models
 from sernb import results
 from sernb import studies
 
@@ -353,7 +354,7 @@ def describe_curve(last: Mapping[str, float], classes: int, misleading: Sequence
     elif train > val + 0.1:
         advice = "Where the two lines diverge, the network memorises its training clips."
     else:
-        advice = "The two lines end close together."
+        advice = f"The two lines end {100 * abs(train - val):.0f} points apart."
     return f"**Final accuracy: {train:.3f} in training, {val:.3f} in validation.** {advice}"
 
 
@@ -389,7 +390,24 @@ def describe_claims(result: Mapping[str, Any]) -> str:
     }.get(corpus.removeprefix("demo-"), "The paper makes no claim about this corpus.")
     if corpora.synthetic_notice(corpus, result["split"].get("tested", {}).get("name", "")):
         text += " **Not comparable:** this run uses synthetic speech."
+    elif shortened := _describe_shortening(result["parameters"]):
+        text += f" **Not comparable:** this run was shortened ({shortened}); the claims are about complete ones."
     return f"{text} A dash means that nothing was claimed or measured."
+
+
+def _describe_shortening(parameters: Mapping[str, Any]) -> str:
+    """Return which parameters of a run of 03 use fewer clips or epochs than the paper's method; empty for none."""
+    texts = []
+    if clips := parameters.get("MAX_CLIPS"):
+        texts.append(f"at most {clips} clips")
+    if emotions := parameters.get("EMOTIONS"):
+        texts.append(f"{len(emotions)} emotion{'s' * (len(emotions) != 1)}")
+    if parameters.get("CHANNEL", "all") != "all":
+        texts.append(f"{parameters['CHANNEL']} only")
+    epochs, usual = parameters.get("EPOCHS") or 0, models.get_recipe(parameters.get("RECIPE", "plain")).epochs
+    if 0 < epochs < usual:
+        texts.append(f"{epochs} epochs instead of {usual}")
+    return ", ".join(texts)
 
 
 def describe_confusion(confusion: np.ndarray, labels: Sequence[str]) -> str:

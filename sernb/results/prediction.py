@@ -176,7 +176,8 @@ def _describe_score(run: TrainedRun) -> str:
     entry, split = run.result["models"][run.model.name], run.result["split"]
     uar, (low, high) = entry["test"]["uar"], entry["ci95"]["uar"]
     interval = "too few speakers for an interval" if low is None else f"95% interval {low:.2f} to {high:.2f}"
-    score = f"**{uar:.2f}** ({interval}; chance {1 / len(run.labels):.2f}), {split['test']} rows"
+    tested = sum(any(row) for row in entry["confusion"])  # emotions with test rows
+    score = f"**{uar:.2f}** ({interval}; chance {1 / tested:.2f}), {split['test']} rows"
     if "tested" in split:
         score += f" of {corpora.get_corpus(split['tested']['name']).title}"
     if split.get("test_leaks", split["leaks"])["speaker"]:  # validation may share speakers where the test does not

@@ -93,3 +93,17 @@ def test_rows_of_an_unknown_speaker_count_as_one_speaker():
     assert scores["rows"] == 16 and scores["speakers"] == 4
     assert evaluation.score_by(rows, "speaker")["rows"].to_dict() == {"a": 4, "b": 4, "d": 4, "not said": 4}
     assert evaluation.speaker_interval(rows) == evaluation.speaker_interval(named)
+
+
+def test_categories_are_scored_as_text(clips):
+    categories = clips.astype({"truth": "category", "prediction": "category", "speaker": "category"})
+    pd.testing.assert_frame_equal(evaluation.score_by(categories, "truth"), evaluation.score_by(clips, "truth"))
+    unanswered = categories.assign(prediction=categories["prediction"].where(categories.index > 5))
+    assert evaluation.score_by(unanswered.assign(all=1), "all")["accuracy"].iloc[0] < 1
+
+
+@pytest.mark.parametrize("change", [str.upper, str.title, lambda name: f"{name} "])
+def test_another_spelling_of_the_emotions_is_refused(clips, change):
+    other = clips.assign(prediction=clips["prediction"].map(change))
+    with pytest.raises(ValueError, match=r"the predictions contain '[A-Za-z ]+', the truth '[a-z]+': spell"):
+        evaluation.score_by(other, "speaker")

@@ -113,7 +113,8 @@ def select_test_rows(predictions: pd.DataFrame) -> pd.DataFrame:
         is unknown (None, NaN or empty) count as one speaker, `not said`, because they may be one.
 
     Raises:
-        ValueError: A column is missing, a truth is missing, or there is no test row.
+        ValueError: A column is missing, a truth is missing, there is no test row, or the predictions spell the emotions
+            in a different way than the truth.
     """
     if missing := [name for name in ("truth", "prediction", "speaker") if name not in predictions]:
         raise ValueError(f"the predictions have no column {', '.join(missing)}; they have {', '.join(predictions)}")
@@ -122,8 +123,22 @@ def select_test_rows(predictions: pd.DataFrame) -> pd.DataFrame:
         raise ValueError("there is no row to score: the table is empty, or no row has the split `test`")
     if unlabelled := int(rows["truth"].isna().sum()):
         raise ValueError(f"{unlabelled} of {len(rows)} rows have no truth; leave them out")
+    truth, prediction = (rows[name].astype(object) for name in ("truth", "prediction"))  # they may be categories
+    _check_spelling(set(truth), set(prediction.dropna()))
     copies = rows["copy"] if "copy" in rows else 0
-    return rows.assign(copy=copies, speaker=speaker_ids(rows["speaker"]), prediction=rows["prediction"].fillna(""))
+    return rows.assign(copy=copies, speaker=speaker_ids(rows["speaker"]), truth=truth, prediction=prediction.fillna(""))
+
+
+def _check_spelling(truths: set, predictions: set) -> None:
+    """Raise ValueError if a predicted emotion differs from a true one only in capitals or spaces."""
+    normalised = {str(truth).strip().casefold(): truth for truth in truths}
+    for prediction in sorted(predictions - truths, key=str):
+        truth = normalised.get(str(prediction).strip().casefold())
+        if truth is not None:
+            raise ValueError(
+                f"the predictions contain {prediction!r}, the truth {truth!r}: spell the emotions in the same way, for "
+                "example with `table['prediction'].str.strip().str.lower()`"
+            )
 
 
 def speaker_ids(speakers: pd.Series) -> pd.Series:

@@ -341,6 +341,40 @@ def report_command(
         typer.echo(report.build_report(utils.find_resource(runs_file), output_dir, workers=workers))
 
 
+@app.command("withdraw")
+def withdraw_command(
+    data_dir: Annotated[Path, typer.Argument(help="The folder of your corpus.")],
+    speaker: Annotated[str, typer.Argument(help="The speaker's id, such as S01.")],
+    runs_dir: Annotated[
+        list[Path] | None, typer.Option("--runs", help="Where to look for runs on the corpus; may be repeated.")
+    ] = None,
+    delete_runs: Annotated[
+        bool, typer.Option("--delete-runs", help="Also delete the files of runs that used the speaker's recordings.")
+    ] = False,
+) -> None:
+    """Delete a speaker's recordings and features, and list the runs that used them."""
+    from sernb import corpora
+    from sernb import features
+    from sernb import results
+
+    with _report_errors():
+        table = corpora.read_manifest(data_dir)
+        own = table.loc[table["speaker"].str.strip() == speaker, "file"]
+        digests = set(corpora.sha256_of_files([data_dir.expanduser() / name for name in own])) - {""}
+        deleted = corpora.withdraw_speaker(data_dir, speaker)
+        forgotten = features.forget_recordings(digests)
+        used = results.runs_of_speaker(runs_dir or [Path("runs")], data_dir, speaker)
+        for folder in used if delete_runs else []:
+            results.remove_recorded_files(folder)
+    for name in deleted:
+        typer.echo(f"deleted {name}")
+    typer.echo(f"{len(deleted)} files and {forgotten} stored features of {speaker} were deleted")
+    for folder in used:
+        typer.echo(f"{'deleted the run' if delete_runs else 'this run used the recordings:'} {folder}")
+    if used and not delete_runs:
+        typer.echo("Its models and predictions still hold this person; --delete-runs deletes them.")
+
+
 @app.command("predict")
 def predict_command(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],

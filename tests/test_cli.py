@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from typer.testing import CliRunner
 import sernb
 from sernb import cli
 from sernb import corpora
+from sernb import features
 
 
 def run_sernb(*words: str | Path):
@@ -139,3 +142,53 @@ def test_the_version_is_printed_by_the_command_and_by_the_package():
     assert run_sernb("--version").stdout.strip() == f"sernb {sernb.__version__}"
     done = subprocess.run([sys.executable, "-m", "sernb", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"sernb {sernb.__version__}"
+
+
+def local_corpus(root: Path) -> Path:
+    """Write a corpus of two speakers with two clips each."""
+    rows = ["file,emotion,speaker"]
+    for i, (speaker, emotion) in enumerate([("P01", "sad"), ("P01", "happy"), ("P02", "sad"), ("P02", "happy")]):
+        write(root / f"{i}.wav", tone(0.4, 16000, 200 + 50 * i), 16000)
+        rows.append(f"{i}.wav,{emotion},{speaker}")
+    (root / "manifest.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+def local_run(folder: Path, data_dir: Path, speakers: str) -> Path:
+    folder.mkdir(parents=True)
+    parameters = {"DATA_DIR": str(data_dir)}
+    (folder / "metrics.json").write_text(json.dumps({"parameters": parameters, "models": {}}))
+    rows = [f"{speaker},sad" for speaker in speakers.split()]
+    (folder / "predictions.csv").write_text("\n".join(["speaker,truth", *rows]) + "\n")
+    (folder / "notes.txt").write_text("mine")
+    (folder / "run.json").write_text(json.dumps({"files": ["metrics.json", "predictions.csv"]}))
+    return folder
+
+
+def test_withdraw_deletes_recordings_and_features_and_lists_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("SERNB_CACHE", str(tmp_path / "cache"))
+    root = local_corpus(tmp_path / "mine")
+    clips = corpora.load("local", root)
+    features.extract(clips, "mfcc", sample_rate=16000)
+    features.extract(clips, "zcr_rms", sample_rate=16000)
+    with_both = local_run(tmp_path / "runs" / "both", root, "P01 P02")
+    with_other = local_run(tmp_path / "runs" / "other", root, "P01")
+    elsewhere = local_run(tmp_path / "runs" / "elsewhere", tmp_path, "P02")
+    result = run_sernb("withdraw", root, "P02", "--runs", tmp_path / "runs")
+    assert result.exit_code == 0, result.output
+    assert "2 files and 4 stored features of P02 were deleted" in result.stdout
+    assert str(with_both) in result.stdout and "--delete-runs" in result.stdout
+    assert str(with_other) not in result.stdout and str(elsewhere) not in result.stdout
+    assert set(corpora.load("local", root)["speaker"]) == {"P01"} and not (root / "2.wav").exists()
+    stores = list((tmp_path / "cache").rglob("*-*.sqlite"))
+    keys = [key for store in stores for (key,) in sqlite3.connect(store).execute("SELECT key FROM features")]
+    assert sorted(keys) == sorted([*clips["sha256"][:2]] * 2)
+    result = run_sernb("withdraw", root, "P02", "--runs", tmp_path / "runs", "--delete-runs")
+    assert "0 files" in result.stdout and f"deleted the run {with_both}" in result.stdout
+    assert not (with_both / "predictions.csv").exists() and (with_both / "notes.txt").read_text() == "mine"
+    assert (with_other / "predictions.csv").is_file()
+
+
+def test_withdraw_of_an_unknown_speaker_says_who_is_there(tmp_path):
+    result = run_sernb("withdraw", local_corpus(tmp_path), "P03")
+    assert result.exit_code == 1 and "no speaker 'P03'; there are P01, P02" in result.output

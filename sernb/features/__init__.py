@@ -27,5 +27,6 @@ from sernb.features.spectral import mfcc
 from sernb.features.spectral import pitch
 from sernb.features.spectral import zcr_rms
 from sernb.features.store import allocate_features
+from sernb.features.store import forget_recordings
 from sernb.features.store import insert
 from sernb.features.store import store_path

@@ -102,6 +102,30 @@ def delete(connection: sqlite3.Connection, keys: Iterable[str]) -> None:
     connection.commit()
 
 
+def forget_recordings(digests: Iterable[str]) -> int:
+    """Delete the features of recordings, and every mapped set of a store that had one; return how many were deleted.
+
+    Args:
+        digests: The SHA-256 of each recording's file; its augmented copies are deleted too.
+    """
+    deleted = 0
+    for path in sorted(utils.cache_dir().glob("*-*.sqlite")):
+        if count := utils.run_transaction(path, partial(_forget, digests=list(digests)), FEATURE_TABLE):
+            deleted += count
+            for file in path.parent.glob(f"{path.stem}-*.npy"):
+                file.unlink(missing_ok=True)
+    return deleted
+
+
+def _forget(connection: sqlite3.Connection, digests: list[str]) -> int:
+    connection.execute("PRAGMA secure_delete = ON")  # overwrite the deleted rows with zeros
+    with connection:
+        cursor = connection.executemany(
+            "DELETE FROM features WHERE key = ? OR key LIKE ? || ':%'", [(digest, digest) for digest in digests]
+        )
+    return cursor.rowcount
+
+
 def _encode_row(key: str, frames: int, array: np.ndarray) -> tuple:
     data, shape = array.astype("<f4").tobytes(), json.dumps(array.shape)
     return key, frames, shape, _checksum(key, frames, shape, data), data

@@ -23,6 +23,7 @@ from sernb.results.files import read_predictions
 from sernb.results.files import read_sweep
 from sernb.results.files import read_tables
 from sernb.results.files import results_table
+from sernb.results.files import runs_of_speaker
 from sernb.results.files import test_answers
 from sernb.results.files import write_tables
 from sernb.results.outputs import RECORD_FILE

@@ -221,6 +221,25 @@ def write_tables(folder: str | Path, *, index: bool = True, **tables: pd.DataFra
         table.to_csv(Path(folder) / f"{name}.csv", index=index)
 
 
+def runs_of_speaker(folders: Iterable[str | Path], data_dir: str | Path, speaker: str) -> list[Path]:
+    """Return the finished runs, in some folders and below them, whose predictions contain a speaker of a local corpus.
+
+    Args:
+        folders: Where to look.
+        data_dir: The corpus's folder; runs on other corpora are left out.
+        speaker: The speaker's id.
+    """
+    root, matches = Path(data_dir).expanduser().resolve(), set()
+    for file in (file for folder in folders for file in Path(folder).expanduser().rglob("predictions.csv")):
+        if not (file.parent / "metrics.json").is_file():
+            continue
+        parameters = read_metrics(file.parent)["parameters"]
+        used = {Path(parameters.get(name) or "").expanduser().resolve() for name in ("DATA_DIR", "TEST_DATA_DIR")}
+        if root in used and speaker in set(read_predictions(file.parent)["speaker"]):
+            matches.add(file.parent)
+    return sorted(matches)
+
+
 def test_answers(folder: str | Path, model: str = "") -> pd.DataFrame:
     """Return `model`, `speaker`, `truth` and `prediction` of each test row of a run: of one model, or of all.
 

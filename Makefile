@@ -53,7 +53,8 @@ test-all: $(READY)
 setup: $(READY)
 
 lab: $(READY)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab --notebook-dir=.
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab --notebook-dir=. \
+	  $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -77,10 +77,14 @@ class PairsCommand(TyperCommand):
 def _report_errors() -> Iterator[None]:
     """Print an error that the user can correct in a line or a few, and exit with status 1.
 
-    These are the errors that `sernb` itself defines, and disks that are full or may not be written.
+    These are the errors that `sernb` itself defines, and disks that are full or may not be written. Ctrl-C ends a
+    command with one line and status 130.
     """
     try:
         yield
+    except KeyboardInterrupt:
+        typer.echo("sernb: interrupted", err=True)
+        raise typer.Exit(130) from None
     except (ValueError, RuntimeError, OSError) as error:
         if not (type(error).__module__.startswith("sernb.") or getattr(error, "errno", None) in DISK_ERRORS):
             raise
@@ -378,7 +382,9 @@ def withdraw_command(
 @app.command("predict")
 def predict_command(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Audio files that libsndfile can read.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Audio files that libsndfile can read, or folders of them.")
+    ],
     model: Annotated[str, typer.Option(help="One of the run's models [default: its first].")] = "",
     course: Annotated[bool, typer.Option("--course", help="Probabilities over time: a row per 2 s window.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV with all digits, without the model card.")] = False,
@@ -388,6 +394,7 @@ def predict_command(
 
     with _report_errors():
         run = results.load_run(run_dir, model)
+        files = [file for path in files for file in (_audio_files(path) if path.is_dir() else [path])]
         predictions = (results.predict_windows_of_files if course else results.predict_files)(run, files)
     if csv:
         typer.echo(predictions.to_csv(index=False), nl=False)
@@ -397,6 +404,14 @@ def predict_command(
     for problem in filter(None, predictions["problem"]):
         typer.echo(f"sernb: {problem}", err=True)
     raise typer.Exit(1 if predictions["problem"].any() else 0)
+
+
+def _audio_files(folder: Path) -> list[Path]:
+    from sernb import corpora
+
+    if files := sorted(corpora.find_audio_files(folder), key=str):
+        return files
+    raise corpora.CorpusError(f"{folder} contains no audio file")
 
 
 def _format_number(value: object) -> str:

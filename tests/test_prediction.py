@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -182,6 +183,14 @@ def test_predict_in_a_terminal(tmp_path, run_dir, table):
     csv = sernb("predict", "--csv", run_dir, good, tmp_path / "bad.wav")
     rows = pd.read_csv(io.StringIO(csv.stdout))
     assert csv.exit_code == 1 and "bad.wav: cannot be decoded" in csv.stderr
+    (tmp_path / "clips" / "deep").mkdir(parents=True)
+    shutil.copy(good, tmp_path / "clips" / "deep" / "a.wav")
+    shutil.copy(table["path"][0], tmp_path / "clips" / "b.wav")
+    (tmp_path / "clips" / "notes.txt").write_text("mine")
+    of_folder = pd.read_csv(io.StringIO(sernb("predict", "--csv", run_dir, tmp_path / "clips").stdout))
+    assert [Path(file).name for file in of_folder["file"]] == ["b.wav", "a.wav"]
+    (tmp_path / "empty").mkdir()
+    assert "contains no audio file" in sernb("predict", run_dir, tmp_path / "empty").stderr
     missing = sernb("predict", run_dir, tmp_path / "mistyped.wav")
     assert missing.exit_code == 1 and "mistyped.wav: there is no such file" in missing.stderr
     assert list(rows) == ["file", "seconds", "prediction", "angry", "calm", "sad", "problem"] and len(rows) == 2

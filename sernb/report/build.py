@@ -98,6 +98,7 @@ def _publish(built: Path, book: Book, html: Path) -> None:
     if problems := list(check_book(built, book)):
         raise ReportError("\n".join(["the book has broken pages:", *problems, f"(see {built})"]))
     _strip_downloads(built)
+    (built / ".nojekyll").touch()  # GitHub Pages would leave out folders whose names begin with an underscore
     shutil.rmtree(html, ignore_errors=True)
     shutil.move(built, html)
 

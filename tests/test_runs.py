@@ -385,6 +385,27 @@ def test_a_lock_ends_with_its_process(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
+def test_two_kernels_of_plain_papermill_do_not_train_into_one_folder(tmp_path: Path, monkeypatch):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"locked\n"
+    monkeypatch.setattr("sernb.utils.locks.LOCK_SECONDS", 0.1)
+    trained = []
+
+    def train_fold(fold: int, folder: Path, parameters: dict) -> dict:
+        trained.append(fold)
+        return {}
+
+    with pytest.raises(utils.FolderInUseError, match=f"in use by process {holder.pid} on"):
+        results.run_folds(train_fold, [0], tmp_path, {"FOLD": 0})
+    assert trained == []
+    # The kernel of `sernb run`, which holds the folder itself.
+    monkeypatch.setenv(utils.LOCKED_FOLDER, str(tmp_path.resolve()))
+    results.run_folds(train_fold, [0], tmp_path, {"FOLD": 0})
+    assert trained == [0]
+    holder.kill()
+    holder.wait()
+
+
 def test_the_key_follows_the_code_that_the_notebook_uses(tmp_path: Path, monkeypatch):
     notebook = small_notebooks.write(tmp_path / "a.ipynb", "from sernb import audio\n\naudio.snr", "%matplotlib inline")
     seen = []

@@ -171,13 +171,17 @@ def run_folds(
 
     Returns:
         The content of the run's `metrics.json`.
+
+    Raises:
+        FolderInUseError: Another kernel is training into the folder.
     """
     folds, folder = list(folds), Path(output_dir)
-    if folds == [parameters["FOLD"]]:
-        return train_fold(folds[0], folder, dict(parameters))
-    for fold in folds:
-        train_fold(fold, folder / f"fold-{fold}", {**parameters, "FOLD": fold})
-    return pool_folds(folder, folds, parameters)
+    with utils.output_lock(folder):
+        if folds == [parameters["FOLD"]]:
+            return train_fold(folds[0], folder, dict(parameters))
+        for fold in folds:
+            train_fold(fold, folder / f"fold-{fold}", {**parameters, "FOLD": fold})
+        return pool_folds(folder, folds, parameters)
 
 
 def pool_folds(output_dir: str | Path, folds: Iterable[int], parameters: Mapping[str, Any]) -> dict[str, Any]:

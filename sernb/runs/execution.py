@@ -152,7 +152,7 @@ def _run_papermill(job: Job, threads: int, bar: bool) -> None:
         start_timeout=180,
         extra_arguments=["--IPKernelApp.log_level=50"],  # it warns of local TCP and of the interrupt at its end
         cwd=job.cwd,
-        kernel_manager_class=_kernel_manager(_kernel_environment(threads)),
+        kernel_manager_class=_kernel_manager(_kernel_environment(job.output_dir, threads)),
         # With a normal shutdown TensorFlow takes seconds to exit, and ipykernel complains of tasks that it destroys.
         shutdown_kernel="immediate",
     )
@@ -188,10 +188,10 @@ def _describe_failure(job: Job, error: Exception) -> str:
     return f"{job.notebook} failed{cell}: {_error_type(error)}: {text}\nthe executed notebook: {executed}"
 
 
-def _kernel_environment(threads: int) -> dict[str, str]:
-    """Return the environment of a kernel: this process's, but quiet and with its share of the cores."""
+def _kernel_environment(output_dir: Path, threads: int) -> dict[str, str]:
+    """Return the environment of a kernel: this process's, but quiet, with its cores and its locked folder."""
     shares = {name: str(threads) for name in THREAD_VARIABLES} if threads else {}
-    return {**os.environ, **QUIET_ENVIRONMENT, **shares}
+    return {**os.environ, **QUIET_ENVIRONMENT, **shares, utils.LOCKED_FOLDER: str(output_dir.resolve())}
 
 
 def _kernel_manager(environment: dict[str, str]) -> type:

@@ -8,6 +8,7 @@ from sernb.utils.arrays import reserve_disk
 from sernb.utils.arrays import row_blocks
 from sernb.utils.filecache import cached_per_file
 from sernb.utils.filecache import map_files
+from sernb.utils.locks import LOCKED_FOLDER
 from sernb.utils.locks import FolderInUseError
 from sernb.utils.locks import output_lock
 from sernb.utils.machine import cpu_count

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LOCK_FILE = ".sernb.lock"  # in the folder while it is locked; it says who holds it
+LOCKED_FOLDER = "SERNB_LOCKED_FOLDER"  # environment variable of a kernel: the folder that `sernb run` holds for it
 LOCK_SECONDS = 30.0  # how long to wait: workers of a killed command need a while to notice that they are orphans
 
 
@@ -22,6 +23,8 @@ class FolderInUseError(RuntimeError):
 @contextlib.contextmanager
 def output_lock(folder: str | Path, *, seconds: float | None = None) -> Iterator[None]:
     """Hold a folder, which is created if it is missing, until the block ends or the process dies.
+
+    A kernel that `sernb run` has started does not lock its own run's folder: the command holds it.
 
     Args:
         folder: The folder.
@@ -35,6 +38,9 @@ def output_lock(folder: str | Path, *, seconds: float | None = None) -> Iterator
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if os.environ.get(LOCKED_FOLDER) == str(folder.resolve()):
+        yield
+        return
     file = folder / LOCK_FILE
     lock = FileLock(file)
     try:

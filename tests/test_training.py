@@ -250,7 +250,7 @@ def test_pooled_folds_are_scored_over_the_test_rows_of_all(folds):
     entry = result["models"]["conv1d-b"]
     matrix = evaluation.confusion_matrix(predictions["truth"], predictions["prediction"], LABELS)
     assert entry["confusion"] == matrix.tolist() and entry["test"]["uar"] == evaluation.compute_scores(matrix)["uar"]
-    assert entry["ci95"] == evaluation.speaker_interval(predictions, LABELS)
+    assert entry["ci95"] == {"accuracy": [None, None], "uar": [None, None]}, "three speakers are too few"
     entries = [results.read_metrics(folder / f"fold-{fold}")["models"]["conv1d-b"] for fold in (1, 2, 3)]
     assert entry["test"]["loss"] == pytest.approx(np.mean([one["test"]["loss"] for one in entries]))
     assert entry["val"]["accuracy"] == pytest.approx(np.mean([one["val"]["accuracy"] for one in entries]))

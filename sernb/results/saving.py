@@ -117,8 +117,7 @@ def save_run(
     if inputs:
         specs = {name: asdict(spec) for name, spec in inputs.items()}
         (folder / "inputs.json").write_text(json.dumps(specs, default=np.ndarray.tolist) + "\n")
-    _write_metrics(folder, result)
-    return result
+    return _write_metrics(folder, result)
 
 
 def _start_writing(folder: Path, names: list[str]) -> None:
@@ -129,9 +128,11 @@ def _start_writing(folder: Path, names: list[str]) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def _write_metrics(folder: Path, result: dict[str, Any]) -> None:
-    # JSON has no NaN: a missing interval is null.
-    (folder / "metrics.json").write_text(json.dumps(_nan_to_none(result), indent=1) + "\n")
+def _write_metrics(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """Write `metrics.json` and return its content: JSON has no NaN, so None stands for a missing interval."""
+    content = _nan_to_none(result)
+    (folder / "metrics.json").write_text(json.dumps(content, indent=1) + "\n")
+    return content
 
 
 def check_inputs(trained: models.FitResult, spec: features.InputSpec, rows: pd.DataFrame, labels: list[str]) -> None:
@@ -215,8 +216,7 @@ def pool_folds(output_dir: str | Path, folds: Iterable[int], parameters: Mapping
     _start_writing(folder, ["metrics.json", "predictions.csv", "history.csv"])
     predictions[predictions["split"] == "test"].to_csv(folder / "predictions.csv", index=False)
     history.to_csv(folder / "history.csv", index=False)
-    _write_metrics(folder, result)
-    return result
+    return _write_metrics(folder, result)
 
 
 def _read_folds(folder: Path, folds: Iterable[int], name: str) -> pd.DataFrame:

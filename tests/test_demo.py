@@ -282,6 +282,7 @@ def test_generator_is_deterministic(name):
         assert make_demo_corpora.render(clip) == make_demo_corpora.render(clip)
 
 
+@pytest.mark.slow
 @needs_espeak
 def test_generated_zip_is_the_same_twice(tmp_path, monkeypatch):
     few = make_demo_corpora.plan("demo-local")[:8]

@@ -70,12 +70,14 @@ def test_unused_features_have_no_weight():
     np.testing.assert_allclose(biases, subset[1])
 
 
+@pytest.mark.slow
 def test_copies_are_of_no_test_speaker(split):
     assert set(split.fit_rows["split"]) == {"train", "val"} and set(split.fit_rows["copy"]) == {0, 1, 2}
     assert not set(split.fit_rows["speaker"]) & set(split.rows.loc[split.rows["split"] == "test", "speaker"])
     assert split.fit_x.shape == (len(split.fit_rows), len(features.feature_names()))
 
 
+@pytest.mark.slow
 def test_no_set_is_predicted_by_a_model_fitted_on_it(split):
     """Other test clips do not change the model, nor other validation labels the predictions for validation."""
     test, val = ((split.rows["split"] == side).to_numpy() for side in ("test", "val"))
@@ -92,6 +94,7 @@ def test_no_set_is_predicted_by_a_model_fitted_on_it(split):
     assert any((a != b).any() for a, b in zip(fitted.model.get_weights(), relabelled.model.get_weights(), strict=True))
 
 
+@pytest.mark.slow
 def test_it_scores_above_chance_and_is_calibrated(split):
     trained = models.fit_discriminant(split, LABELS)
     predictions = evaluation.select_test_rows(trained.predictions)
@@ -102,6 +105,7 @@ def test_it_scores_above_chance_and_is_calibrated(split):
     assert factor.flat[0] <= 1
 
 
+@pytest.mark.slow
 def test_the_ablation_leaves_out_one_group_at_a_time(split):
     cells = models.ablate([split], LABELS)
     assert cells.index[0] == "complete model" and cells["numbers"].iloc[0] == len(features.feature_names())
@@ -110,6 +114,7 @@ def test_the_ablation_leaves_out_one_group_at_a_time(split):
     assert {"without speed perturbation", "without shrinkage"} <= set(cells.index)
 
 
+@pytest.mark.slow
 def test_the_contributions_add_up_to_the_margin_of_the_logit(split):
     model = models.fit_discriminant(split, LABELS).model
     contributions = models.logit_contributions(split, LABELS, model)
@@ -124,6 +129,7 @@ def test_the_contributions_add_up_to_the_margin_of_the_logit(split):
     assert contributions["truth"].tolist() == split.rows.loc[test, "emotion"].tolist()
 
 
+@pytest.mark.slow
 def test_normalising_by_speaker_needs_no_label(split):
     normalised = models.normalise_by_speaker(split)
     for _, at in split.rows.groupby("speaker").indices.items():
@@ -132,6 +138,7 @@ def test_normalising_by_speaker_needs_no_label(split):
     np.testing.assert_array_equal(normalised.x, relabelled.x)
 
 
+@pytest.mark.slow
 def test_a_saved_run_predicts_files_as_it_did_the_test_set(run, split):
     loaded = results.load_run(run)
     entry = json.loads((run / "metrics.json").read_text())["models"][models.DISCRIMINANT]
@@ -141,6 +148,7 @@ def test_a_saved_run_predicts_files_as_it_did_the_test_set(run, split):
     np.testing.assert_allclose(probabilities[LABELS], first[LABELS].astype(float), atol=2e-3)
 
 
+@pytest.mark.slow
 def test_two_emotions_are_enough(table):
     rows = evaluation.make_split(table[table["emotion"] != "calm"], "speaker", ratio="50:25:25", seed=1)
     trained = models.fit_discriminant(models.extract_split_features(rows, copies=0), ["angry", "sad"])

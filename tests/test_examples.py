@@ -26,6 +26,7 @@ def test_some_modules_have_examples():
     assert {"sernb.corpora.filenames", "sernb.evaluation.splits"} <= set(MODULES)
 
 
+@pytest.mark.slow
 def test_the_study_in_ten_lines():
     code = re.search(r"```python\n(.*?)```", (ROOT / "book" / "api.md").read_text(), flags=re.DOTALL)[1]
     names = {}

@@ -23,6 +23,8 @@ RATE, BANDS, FRAMES = 16000, 40, 60
 REGION = np.s_[8:14, 20:32]
 MAPS = [results.occlusion_map, results.integrated_gradients]
 
+pytestmark = pytest.mark.slow
+
 
 def hand_made(region: tuple = REGION, feature: str = "mel", *, standardised: bool = True) -> results.TrainedRun:
     """Return a network of one dense layer whose prediction depends only on the mean of one region of its input."""

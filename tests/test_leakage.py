@@ -109,6 +109,7 @@ def test_a_copy_of_a_recording_is_found(tmp_path, recordings, how):
     assert faults(mine.assign(copy=[0] * 12 + [1])) == {"speaker": 0, "twin": 1, "content": 0}
 
 
+@pytest.mark.slow
 def test_other_clips_of_a_speaker_are_not_the_same_recording(recordings):
     mine = pd.DataFrame({"path": list(map(str, recordings)), "split": ["train", "test"] * 6, "speaker": "me"})
     assert faults(mine) == {"speaker": 6, "twin": 0, "content": 0}
@@ -153,6 +154,7 @@ def test_correlation_is_the_largest_at_any_delay(tmp_path):
 # the page
 
 
+@pytest.mark.slow
 def test_the_banner_says_leaks_or_clean_and_strict_refuses():
     leaking = evaluation.make_split(clips(), "random", augment="before-split", seed=0)
     counts = evaluation.count_leaks(leaking)

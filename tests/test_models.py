@@ -46,6 +46,7 @@ def test_the_summary_is_text():
     assert "106,694" in text and "conv1d" in text
 
 
+@pytest.mark.slow
 def test_sigmoid_differs_from_softmax_and_can_be_saved(tmp_path):
     """Keras trains its own sigmoid on the remembered logits, as it does softmax, and both give the same network."""
     x, y = np.random.default_rng(0).normal(size=(32, 40, 40, 1)), np.eye(8)[np.arange(32) % 8]

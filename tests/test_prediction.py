@@ -44,6 +44,7 @@ def run(run_dir):
     return results.load_run(run_dir)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pad", "max-minus", "db", "numbers"])
 def test_a_clip_of_the_run_is_predicted_as_in_the_run(tmp_path, table, run_dir, kind):
     folder = run_dir if kind == "pad" else make_run(tmp_path, table, kind)
@@ -130,6 +131,7 @@ def fail(folder: Path) -> None:
     (folder / "metrics.json").write_text(json.dumps(result))
 
 
+@pytest.mark.slow
 def test_inputs_that_do_not_reproduce_the_predictions_are_refused(tmp_path, table):
     """A model saved with an incomplete InputSpec would not be the model whose scores are in metrics.json."""
     rows = evaluation.make_split(table, "speaker", ratio="50:25:25", seed=1)
@@ -145,6 +147,7 @@ def test_inputs_that_do_not_reproduce_the_predictions_are_refused(tmp_path, tabl
     assert not (tmp_path / "wrong").exists()
 
 
+@pytest.mark.slow
 def test_a_run_is_saved_over_an_earlier_one_but_not_over_other_files(tmp_path, table):
     make_run(tmp_path / "own", table, "pad")
     make_run(tmp_path / "own", table, "pad")

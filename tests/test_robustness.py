@@ -19,6 +19,8 @@ from sernb.results import robustness
 RATE = 16000
 FEW = {"white noise": (20, 0), "gain": (0, 12), "end cut": (0.2,), "u-law": robustness.NO_LEVEL}
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def table():

@@ -109,6 +109,7 @@ def keras_batches(x, y, rows):
     return Batches()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("from_disk", [False, True])
 def test_batches_are_those_of_keras_to_the_last_digit(tmp_path, inputs, rows, from_disk):
     x = load_memmap(tmp_path, inputs) if from_disk else inputs
@@ -136,6 +137,7 @@ def test_batches_are_read_with_the_autotuner_off(tmp_path, inputs, from_disk):
     assert sorted(np.concatenate([y.argmax(axis=1) for _, y in batches.as_numpy_iterator()])) == list(range(40))
 
 
+@pytest.mark.slow
 def test_two_overlapping_fits_leave_tensorflow_as_it_was(monkeypatch, inputs, rows):
     """Each fit waits inside Keras for the other; the one that began first ends first."""
     tf = pytest.importorskip("tensorflow")
@@ -195,6 +197,7 @@ def test_a_loss_of_nan_on_the_test_set_alone_is_reported(tmp_path, inputs, rows)
     assert (trained.predictions["prediction"] == "").sum() == 1
 
 
+@pytest.mark.slow
 def test_fitting_on_validation_rows_changes_the_fit(inputs, rows):
     correct = train(inputs, rows, epochs=3)
     faulty = train(inputs, rows, epochs=3, fitted=("train", "val"))
@@ -257,6 +260,7 @@ def test_pooled_folds_are_scored_over_the_test_rows_of_all(folds):
     assert entry["epochs"] == 4 and entry["seconds"] == pytest.approx(sum(one["seconds"] for one in entries))
 
 
+@pytest.mark.slow
 def test_pooled_metrics_describe_each_fold(folds):
     folder, result = folds
     split = result["split"]

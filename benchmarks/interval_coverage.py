@@ -13,10 +13,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.special import logit
 from scipy.stats import binomtest
@@ -139,20 +141,17 @@ def draw_answers(
     return matrices
 
 
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(40)
-_KNOWN: dict[tuple[float, float], float] = {}
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(40)  # to integrate over a normal distribution
 
 
+@cache
 def _mean_log_odds(recall: float, spread: float) -> float:
     """Return the mean of the log odds for which the mean recall over speakers is `recall`."""
-    if (recall, spread) not in _KNOWN:
-        from scipy.optimize import brentq
 
-        def gap(mean: float) -> float:
-            return float(expit(mean + spread * _NODES) @ _WEIGHTS / _WEIGHTS.sum()) - recall
+    def gap(mean: float) -> float:
+        return float(expit(mean + spread * NODES) @ WEIGHTS / WEIGHTS.sum()) - recall
 
-        _KNOWN[recall, spread] = brentq(gap, logit(recall) - 5, logit(recall) + 5)
-    return _KNOWN[recall, spread]
+    return brentq(gap, logit(recall) - 5, logit(recall) + 5)
 
 
 if __name__ == "__main__":

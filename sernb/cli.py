@@ -369,14 +369,14 @@ def withdraw_command(
         forgotten = features.forget_recordings(digests)
         used = results.runs_of_speaker(runs_dir or [Path("runs")], data_dir, speaker)
         for folder in used if delete_runs else []:
-            results.remove_recorded_files(folder)
+            results.remove_run(folder)
     for name in deleted:
         typer.echo(f"deleted {name}")
     typer.echo(f"{len(deleted)} files and {forgotten} stored features of {speaker} were deleted")
     for folder in used:
-        typer.echo(f"{'deleted the run' if delete_runs else 'this run used the recordings:'} {folder}")
+        typer.echo(f"{'deleted the run' if delete_runs else 'run that used the recordings:'} {folder}")
     if used and not delete_runs:
-        typer.echo("Its models and predictions still hold this person; --delete-runs deletes them.")
+        typer.echo("models and predictions of these runs were kept; --delete-runs deletes them")
 
 
 @app.command("predict")

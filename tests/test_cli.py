@@ -154,9 +154,8 @@ def local_corpus(root: Path) -> Path:
     return root
 
 
-def local_run(folder: Path, data_dir: Path, speakers: str) -> Path:
+def finished_run(folder: Path, speakers: str, **parameters: str) -> Path:
     folder.mkdir(parents=True)
-    parameters = {"DATA_DIR": str(data_dir)}
     (folder / "metrics.json").write_text(json.dumps({"parameters": parameters, "models": {}}))
     rows = [f"{speaker},sad" for speaker in speakers.split()]
     (folder / "predictions.csv").write_text("\n".join(["speaker,truth", *rows]) + "\n")
@@ -171,14 +170,22 @@ def test_withdraw_deletes_recordings_and_features_and_lists_runs(tmp_path, monke
     clips = corpora.load("local", root)
     features.extract(clips, "mfcc", sample_rate=16000)
     features.extract(clips, "zcr_rms", sample_rate=16000)
-    with_both = local_run(tmp_path / "runs" / "both", root, "P01 P02")
-    with_other = local_run(tmp_path / "runs" / "other", root, "P01")
-    elsewhere = local_run(tmp_path / "runs" / "elsewhere", tmp_path, "P02")
+    monkeypatch.chdir(root)
+    local = {"CORPUS": "local", "DATA_DIR": str(root)}
+    with_both = finished_run(tmp_path / "runs" / "both", "P01 P02", **local)
+    tested = {"TEST_CORPUS": "local", "TEST_DATA_DIR": str(root)}
+    with_test = finished_run(tmp_path / "runs" / "test", "P02", CORPUS="ravdess", DATA_DIR="", **tested)
+    others = [
+        finished_run(tmp_path / "runs" / "other", "P01", **local),
+        finished_run(tmp_path / "runs" / "elsewhere", "P02", CORPUS="local", DATA_DIR=str(tmp_path)),
+        finished_run(tmp_path / "runs" / "gone", "P02", CORPUS="local", DATA_DIR=str(tmp_path / "gone")),
+        finished_run(tmp_path / "runs" / "demo", "P02", CORPUS="demo-local", DATA_DIR=""),
+    ]
     result = run_sernb("withdraw", root, "P02", "--runs", tmp_path / "runs")
     assert result.exit_code == 0, result.output
     assert "2 files and 4 stored features of P02 were deleted" in result.stdout
-    assert str(with_both) in result.stdout and "--delete-runs" in result.stdout
-    assert str(with_other) not in result.stdout and str(elsewhere) not in result.stdout
+    assert {str(with_both), str(with_test)} <= set(result.stdout.split()) and "--delete-runs" in result.stdout
+    assert not {str(other) for other in others} & set(result.stdout.split())
     assert set(corpora.load("local", root)["speaker"]) == {"P01"} and not (root / "2.wav").exists()
     stores = list((tmp_path / "cache").rglob("*-*.sqlite"))
     keys = [key for store in stores for (key,) in sqlite3.connect(store).execute("SELECT key FROM features")]
@@ -186,9 +193,19 @@ def test_withdraw_deletes_recordings_and_features_and_lists_runs(tmp_path, monke
     result = run_sernb("withdraw", root, "P02", "--runs", tmp_path / "runs", "--delete-runs")
     assert "0 files" in result.stdout and f"deleted the run {with_both}" in result.stdout
     assert not (with_both / "predictions.csv").exists() and (with_both / "notes.txt").read_text() == "mine"
-    assert (with_other / "predictions.csv").is_file()
+    assert not (with_both / "run.json").exists() and not (with_test / "metrics.json").exists()
+    assert all((other / "predictions.csv").is_file() for other in others)
 
 
 def test_withdraw_of_an_unknown_speaker_says_who_is_there(tmp_path):
     result = run_sernb("withdraw", local_corpus(tmp_path), "P03")
     assert result.exit_code == 1 and "no speaker 'P03'; there are P01, P02" in result.output
+
+
+def test_ctrl_c_ends_a_command_with_one_line(monkeypatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(corpora, "load", interrupt)
+    result = run_sernb("check", "demo-ravdess")
+    assert result.exit_code == 130 and result.stderr == "sernb: interrupted\n"

@@ -37,8 +37,11 @@ def test_cells_without_an_interval_say_why():
         *[f"0.500{NO_INTERVAL}"] * 2,
         "one speaker: no interval",
     ]
-    assert display.describe_whiskers(single).startswith("no whiskers")
-    assert "over speakers" in display.describe_whiskers(evaluation.score_by(predictions.assign(model="m"), "model"))
+    assert (
+        display.describe_whiskers(single)
+        == "no whiskers: an interval needs at least 4 test speakers whose scores differ"
+    )
+    assert display.describe_whiskers(single.assign(uar_low=0.2)) == "whiskers are 95% intervals over speakers"
     assert "note" not in display.format_cells(evaluation.score_by(predictions, "speaker").assign(note="", speakers=2))
 
 

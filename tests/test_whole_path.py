@@ -42,3 +42,4 @@ def test_a_run_becomes_a_page(tmp_path: Path):
     soup = BeautifulSoup(page.with_name("hear.html").read_text(encoding="utf-8"), "html.parser")
     assert soup.h1.get_text().startswith("Hear a tone")
     assert len(soup.select("audio")) == 1 and "SEED = 7" in soup.get_text()
+    assert page.with_name(".nojekyll").is_file(), "GitHub Pages would leave out _static and _images"

@@ -89,7 +89,11 @@ def collect(data_dir: Path, out_dir: Path, table: Path) -> None:
         scores = evaluation.compute_scores(matrix)
         scores |= {"train_accuracy": run["train"], "val_accuracy": run["val"]}
         lines.append(
-            {"run": file.stem, "status": "finished", "label": f"{run['recipe']}, {run['epochs']} epochs, on a GPU"}
+            {
+                "run": "_".join(str(value).replace(":", "-") for value in settings.values()),
+                "status": "finished",
+                "label": f"{run['recipe']}, {run['epochs']} epochs, on a GPU",
+            }
             | settings
             | {"model": "paper-cnn"}
             | scores

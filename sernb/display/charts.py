@@ -147,25 +147,23 @@ def waterfall(
     steps: pd.DataFrame,
     *,
     claim: float,
-    score: str = "accuracy",
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw how a claimed score falls as its faults are removed one by one: a bar per step, with its interval.
+    """Draw how a claimed accuracy falls as its faults are removed one by one: a bar per step, with its interval.
 
     The dotted line is the accuracy of always predicting the most frequent emotion of a step's test clips.
 
     Args:
         steps: What `results.pool_runs` returns, in the order of the steps.
-        claim: The claimed score, drawn as a line.
-        score: `accuracy` or `uar`.
+        claim: The claimed accuracy, drawn as a line.
         title: Above the figure.
         ax: Where to draw; a new figure by default.
     """
     ax = get_axes(ax, 5.2, 1.25 + 0.68 * len(steps))
-    heights, values = np.arange(len(steps))[::-1], steps[score].to_numpy()
+    heights, values = np.arange(len(steps))[::-1], steps["accuracy"].to_numpy()
     ax.barh(heights, values, height=0.5, color=[VALIDATION_COLOUR, *[TRAIN_COLOUR] * (len(steps) - 1)], alpha=0.88)
-    ends = np.abs(steps[[f"{score}_low", f"{score}_high"]].to_numpy().T - values)
+    ends = np.abs(steps[["accuracy_low", "accuracy_high"]].to_numpy().T - values)
     ax.errorbar(values, heights, xerr=ends, fmt="none", ecolor="black", capsize=3, linewidth=1.2)
     changes = np.diff(values, prepend=np.nan)
     for height, name, value, change in zip(heights, steps.index, values, changes, strict=True):
@@ -181,7 +179,7 @@ def waterfall(
     ax.text(largest.iloc[0], len(steps) - 0.32, "largest class", va="bottom", ha="center", fontsize=10)
     ax.set(yticks=[], xlim=(0, 1), ylim=(-0.4, len(steps)))
     ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
-    ax.set_xlabel(SCORE_LABELS[score])
+    ax.set_xlabel(SCORE_LABELS["accuracy"])
     ax.grid(visible=False)
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.figure.suptitle(title, x=0.01, ha="left", weight="bold")

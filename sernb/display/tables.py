@@ -58,7 +58,7 @@ def describe_whiskers(cells: pd.DataFrame, score: str = "uar") -> str:
     """Return what the whiskers of `scores_with_intervals` and `robustness_curves` mean, or why there are none."""
     if cells[f"{score}_low"].notna().any():
         return "whiskers are 95% intervals over speakers"
-    return f"no whiskers, since an interval over speakers needs at least {evaluation.MIN_SPEAKERS} test speakers"
+    return f"no whiskers: an interval needs at least {evaluation.MIN_SPEAKERS} test speakers whose scores differ"
 
 
 # a run
@@ -391,7 +391,7 @@ def describe_claims(result: Mapping[str, Any]) -> str:
     if corpora.synthetic_notice(corpus, result["split"].get("tested", {}).get("name", "")):
         text += " **Not comparable:** this run uses synthetic speech."
     elif shortened := _describe_shortening(result["parameters"]):
-        text += f" **Not comparable:** this run was shortened ({shortened}); the claims are about complete ones."
+        text += f" **Not comparable:** this run was shortened ({shortened}); the claims are for complete runs."
     return f"{text} A dash means that nothing was claimed or measured."
 
 
@@ -466,8 +466,8 @@ def describe_robustness(curves: pd.DataFrame) -> str:
     plain = curves[curves["distortion"] == "none"].iloc[0]
     if math.isnan(plain["uar_low"]):
         return (
-            f"**There are too few test speakers to say whether the undistorted UAR of {plain['uar']:.3f} is above "
-            f"chance ({plain['chance']:.3f}).**"
+            f"**The undistorted UAR is {plain['uar']:.3f} and chance {plain['chance']:.3f}. There is no interval: it "
+            f"needs at least {evaluation.MIN_SPEAKERS} test speakers whose scores differ.**"
         )
     if not plain["uar_low"] > plain["chance"]:
         return (

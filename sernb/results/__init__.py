@@ -12,6 +12,7 @@ from sernb.results.files import INTERVAL_SCORES
 from sernb.results.files import MODEL_COLUMNS
 from sernb.results.files import RUN_COLUMNS
 from sernb.results.files import SCORES
+from sernb.results.files import answers_of_runs
 from sernb.results.files import epochs_to_reach
 from sernb.results.files import final_val_accuracy
 from sernb.results.files import is_dir_parameter
@@ -35,6 +36,7 @@ from sernb.results.outputs import check_unclaimed
 from sernb.results.outputs import claim_files
 from sernb.results.outputs import read_record
 from sernb.results.outputs import remove_recorded_files
+from sernb.results.outputs import remove_run
 from sernb.results.outputs import write_record
 from sernb.results.prediction import PredictionError
 from sernb.results.prediction import TrainedRun

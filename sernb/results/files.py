@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sernb import corpora
 from sernb import evaluation
 from sernb import utils
 from sernb.results.outputs import OutputError
@@ -205,7 +207,7 @@ def pool_runs(runs: pd.DataFrame, by: str) -> pd.DataFrame:
 def _pool_group(group: pd.DataFrame) -> dict[str, float]:
     runs_of_seed = group.groupby("SEED")["run"].transform("size")
     group = group[runs_of_seed == runs_of_seed.max()]
-    answers = [pd.concat(map(test_answers, runs["folder"], runs["model"])) for _, runs in group.groupby("SEED")]
+    answers = [answers_of_runs(runs) for _, runs in group.groupby("SEED")]
     row = evaluation.pool_seeds(answers) | {name: group[name].mean() for name in ("train_accuracy", "val_accuracy")}
     return row | {"minutes": group["seconds"].mean() / 60}
 
@@ -229,15 +231,20 @@ def runs_of_speaker(folders: Iterable[str | Path], data_dir: str | Path, speaker
         data_dir: The corpus's folder; runs on other corpora are left out.
         speaker: The speaker's id.
     """
-    root, matches = Path(data_dir).expanduser().resolve(), set()
-    for file in (file for folder in folders for file in Path(folder).expanduser().rglob("predictions.csv")):
-        if not (file.parent / "metrics.json").is_file():
-            continue
-        parameters = read_metrics(file.parent)["parameters"]
-        used = {Path(parameters.get(name) or "").expanduser().resolve() for name in ("DATA_DIR", "TEST_DATA_DIR")}
-        if root in used and speaker in set(read_predictions(file.parent)["speaker"]):
-            matches.add(file.parent)
-    return sorted(matches)
+    root = Path(data_dir).expanduser().resolve()
+    files = {file for folder in folders for file in Path(folder).expanduser().rglob("predictions.csv")}
+    runs = sorted(file.parent for file in files if file.with_name("metrics.json").is_file())
+    return [run for run in runs if root in _local_folders(run) and speaker in set(read_predictions(run)["speaker"])]
+
+
+def _local_folders(run: Path) -> set[Path]:
+    """Return the folders of the local corpora that a run was trained or tested on."""
+    parameters, folders = read_metrics(run)["parameters"], set()
+    for corpus, data_dir in (("CORPUS", "DATA_DIR"), ("TEST_CORPUS", "TEST_DATA_DIR")):
+        if parameters.get(corpus) == "local":
+            with contextlib.suppress(corpora.CorpusError):  # the folder where it was looked up is gone
+                folders.add(corpora.locate("local", parameters.get(data_dir, "")).resolve())
+    return folders
 
 
 def test_answers(folder: str | Path, model: str = "") -> pd.DataFrame:
@@ -253,6 +260,11 @@ def test_answers(folder: str | Path, model: str = "") -> pd.DataFrame:
         counts = pd.read_csv(Path(folder) / ANSWERS_FILE, converters={"speaker": str})
         answers = counts.loc[counts.index.repeat(counts["rows"]), columns]
     return answers[answers["model"] == model] if model else answers
+
+
+def answers_of_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the `test_answers` of several runs, rows of `read_sweep`, below one another."""
+    return pd.concat(map(test_answers, runs["folder"], runs["model"]))
 
 
 def read_history(folder: str | Path) -> pd.DataFrame:

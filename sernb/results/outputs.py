@@ -51,6 +51,13 @@ def remove_recorded_files(folder: str | Path) -> None:
         (Path(folder) / name).unlink(missing_ok=True)
 
 
+def remove_run(folder: str | Path) -> None:
+    """Remove the files of a run and of its folds, and their records; files of the user stay."""
+    remove_recorded_files(folder)
+    for record in (Path(folder) / RECORD_FILE, *Path(folder).glob(f"fold-*/{RECORD_FILE}")):
+        record.unlink(missing_ok=True)
+
+
 def claim_files(folder: str | Path, names: Iterable[str], **facts: Any) -> None:
     """Record in `run.json` that files about to be written belong to the run, beside other facts.
 

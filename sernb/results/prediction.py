@@ -175,7 +175,7 @@ def model_card(run: TrainedRun) -> str:
 def _describe_score(run: TrainedRun) -> str:
     entry, split = run.result["models"][run.model.name], run.result["split"]
     uar, (low, high) = entry["test"]["uar"], entry["ci95"]["uar"]
-    interval = "too few speakers for an interval" if low is None else f"95% interval {low:.2f} to {high:.2f}"
+    interval = "no interval" if low is None else f"95% interval {low:.2f} to {high:.2f}"
     tested = sum(any(row) for row in entry["confusion"])  # emotions with test rows
     score = f"**{uar:.2f}** ({interval}; chance {1 / tested:.2f}), {split['test']} rows"
     if "tested" in split:

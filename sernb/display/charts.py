@@ -202,8 +202,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], *, claim: float = 0.0
             label = name if i == 0 else None
             ax.plot(run["epoch"], run["val_accuracy"], line, color=colour, linewidth=1.2, label=label)
     if claim:
-        ax.axhline(claim, color="black", linestyle="--", linewidth=1)
-        ax.text(1, claim + 0.01, f"claimed test accuracy: {claim:.3f}", fontsize=9, va="bottom")
+        ax.axhline(claim, color="black", linestyle="--", linewidth=1, label=f"claimed test accuracy: {claim:.3f}")
     ax.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0, 1))
     ax.legend(frameon=False, loc="lower right")
     return ax

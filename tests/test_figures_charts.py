@@ -57,7 +57,8 @@ def test_each_run_is_a_line():
     ax = display.learning_curves({"quick": pd.concat([run, run]), "plain": run}, claim=0.8)
     curves = [line for line in ax.lines if len(line.get_xdata()) == 2 and list(line.get_xdata()) == [1, 2]]
     assert len(curves) == 3 and curves[0].get_color() == curves[1].get_color() != curves[2].get_color()
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["quick", "plain"]
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == ["quick", "plain", "claimed test accuracy: 0.800"]
 
 
 def test_a_failed_run_differs_from_a_missing_one():

@@ -58,6 +58,11 @@ def notebook_code(path: Path) -> str:
     return code
 
 
+def imports_sernb(path: Path) -> bool:
+    """Return whether a notebook imports this package, and so probably TensorFlow and librosa."""
+    return "import sernb" in (code := notebook_code(path)) or "from sernb" in code
+
+
 # parameters
 
 

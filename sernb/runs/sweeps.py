@@ -37,6 +37,7 @@ from sernb.runs.freshness import notebook_digest
 from sernb.runs.freshness import package_versions
 from sernb.runs.notebooks import ParameterError
 from sernb.runs.notebooks import RunError
+from sernb.runs.notebooks import imports_sernb
 from sernb.runs.parameters import validate_parameters
 
 if TYPE_CHECKING:
@@ -421,7 +422,15 @@ def _run_one(job: Job, runs_per_host: Counter, environment: dict[str, str]) -> O
     threads = max(1, utils.cpu_count() // (runs_per_host[_host_of(get_worker().address)] or 1))
     try:
         with _environment(environment):
-            run_notebook(job.notebook, job.parameters, job.output_dir, cwd=job.cwd, threads=threads, again=True)
+            run_notebook(
+                job.notebook,
+                job.parameters,
+                job.output_dir,
+                cwd=job.cwd,
+                threads=threads,
+                again=True,
+                fork=imports_sernb(job.notebook),
+            )
     except Exception as error:
         return Outcome(job, "failed", time.monotonic() - start, str(error))
     return Outcome(job, "finished", time.monotonic() - start)

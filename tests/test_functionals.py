@@ -98,3 +98,19 @@ def test_speed_perturbation_changes_pitch_and_duration():
 def test_functionals_of_degenerate_clips_are_finite(signal, rate):
     vector = features.compute_functionals(signal.astype(np.float32), rate)
     assert vector.shape == (len(features.feature_names()),) and np.isfinite(vector).all() and vector.dtype == np.float32
+
+
+@pytest.mark.parametrize("hertz", [70, 130, 420])
+def test_the_pitch_is_that_of_librosas_yin(hertz: float):
+    import librosa
+
+    from sernb.features import functionals
+
+    noise = 0.02 * np.random.default_rng(hertz).normal(size=2 * RATE)
+    signal = np.concatenate([voice(hertz, 2, glide=4) + noise, np.zeros(RATE)]).astype(np.float32)
+    limits = {"fmin": functionals.MIN_PITCH, "fmax": functionals.MAX_PITCH}
+    expected = librosa.yin(signal, sr=RATE, frame_length=1024, hop_length=160, **limits)
+    pitch = functionals._track_voice(signal, RATE).pitch
+    spoken = slice(3, 2 * RATE // 160 - 3)
+    assert np.abs(pitch - 12 * np.log2(expected / 100))[spoken].max() < 1e-3
+    assert np.isnan(pitch[-20:]).all(), "silence has no pitch"

@@ -77,6 +77,15 @@ def test_a_kernel_that_dies_harms_no_other_and_a_server_that_dies_is_replaced(tm
     assert facts_of(notebook, tmp_path / "4")["parent"] != before["parent"]
 
 
+def test_a_forked_kernel_draws_in_its_notebook(tmp_path: Path):
+    code = "import matplotlib.pyplot as plt\n\nplt.plot([1, 2]);"
+    for fork in (True, False):
+        executed = runs.run_notebook(
+            small_notebooks.write(tmp_path / "a.ipynb", code), {}, tmp_path / str(fork), fork=fork
+        )
+        assert executed.read_text().count('"image/png"') == 1
+
+
 RUN = """\
 import sys
 from pathlib import Path

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextlib import suppress
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
@@ -41,6 +45,9 @@ def compile_librosa() -> None:
     Numba caches compiled code beside librosa without a lock. Two processes that compile at once on a fresh machine can
     leave files that crash every process that reads them.
     """
+    marker = _compiled_marker()
+    if marker.exists():
+        return
     with _numba_lock():
         import librosa.core.pitch
         import librosa.effects
@@ -48,6 +55,15 @@ def compile_librosa() -> None:
 
         # Compiled at the first call, by a change of pitch or speed.
         librosa.istft(librosa.stft(np.zeros(4096, dtype=np.float32)))
+    with suppress(OSError):  # numba then keeps its code elsewhere, and compiles again if it has to
+        marker.touch()
+
+
+def _compiled_marker() -> Path:
+    """Return the file, beside numba's own, that says that this version's loops are compiled."""
+    versions = "-".join(f"{name}-{version(name)}" for name in ("librosa", "numba", "llvmlite"))
+    beside_librosa = Path(find_spec("librosa").origin).parent / "core" / "__pycache__"
+    return Path(os.environ.get("NUMBA_CACHE_DIR") or beside_librosa) / f"sernb-compiled-{versions}"
 
 
 def load(path: str | Path | IO[bytes], sample_rate: int, *, training: bool = False) -> np.ndarray:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Mapping
+from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,7 @@ def run_notebook(
     again: bool = False,
     bar: bool = False,
     fork: bool = False,
+    environment: Mapping[str, str] | None = None,
 ) -> Path:
     """Run a notebook with papermill into a folder of its own; a run that is up to date is not repeated.
 
@@ -86,6 +89,7 @@ def run_notebook(
         bar: Show a progress bar over the cells, if someone is watching.
         fork: Start the kernel from a process that has imported TensorFlow and librosa, which the first such run starts:
             quicker from the second run on.
+        environment: Variables to add to the environment of the kernel, which is this process's otherwise.
 
     Returns:
         The path of the executed notebook.
@@ -101,7 +105,7 @@ def run_notebook(
     if again or not is_up_to_date(job):
         with utils.output_lock(job.output_dir):
             if again or not is_up_to_date(job):  # the process that held the lock may have made this very run
-                _execute(job, threads, bar, fork)
+                _execute(job, {**_kernel_environment(job.output_dir, threads), **(environment or {})}, bar, fork)
     return job.output_dir / job.notebook.name
 
 
@@ -118,12 +122,12 @@ def check_job(job: Job) -> None:
     results.check_run_dir(job.output_dir, job.notebook)
 
 
-def _execute(job: Job, threads: int, bar: bool, fork: bool) -> None:
+def _execute(job: Job, environment: dict[str, str], bar: bool, fork: bool) -> None:
     results.remove_recorded_files(job.output_dir)  # so that old results are never beside a new failure
     start, key, before = time.monotonic(), run_key(job), _list_results(job.output_dir)
     record_job(job, status="running", key=key, files=[job.notebook.name, *results.RESULT_FILES])
     try:
-        _run_papermill(job, threads, bar, fork)
+        _run_papermill(job, environment, bar, fork)
         outcome = {"status": "finished", "error": ""}
     except Exception as error:  # whatever ends a notebook is this run's failure and no other's
         outcome = {"status": "failed", "error": _describe_failure(job, error), "error_type": _error_type(error)}
@@ -135,7 +139,7 @@ def _execute(job: Job, threads: int, bar: bool, fork: bool) -> None:
         raise RunError(outcome["error"])
 
 
-def _run_papermill(job: Job, threads: int, bar: bool, fork: bool) -> None:
+def _run_papermill(job: Job, environment: dict[str, str], bar: bool, fork: bool) -> None:
     import nbformat
     import papermill
 
@@ -145,7 +149,9 @@ def _run_papermill(job: Job, threads: int, bar: bool, fork: bool) -> None:
     parameters = absolute_folders(job.parameters, job.cwd or Path.cwd())
     if "OUTPUT_DIR" in notebook_parameters(job.notebook):
         parameters["OUTPUT_DIR"] = str(job.output_dir)
-    notebook = papermill.execute_notebook(
+    # In a context of its own: Jupyter keeps an event loop in the context, and runs in other threads would share it.
+    notebook = Context().run(
+        papermill.execute_notebook,
         _escape_braces(job.notebook),
         _escape_braces(target),
         parameters,
@@ -154,8 +160,7 @@ def _run_papermill(job: Job, threads: int, bar: bool, fork: bool) -> None:
         progress_bar=bar and not utils.is_headless(),
         start_timeout=180,
         extra_arguments=["--IPKernelApp.log_level=50"],  # it warns of local TCP and of the interrupt at its end
-        cwd=job.cwd,
-        kernel_manager_class=kernel_manager(_kernel_environment(job.output_dir, threads), fork=fork),
+        kernel_manager_class=kernel_manager(environment, job.cwd or Path.cwd(), fork=fork),
         # With a normal shutdown TensorFlow takes seconds to exit, and ipykernel complains of tasks that it destroys.
         shutdown_kernel="immediate",
     )

@@ -14,7 +14,6 @@ import select
 import signal
 import sys
 
-# Not `matplotlib.pyplot`: on its import matplotlib looks for the kernel that it draws in.
 MODULES = (
     "tensorflow",
     "keras",

@@ -30,13 +30,15 @@ CAN_FORK = sys.platform.startswith("linux")
 PER_KERNEL = (utils.LOCKED_FOLDER, "SERNB_DATA", "SERNB_CACHE", "PYTEST_CURRENT_TEST")
 
 
-def kernel_manager(environment: dict[str, str], *, fork: bool = False) -> type:
+def kernel_manager(environment: dict[str, str], folder: Path, *, fork: bool = False) -> type:
     """Return a class of kernel managers that start this environment's own kernel.
 
-    The kernel gets its environment by itself: changing `os.environ` would change that of runs in other threads too.
+    The kernel gets its environment and its folder by itself: changing those of this process would change them for runs
+    in other threads too.
 
     Args:
         environment: The kernel's environment variables.
+        folder: The kernel's working directory.
         fork: Fork the kernel from a process that has imported the large libraries, where the system allows that. The
             first such kernel starts that process, and waits for it.
     """
@@ -48,7 +50,7 @@ def kernel_manager(environment: dict[str, str], *, fork: bool = False) -> type:
         async def start_kernel(self, **kwargs: Any) -> None:
             if fork and CAN_FORK:
                 self.provisioner = _ForkingProvisioner(kernel_spec=self.kernel_spec, parent=self)
-            await super().start_kernel(**{**kwargs, "env": environment})
+            await super().start_kernel(**{**kwargs, "env": environment, "cwd": str(folder)})
 
     return OwnKernelManager
 
@@ -57,12 +59,11 @@ class _ForkingProvisioner(LocalProvisioner):
     """Starts a kernel by a server and handles it like a process of one's own."""
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
-        folder = str(kwargs.get("cwd") or Path.cwd())
         # In a thread: a server's start takes seconds, and nobody else should wait for it.
-        pid = await asyncio.to_thread(_fork_kernel, cmd, kwargs["env"], folder)
+        pid = await asyncio.to_thread(_fork_kernel, cmd, kwargs["env"], kwargs["cwd"])
         self.process = _ForkedProcess(pid)
         self.pid = self.pgid = pid
-        self.cwd = folder
+        self.cwd = kwargs["cwd"]
         return self.connection_info
 
 
@@ -111,7 +112,8 @@ class _KernelServer:
     def __init__(self, environment: dict[str, str]):
         self._process = subprocess.Popen(
             [sys.executable, str(SERVER)],
-            env=environment,
+            # Matplotlib reads how it is to draw when TensorFlow imports it; this is what a kernel sets.
+            env={"MPLBACKEND": "module://matplotlib_inline.backend_inline", **environment},
             cwd="/",
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -9,8 +9,6 @@ import contextlib
 import itertools
 import math
 import os
-import signal
-import threading
 import time
 import uuid
 from collections import Counter
@@ -265,10 +263,10 @@ def _execute_all(jobs: list[Job], workers: int, scheduler: str, up_to_date: int)
         # Workers may have been started elsewhere, without the folders of data and features, and may have other sweeps'
         # kernels beside those of this one.
         folders = {name: os.environ.get(name) for name in WORKER_FOLDERS}
-        environment = {name: str(Path(folder).absolute()) for name, folder in folders.items() if folder}
-        environment[CURRENT_SWEEP] = uuid.uuid4().hex
+        folders = {name: str(Path(folder).absolute()) for name, folder in folders.items() if folder}
+        sweep = uuid.uuid4().hex
         runs_per_host = _runs_per_host(client, 0 if scheduler else _worker_count(workers))
-        futures = {client.submit(_run_one, job, runs_per_host, environment, pure=False): job for job in jobs}
+        futures = {client.submit(_run_one, job, runs_per_host, folders, sweep, pure=False): job for job in jobs}
         try:
             for done in _completed(futures):
                 # A worker may have got several runs, but each of its threads executes one.
@@ -282,7 +280,7 @@ def _execute_all(jobs: list[Job], workers: int, scheduler: str, up_to_date: int)
         except BaseException as error:  # an interrupt, or the caller's own error: nobody waits for these runs any more
             with contextlib.suppress(Exception):  # the cluster may be what failed
                 client.cancel(list(futures), force=True)
-                client.run(_stop_kernels, environment[CURRENT_SWEEP])
+                client.run(_stop_kernels, sweep)
             # An error of the file system, which names a file, does not mean that the scheduler was lost.
             if isinstance(error, CancelledError) or (isinstance(error, OSError) and not error.filename):
                 lost = f"the connection to the scheduler was lost ({error or type(error).__name__})"
@@ -325,30 +323,17 @@ def _cluster(count: int, workers: int, scheduler: str) -> Iterator[Client]:
             yield client
         return
     workers = min(_worker_count(workers), count)
-    # The kernels use the memory, and Dask does not see them: a limit on the workers would have no effect.
-    with _ignored_interrupts():
-        # Any free port: Dask warns if a second sweep uses its usual one.
-        cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0)
-    with cluster, Client(cluster) as client:
+    # Threads of this process: the work is done by the kernels, which are processes. They use the memory, and Dask does
+    # not see them: a limit on the workers would have no effect. Any free port: Dask warns if a second sweep uses its
+    # usual one.
+    options = {"processes": False, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "memory_limit": 0}
+    with LocalCluster(n_workers=workers, **options) as cluster, Client(cluster) as client:
         yield client
 
 
 def _worker_count(workers: int) -> int:
     """Return how many runs a local cluster executes at a time; a run uses one core most of the time."""
     return workers or min(utils.cpu_count(), MAX_WORKERS)
-
-
-@contextlib.contextmanager
-def _ignored_interrupts() -> Iterator[None]:
-    """Let processes started meanwhile ignore Ctrl-C: it reaches all of a terminal's, and one of them ends the sweep."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread is interrupted
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _connect(scheduler: str) -> Client:
@@ -414,14 +399,14 @@ def _host_of(address: str) -> str:
     return address.split("://")[-1].rsplit(":", 1)[0]
 
 
-def _run_one(job: Job, runs_per_host: Counter, environment: dict[str, str]) -> Outcome:
+def _run_one(job: Job, runs_per_host: Counter, folders: dict[str, str], sweep: str) -> Outcome:
     """Execute one run in a worker; an error that it raises is its outcome."""
     from distributed import get_worker
 
     start = time.monotonic()
     threads = max(1, utils.cpu_count() // (runs_per_host[_host_of(get_worker().address)] or 1))
     try:
-        with _environment(environment):
+        with _environment(folders):
             run_notebook(
                 job.notebook,
                 job.parameters,
@@ -430,6 +415,7 @@ def _run_one(job: Job, runs_per_host: Counter, environment: dict[str, str]) -> O
                 threads=threads,
                 again=True,
                 fork=imports_sernb(job.notebook),
+                environment={CURRENT_SWEEP: sweep},
             )
     except Exception as error:
         return Outcome(job, "failed", time.monotonic() - start, str(error))
@@ -438,7 +424,7 @@ def _run_one(job: Job, runs_per_host: Counter, environment: dict[str, str]) -> O
 
 @contextlib.contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Change a worker's environment for one run: a worker has one thread, and may next have a run of another sweep."""
+    """Change a worker's environment for one run: a worker started elsewhere may next have a run of another sweep."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

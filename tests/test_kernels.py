@@ -16,6 +16,7 @@ from support import small_notebooks
 
 from sernb import runs
 from sernb.runs import kernels
+from sernb.runs import notebooks
 
 pytestmark = [pytest.mark.notebook, pytest.mark.skipif(not kernels.CAN_FORK, reason="kernels are forked on Linux only")]
 
@@ -75,6 +76,13 @@ def test_a_kernel_that_dies_harms_no_other_and_a_server_that_dies_is_replaced(tm
     assert facts_of(notebook, tmp_path / "3")["parent"] == before["parent"]
     os.kill(before["parent"], signal.SIGKILL)
     assert facts_of(notebook, tmp_path / "4")["parent"] != before["parent"]
+
+
+def test_only_notebooks_that_need_tensorflow_wait_for_a_server(tmp_path: Path):
+    folder = Path(__file__).parents[1] / "notebooks"
+    waits = {path.stem[:2]: notebooks.imports_tensorflow(path) for path in folder.glob("*.ipynb")}
+    assert waits == {"01": False, "02": True, "03": True, "04": False, "05": True, "06": True, "07": True}
+    assert notebooks.imports_tensorflow(small_notebooks.write(tmp_path / "a.ipynb", "1", "import tensorflow as tf"))
 
 
 def test_a_forked_kernel_draws_in_its_notebook(tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,11 @@ def notebook_code(path: Path) -> str:
     return code
 
 
-def imports_sernb(path: Path) -> bool:
-    """Return whether a notebook imports this package, and so probably TensorFlow and librosa."""
-    return "import sernb" in (code := notebook_code(path)) or "from sernb" in code
+def imports_tensorflow(path: Path) -> bool:
+    """Return whether a notebook imports TensorFlow: itself, or by one of sernb's packages that need it."""
+    return bool(
+        re.search(r"^(from sernb import (models|lab)\b|(import|from) (keras|tensorflow)\b)", notebook_code(path), re.M)
+    )
 
 
 # parameters

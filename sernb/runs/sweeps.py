@@ -35,7 +35,7 @@ from sernb.runs.freshness import notebook_digest
 from sernb.runs.freshness import package_versions
 from sernb.runs.notebooks import ParameterError
 from sernb.runs.notebooks import RunError
-from sernb.runs.notebooks import imports_sernb
+from sernb.runs.notebooks import imports_tensorflow
 from sernb.runs.parameters import validate_parameters
 
 if TYPE_CHECKING:
@@ -414,7 +414,7 @@ def _run_one(job: Job, runs_per_host: Counter, folders: dict[str, str], sweep: s
                 cwd=job.cwd,
                 threads=threads,
                 again=True,
-                fork=imports_sernb(job.notebook),
+                fork=imports_tensorflow(job.notebook),
                 environment={CURRENT_SWEEP: sweep},
             )
     except Exception as error:

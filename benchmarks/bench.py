@@ -5,9 +5,10 @@
 
 Parts: `preparation` (both features of study A, against the published way), `growth` (1,000 and 10,000 clips; --large
 for 100,000), `training` (our loop against bare Keras, data on disk against data in memory), `features` (from nothing
-and from the store), `stages` (of one clip's way to a feature) and `report` (the whole book, cold and again). What is
-measured has a process of its own, whose memory is that of all its children too; loops that take turns have one each.
-The clips are made of real ones of CREMA-D where `SERNB_DATA` names a folder with it, otherwise of the demo corpus.
+and from the store), `stages` (of one clip's way to a feature), `sweep` (twelve demo runs, beside papermill in a loop)
+and `report` (the whole book, cold and again). What is measured has a process of its own, whose memory is that of all
+its children too; loops that take turns have one each. The clips are made of real ones of CREMA-D where `SERNB_DATA`
+names a folder with it, otherwise of the demo corpus.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import clips
 import numpy as np
 import pandas as pd
 import stages
+import sweep_runs
 from measuring import measure
 from measuring import measure_in_turns
 from measuring import print_rows
@@ -280,6 +282,7 @@ PARTS = {
     "training": train,
     "features": aspects,
     "stages": stages.measure_stages,
+    "sweep": sweep_runs.measure_sweep,
     "report": stages.measure_report,
 }
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import itertools
 import os
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -144,3 +147,38 @@ def test_function_without_a_file_has_a_new_digest_each_time():
     exec("def mine(signal):\n    return helper(signal)", scope)  # noqa: S102
     scope["mine"].__module__ = "no_such_module"
     assert utils.source_digest([scope["mine"]]) != utils.source_digest([scope["mine"]])
+
+
+def test_several_threads_may_parse_at_once():
+    """`ast.parse` raises SystemError where another thread parses while the garbage collector runs Python code."""
+
+    class Node:
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            for _ in range(50):
+                pass
+
+    text, errors, before = Path(source.__file__).read_text(), [], (sys.getswitchinterval(), gc.get_threshold())
+
+    def work():
+        for _ in range(100):
+            Node()
+            try:
+                utils.parse_code(text)
+            except SystemError as error:
+                errors.append(error)
+
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(50)
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before[0])
+        gc.set_threshold(*before[1])
+    assert errors == []

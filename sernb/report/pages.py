@@ -13,6 +13,7 @@ from bs4 import Tag
 
 from sernb import display
 from sernb import runs
+from sernb import utils
 
 # Not running text: code, roles, links, headings, tables.
 NOT_PROSE = re.compile(
@@ -115,7 +116,8 @@ def _figure_output(output: Any, alt: str) -> Any:
 def _without_captions(source: str) -> str:
     """Return a cell's source without the calls of `display.caption`, whose text is printed below the figure."""
     lines = source.split("\n")
-    for body in [node.body for node in ast.walk(ast.parse(source)) if isinstance(getattr(node, "body", None), list)]:
+    bodies = (getattr(node, "body", None) for node in ast.walk(utils.parse_code(source)))
+    for body in (body for body in bodies if isinstance(body, list)):
         for line in body if len(body) > 1 else []:
             call = getattr(line, "value", None)
             if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] == "caption":

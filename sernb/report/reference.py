@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import sernb
+from sernb import utils
 
 
 def package_sources() -> list[Path]:
@@ -31,7 +32,7 @@ def reference_page(source: Path, links: str = "") -> str:
     package = f"sernb.{package_name(source)}"
     parts = [f"# {package}", _rst(f".. automodule:: {package}", "   :no-members:"), links]
     for module, names in _public_names(source):
-        tree = ast.parse(module.read_text(encoding="utf-8"))
+        tree = utils.parse_code(module.read_text(encoding="utf-8"))
         if module != source:
             parts += [f"## {module.stem}", ast.get_docstring(tree) or ""]
         parts += _module_section(package, tree, names)
@@ -40,7 +41,7 @@ def reference_page(source: Path, links: str = "") -> str:
 
 def _public_names(source: Path) -> Iterator[tuple[Path, set[str]]]:
     """Yield each module of a package with the names that the package exports from it, without those of others."""
-    tree = ast.parse(source.read_text(encoding="utf-8"))
+    tree = utils.parse_code(source.read_text(encoding="utf-8"))
     if source.name != "__init__.py":
         yield source, {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
         return

@@ -93,7 +93,7 @@ def notebook_digest(*notebooks: Path) -> str:
 
 def _notebooks_in_code(notebook: Path, code: str) -> list[Path]:
     """Return the notebooks beside a notebook whose names are strings in its code."""
-    strings = [node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)]
+    strings = [node.value for node in ast.walk(utils.parse_code(code)) if isinstance(node, ast.Constant)]
     names = {Path(text).name for text in strings if isinstance(text, str) and text.endswith(".ipynb")}
     return [notebook.with_name(name) for name in names if notebook.with_name(name).is_file()]
 

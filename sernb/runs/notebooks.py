@@ -53,7 +53,7 @@ def notebook_code(path: Path) -> str:
     sources = [cell.source for cell in read_notebook(path).cells if cell.cell_type == "code"]
     code = "\n".join(map(TransformerManager().transform_cell, sources))
     try:
-        ast.parse(code)
+        utils.parse_code(code)
     except SyntaxError:
         return ""  # running it will show where
     return code
@@ -77,7 +77,7 @@ def cell_tags(cell: Any) -> list[str]:
 def assignments(source: str) -> dict[str, ast.expr]:
     """Return the name and the value of each plain assignment in a cell's source."""
     values = {}
-    for node in ast.parse(source).body:
+    for node in utils.parse_code(source).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             values[node.targets[0].id] = node.value
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:

@@ -17,6 +17,7 @@ from sernb.utils.progress import progress_bar
 from sernb.utils.resources import find_resource
 from sernb.utils.resources import project_root
 from sernb.utils.source import code_digest
+from sernb.utils.source import parse_code
 from sernb.utils.source import source_digest
 from sernb.utils.sqlite import StoreError
 from sernb.utils.sqlite import cache_dir

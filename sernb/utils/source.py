@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import inspect
 import os
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -21,6 +22,13 @@ from sernb.utils.text import text_digest
 
 WHOLE = ""  # stands for the name of a definition: all of a module
 STARTED, PROCESS = time.time(), uuid.uuid4().hex
+_PARSER = threading.Lock()
+
+
+def parse_code(code: str) -> ast.Module:
+    """Parse Python code as `ast.parse`, one thread at a time: in CPython 3.11 two that parse at once can fail."""
+    with _PARSER:
+        return ast.parse(code)
 
 
 def source_digest(functions: Iterable[Callable]) -> str:
@@ -43,7 +51,7 @@ def source_digest(functions: Iterable[Callable]) -> str:
 def code_digest(code: str, package: str = "sernb") -> str:
     """Return a digest of what some code, such as a notebook's cells, uses of a package; not of the code itself."""
     imports = _parse("__main__", code, package).imports
-    return _digest(_reachable(_targets("__main__", _Module({}, imports), _chains(ast.parse(code)))))
+    return _digest(_reachable(_targets("__main__", _Module({}, imports), _chains(parse_code(code)))))
 
 
 def _digest(definitions: dict[tuple[str, str], str], salt: str = "") -> str:
@@ -150,7 +158,7 @@ def _read_module(module: str, file: Path, stamp: tuple[int, int]) -> _Module:
 
 
 def _parse(module: str, text: str, package: str, is_package: bool = False) -> _Module:
-    tree, imports = ast.parse(text), {}
+    tree, imports = parse_code(text), {}
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and _is_docstring(node.body[0]):
             del node.body[0]

@@ -2,6 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+# What Jupyter writes into a notebook and is not to be committed: outputs, counters, the kernel's Python version.
+STRIP := $(BIN)/nbstripout --keep-id --extra-keys "metadata.language_info.codemirror_mode \
+  metadata.language_info.file_extension metadata.language_info.mimetype metadata.language_info.nbconvert_exporter \
+  metadata.language_info.pygments_lexer metadata.language_info.version"
 
 .PHONY: help report reference test test-all setup lab lint bench clean
 
@@ -53,7 +57,7 @@ test-all: $(READY)
 setup: $(READY)
 
 lab: $(READY)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab --notebook-dir=. \
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/01_explore.ipynb \
 	  $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(ARGS)
 
 lint: $(READY)
@@ -85,4 +89,5 @@ $(READY): requirements.lock pyproject.toml
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	fi
 	@$(BIN)/python -c "from sernb import audio; audio.compile_librosa()"
+	@if [ -e .git ]; then git config filter.nbstripout.clean '$(STRIP)'; fi
 	@touch $@

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 import zipfile
+from functools import partial
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 
@@ -106,3 +110,27 @@ def test_the_revision_is_that_of_sernbs_own_checkout(tmp_path: Path, monkeypatch
     assert len(revision) == 10 and saving.git_revision() == revision
     module.write_text("changed = True\n")
     assert saving.git_revision() == f"{revision}+"
+
+
+def test_a_notebook_that_was_run_is_no_change_for_git(tmp_path: Path):
+    printed = subprocess.run(["make", "-nB", "setup"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (command,) = re.findall(r"git config filter\.nbstripout\.clean '([^']+)'", printed)
+    command = command.replace(".venv/bin/nbstripout", f"{sys.executable} -m nbstripout")
+    git = partial(subprocess.run, cwd=tmp_path, check=True, capture_output=True, text=True)
+    git(["git", "init", "-q"])
+    git(["git", "config", "filter.nbstripout.clean", command])
+    shutil.copy(ROOT / ".gitattributes", tmp_path)
+    names = [path.name for path in (ROOT / "notebooks").glob("0*.ipynb")]
+    for name in names:
+        shutil.copy(ROOT / "notebooks" / name, tmp_path)
+    git(["git", "add", "."])
+    for name in names:
+        assert git(["git", "show", f":{name}"]).stdout == (tmp_path / name).read_text(), (
+            "the filter changes nothing else"
+        )
+        notebook = nbformat.read(tmp_path / name, as_version=4)
+        cell = next(cell for cell in notebook.cells if cell.cell_type == "code")
+        cell.execution_count, cell.outputs = 3, [nbformat.v4.new_output("stream", text="a line")]
+        notebook.metadata.language_info.update(version="3.12.1", mimetype="text/x-python", file_extension=".py")
+        nbformat.write(notebook, tmp_path / name)
+    assert git(["git", "diff", "--stat"]).stdout == ""

@@ -292,7 +292,9 @@ def _extract_missing(plan: ExtractionPlan, missing: dict[str, list[str]], n_jobs
         (plan.clips[key], [plan.recipes[name] for name in names], plan.augmentation, plan.seed)
         for key, names in missing.items()
     ]
-    bar = utils.progress_bar(_run_jobs(jobs, n_jobs), total=len(jobs), desc=f"features of {len(jobs)} clips")
+    copies = sum(bool(row.get("copy", 0)) for row, *_ in jobs)
+    what = f"{len(jobs) - copies} clips" + (f" and {copies} augmented copies" if copies else "")
+    bar = utils.progress_bar(_run_jobs(jobs, n_jobs), total=len(jobs), desc=f"features of {what}")
     pending: dict[str, list] = {name: [] for name in plan.paths}
     problems = {}
     try:

@@ -27,7 +27,7 @@ def measure_sweep(folder: Path, options: argparse.Namespace) -> list[dict]:
     beyond = sum(float(record["seconds"]) for record in records) / len(records) - table["seconds"].mean()
     return [
         row("sweep", f"{len(SEEDS)} demo runs, beside papermill in a loop", 48, by_sweep, by_papermill, "s"),
-        row("sweep", "a run beyond its training", 48, beyond, None, "s"),
+        row("sweep", "time per run outside training", 48, beyond, None, "s"),
     ]
 
 
@@ -56,4 +56,6 @@ def run_by_sweep(folder: Path) -> float:
 
 def run(command: list[str], folder: Path) -> None:
     environment = os.environ | {"SERNB_CACHE": str(folder / "cache")}
-    subprocess.run(command, env=environment, check=True, stdout=sys.stderr, stderr=subprocess.DEVNULL)
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{command[2:5]} failed:\n{done.stdout[-3000:]}")

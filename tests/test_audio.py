@@ -113,4 +113,6 @@ def test_compile_librosa_compiles_everything_used_later(tmp_path):
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     before, after = process.stdout.split()
     assert before == after and int(before) > 10
-    assert any(path.name.startswith("sernb-compiled") for path in tmp_path.iterdir()), "the next process need not"
+    assert any(path.name.startswith("sernb-compiled") for path in tmp_path.iterdir()), (
+        "the next process does not need to compile"
+    )

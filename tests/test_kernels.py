@@ -1,4 +1,4 @@
-"""Kernels that are forked from a process with TensorFlow in it: one per run, alone, and gone when it should be."""
+"""Kernels forked from a process that has imported TensorFlow: one per run, apart from others, ended with its run."""
 
 from __future__ import annotations
 
@@ -78,11 +78,39 @@ def test_a_kernel_that_dies_harms_no_other_and_a_server_that_dies_is_replaced(tm
     assert facts_of(notebook, tmp_path / "4")["parent"] != before["parent"]
 
 
+def test_without_a_server_a_fresh_kernel_does_the_same(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(kernels, "SERVER", tmp_path / "missing.py")
+    monkeypatch.setenv("OTHER", "environment")  # so that no running server fits
+    notebook = small_notebooks.write(tmp_path / "a.ipynb", FACTS)
+    assert not facts_of(notebook, tmp_path / "1")["loaded"]
+
+
+@pytest.mark.parametrize("seconds", [0.5, 3, 12])
+def test_an_interrupt_ends_a_sweep_whose_kernels_are_still_starting(tmp_path: Path, seconds: float):
+    code = "import keras\nimport time\n\ntime.sleep(600)"
+    small_notebooks.write(tmp_path / "a.ipynb", code)
+    (tmp_path / "grid.yml").write_text("notebook: a.ipynb\ngrid: {SEED: [1, 2, 3]}\n")
+    command = [sys.executable, "-m", "sernb", "sweep", "grid.yml", "-o", "out", "--workers", "2"]
+    sweep = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    assert wait_until(lambda: list(tmp_path.glob("out/*/run.json")), 60)
+    time.sleep(seconds)
+    os.killpg(sweep.pid, signal.SIGINT)
+    _, errors = sweep.communicate(timeout=25)
+    assert sweep.returncode == 130 and "the same command continues" in errors and "Traceback" not in errors
+    assert wait_until(lambda: not [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == str(tmp_path)])
+
+
 def test_only_notebooks_that_need_tensorflow_wait_for_a_server(tmp_path: Path):
     folder = Path(__file__).parents[1] / "notebooks"
-    waits = {path.stem[:2]: notebooks.imports_tensorflow(path) for path in folder.glob("*.ipynb")}
+    waits = {path.stem[:2]: notebooks.uses_tensorflow(path) for path in folder.glob("*.ipynb")}
     assert waits == {"01": False, "02": True, "03": True, "04": False, "05": True, "06": True, "07": True}
-    assert notebooks.imports_tensorflow(small_notebooks.write(tmp_path / "a.ipynb", "1", "import tensorflow as tf"))
+    for code in (
+        "import numpy, keras",
+        "if True:\n    from sernb.models import fit",
+        "from sernb import audio, models",
+    ):
+        assert notebooks.uses_tensorflow(small_notebooks.write(tmp_path / "a.ipynb", "1", code))
+    assert not notebooks.uses_tensorflow(small_notebooks.write(tmp_path / "a.ipynb", "from sernb import audio"))
 
 
 def test_a_forked_kernel_draws_in_its_notebook(tmp_path: Path):

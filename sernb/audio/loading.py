@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import platform
+import sys
 from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,21 +51,25 @@ def compile_librosa() -> None:
     if marker.exists():
         return
     with _numba_lock():
+        if marker.exists():  # another process has compiled them meanwhile
+            return
         import librosa.core.pitch
         import librosa.effects
         import librosa.feature.spectral  # noqa: F401
 
         # Compiled at the first call, by a change of pitch or speed.
         librosa.istft(librosa.stft(np.zeros(4096, dtype=np.float32)))
-    with suppress(OSError):  # numba then keeps its code elsewhere, and compiles again if it has to
-        marker.touch()
+        with suppress(OSError):  # numba then keeps its code elsewhere, and this is done again
+            marker.touch()
 
 
 def _compiled_marker() -> Path:
-    """Return the file, beside numba's own, that says that this version's loops are compiled."""
-    versions = "-".join(f"{name}-{version(name)}" for name in ("librosa", "numba", "llvmlite"))
-    beside_librosa = Path(find_spec("librosa").origin).parent / "core" / "__pycache__"
-    return Path(os.environ.get("NUMBA_CACHE_DIR") or beside_librosa) / f"sernb-compiled-{versions}"
+    """Return the file, beside numba's own, that says that the loops are compiled: here, for these versions."""
+    origin = Path(find_spec("librosa").origin)
+    facts = [version(name) for name in ("librosa", "numba", "llvmlite")]
+    facts += [sys.implementation.cache_tag, platform.node(), str(origin), str(origin.stat().st_mtime_ns)]
+    folder = os.environ.get("NUMBA_CACHE_DIR") or origin.parent / "core" / "__pycache__"
+    return Path(folder) / f"sernb-compiled-{utils.text_digest(' '.join(facts))[:16]}"
 
 
 def load(path: str | Path | IO[bytes], sample_rate: int, *, training: bool = False) -> np.ndarray:

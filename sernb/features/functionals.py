@@ -164,7 +164,7 @@ def _track_voice(signal: np.ndarray, sample_rate: int) -> VoiceTrack:
 def _yin_period(frames: np.ndarray, shortest: int, longest: int) -> np.ndarray:
     """Return each frame's period in samples by YIN (de Cheveigné and Kawahara 2002).
 
-    The same numbers as `librosa.yin`, in a fifth of its time: its arrays have the frames as columns.
+    The values are those of `librosa.yin`, in less of the time: here each frame is a contiguous row.
     """
     correlation = _autocorrelation(frames, longest)
     lags = np.arange(1, longest + 1, dtype=frames.dtype)
@@ -192,7 +192,7 @@ def _autocorrelation(frames: np.ndarray, longest: int) -> np.ndarray:
 
     size = 2 * fft.next_fast_len((frames.shape[1] + longest + 1) // 2, real=True)
     power = _power(fft.rfft(frames, size))
-    # As `irfft(power)`, whose result would be real and even, in half the time.
+    # Equals `irfft(power)`, in half the time: the spectrum is real and even.
     return fft.dct(power, type=1, overwrite_x=True)[:, : longest + 1] / size
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
 from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +74,7 @@ def run_notebook(
     again: bool = False,
     bar: bool = False,
     fork: bool = False,
-    environment: Mapping[str, str] | None = None,
+    sweep: str = "",
 ) -> Path:
     """Run a notebook with papermill into a folder of its own; a run that is up to date is not repeated.
 
@@ -87,9 +86,9 @@ def run_notebook(
         threads: How many threads its libraries may use; 0 leaves that to them.
         again: Repeat the run even if it is up to date.
         bar: Show a progress bar over the cells, if someone is watching.
-        fork: Start the kernel from a process that has imported TensorFlow and librosa, which the first such run starts:
-            quicker from the second run on.
-        environment: Variables to add to the environment of the kernel, which is this process's otherwise.
+        fork: On Linux, fork the kernel from a process that has imported TensorFlow and librosa. The first such run
+            starts that process and waits for its imports; later ones start faster.
+        sweep: The sweep that the run belongs to, for `kernels.stop_sweep`.
 
     Returns:
         The path of the executed notebook.
@@ -105,7 +104,7 @@ def run_notebook(
     if again or not is_up_to_date(job):
         with utils.output_lock(job.output_dir):
             if again or not is_up_to_date(job):  # the process that held the lock may have made this very run
-                _execute(job, {**_kernel_environment(job.output_dir, threads), **(environment or {})}, bar, fork)
+                _execute(job, threads, bar, fork=fork, sweep=sweep)
     return job.output_dir / job.notebook.name
 
 
@@ -122,12 +121,12 @@ def check_job(job: Job) -> None:
     results.check_run_dir(job.output_dir, job.notebook)
 
 
-def _execute(job: Job, environment: dict[str, str], bar: bool, fork: bool) -> None:
+def _execute(job: Job, threads: int, bar: bool, **kernel_options: Any) -> None:
     results.remove_recorded_files(job.output_dir)  # so that old results are never beside a new failure
     start, key, before = time.monotonic(), run_key(job), _list_results(job.output_dir)
     record_job(job, status="running", key=key, files=[job.notebook.name, *results.RESULT_FILES])
     try:
-        _run_papermill(job, environment, bar, fork)
+        _run_papermill(job, threads, bar, **kernel_options)
         outcome = {"status": "finished", "error": ""}
     except Exception as error:  # whatever ends a notebook is this run's failure and no other's
         outcome = {"status": "failed", "error": _describe_failure(job, error), "error_type": _error_type(error)}
@@ -139,9 +138,8 @@ def _execute(job: Job, environment: dict[str, str], bar: bool, fork: bool) -> No
         raise RunError(outcome["error"])
 
 
-def _run_papermill(job: Job, environment: dict[str, str], bar: bool, fork: bool) -> None:
+def _run_papermill(job: Job, threads: int, bar: bool, **kernel_options: Any) -> None:
     import nbformat
-    import papermill
 
     from sernb.runs.kernels import kernel_manager
 
@@ -149,9 +147,10 @@ def _run_papermill(job: Job, environment: dict[str, str], bar: bool, fork: bool)
     parameters = absolute_folders(job.parameters, job.cwd or Path.cwd())
     if "OUTPUT_DIR" in notebook_parameters(job.notebook):
         parameters["OUTPUT_DIR"] = str(job.output_dir)
-    # In a context of its own: Jupyter keeps an event loop in the context, and runs in other threads would share it.
+    environment = _kernel_environment(job.output_dir, threads)
+    # In an empty context: Jupyter keeps its event loop in the context, and runs in other threads would share it.
     notebook = Context().run(
-        papermill.execute_notebook,
+        _execute_in_own_loop,
         _escape_braces(job.notebook),
         _escape_braces(target),
         parameters,
@@ -160,7 +159,7 @@ def _run_papermill(job: Job, environment: dict[str, str], bar: bool, fork: bool)
         progress_bar=bar and not utils.is_headless(),
         start_timeout=180,
         extra_arguments=["--IPKernelApp.log_level=50"],  # it warns of local TCP and of the interrupt at its end
-        kernel_manager_class=kernel_manager(environment, job.cwd or Path.cwd(), fork=fork),
+        kernel_manager_class=kernel_manager(environment, job.cwd or Path.cwd(), **kernel_options),
         # With a normal shutdown TensorFlow takes seconds to exit, and ipykernel complains of tasks that it destroys.
         shutdown_kernel="immediate",
     )
@@ -169,6 +168,19 @@ def _run_papermill(job: Job, environment: dict[str, str], bar: bool, fork: bool)
         if "injected-parameters" in cell_tags(cell):
             cell.metadata["tags"] = [*cell_tags(cell), "hide-input"]
     nbformat.write(notebook, target)
+
+
+def _execute_in_own_loop(*arguments: Any, **options: Any) -> Any:
+    """Call `papermill.execute_notebook`, and close the event loop that it leaves open."""
+    import papermill
+    from jupyter_core.utils import ensure_event_loop
+
+    loop = ensure_event_loop()
+    try:
+        return papermill.execute_notebook(*arguments, **options)
+    finally:
+        if not loop.is_running():  # in JupyterLab it is the notebook's
+            loop.close()
 
 
 def _escape_braces(path: Path) -> str:

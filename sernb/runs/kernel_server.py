@@ -1,8 +1,8 @@
-"""A process that imports the large libraries once and forks itself for each kernel: a script, see `kernels`.
+"""Import the large libraries once, and fork a kernel for each request: a script, started by `kernels`.
 
-It reads a line of JSON for each kernel (command, environment, working directory) and answers with the kernel's process
-id. It ends when its standard input does, or when it has had nothing to do for two minutes. Nothing of `sernb` is
-imported here: a kernel imports that itself, from where its notebook would.
+A request is a line of JSON on standard input with the kernel's command, environment and working directory; the reply is
+the kernel's process id, or 0 if it could not be started. The server ends when its standard input does, or after two
+idle minutes. Nothing of `sernb` is imported here, so that each kernel imports it from its own path.
 """
 
 import contextlib
@@ -28,35 +28,52 @@ IDLE_SECONDS = 120
 
 
 def serve() -> None:
-    """Import the libraries, then start kernels until nobody wants more."""
-    answers = os.fdopen(os.dup(1), "w")  # kept apart from what a library may print
-    errors, nowhere = os.dup(2), os.open(os.devnull, os.O_RDWR)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)  # TensorFlow writes there, whatever level of messages is asked for
-    for module in MODULES:
-        with contextlib.suppress(ImportError):  # the notebook that needs it reports it
-            importlib.import_module(module)
-    os.dup2(errors, 2)
+    """Import the libraries, then start kernels until standard input ends or the server has been idle for too long."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    reply_pipe = os.dup(1)  # kept apart from what a library may print
+    before = dict(os.environ)
+    _import_quietly()
+    # Some libraries set variables when they are imported, and only then.
+    set_by_imports = {name: value for name, value in os.environ.items() if before.get(name) != value}
     kernels: set[int] = set()
-    idle = 0
-    while idle < IDLE_SECONDS:
-        kernels -= set(_ended(kernels))
-        idle = 0 if kernels else idle + 1
-        if select.select([0], [], [], 1)[0]:
-            idle = 0
-            line = _read_line()
-            if not line:
-                return
+    idle_seconds = 0
+    while idle_seconds < IDLE_SECONDS:
+        kernels = {pid for pid in kernels if _is_running(pid)}
+        idle_seconds = 0 if kernels else idle_seconds + 1
+        if not select.select([0], [], [], 1)[0]:
+            continue
+        idle_seconds = 0
+        line = _read_line()
+        if not line:
+            return
+        try:
             pid = os.fork()
-            if pid == 0:
-                answers.close()
-                _become_kernel(**json.loads(line))
-            kernels.add(pid)
-            print(pid, file=answers, flush=True)
+        except OSError:  # too many processes, or too little memory
+            os.write(reply_pipe, b"0\n")
+            continue
+        if pid == 0:
+            os.close(reply_pipe)
+            _become_kernel(set_by_imports, **json.loads(line))
+        kernels.add(pid)
+        os.write(reply_pipe, f"{pid}\n".encode())
+
+
+def _import_quietly() -> None:
+    """Import the libraries; TensorFlow writes to standard error, whatever level of messages is asked for."""
+    stderr, devnull = os.dup(2), os.open(os.devnull, os.O_RDWR)
+    os.dup2(devnull, 1)
+    os.dup2(devnull, 2)
+    for module in MODULES:
+        with contextlib.suppress(Exception):  # the notebook that needs the module will report the error
+            importlib.import_module(module)
+    os.dup2(stderr, 1)
+    os.dup2(stderr, 2)
+    os.close(stderr)
+    os.close(devnull)
 
 
 def _read_line() -> bytes:
-    """Read to the end of a line, and no further: what a buffer held, `select` would not see."""
+    """Read one line byte by byte: `select` does not see what a buffered reader has already read."""
     line = b""
     while not line.endswith(b"\n"):
         byte = os.read(0, 1)
@@ -66,35 +83,38 @@ def _read_line() -> bytes:
     return line
 
 
-def _ended(kernels: set[int]) -> list[int]:
-    return [pid for pid in kernels if os.waitpid(pid, os.WNOHANG)[0]]
+def _is_running(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == 0
+    except ChildProcessError:
+        return False
 
 
-def _become_kernel(command: list[str], environment: dict[str, str], folder: str) -> None:
+def _become_kernel(
+    set_by_imports: dict[str, str], command: list[str], environment: dict[str, str], folder: str
+) -> None:
     """Turn this fork into the kernel that `command` would start."""
-    parent = os.getppid()
+    server = os.getppid()
     status = 1
     try:
-        os.setsid()  # as jupyter_client does: an interrupt of the terminal is not the kernel's
+        os.setsid()  # as jupyter_client does, so that an interrupt in the terminal does not reach the kernel
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(2, 1)
         os.environ.clear()
-        os.environ.update(environment)
+        os.environ.update({**set_by_imports, **environment})
         os.chdir(folder)
         _reseed()
         from ipykernel.kernelapp import IPKernelApp
 
-        sys.argv = [*command, f"--IPKernelApp.parent_handle={parent}"]  # it ends when the server does
-        arguments = sys.argv[sys.argv.index("ipykernel_launcher") + 1 :]
-        IPKernelApp.launch_instance(arguments)
+        sys.argv = [*command, f"--IPKernelApp.parent_handle={server}"]  # the kernel ends when the server does
+        IPKernelApp.launch_instance(sys.argv[sys.argv.index("ipykernel_launcher") + 1 :])
         status = 0
     finally:
         os._exit(status)
 
 
 def _reseed() -> None:
-    """Give each kernel random numbers of its own, as a fresh process has."""
+    """Seed the global random generators anew; otherwise all forked kernels would share the server's state."""
     import numpy as np
 
     random.seed()

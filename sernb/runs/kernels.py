@@ -1,7 +1,7 @@
-"""Kernels for runs: always this environment's own, whatever the user has installed.
+"""Start the kernels of runs, always from this environment, whatever kernels the user has installed.
 
-A fresh kernel takes seconds to import TensorFlow and librosa. Where many runs follow one another, they are forked from
-a process that has imported them, see `kernel_server`; each run still has a process of its own.
+A fresh kernel takes seconds to import TensorFlow and librosa. For many runs in a row, kernels are forked from a process
+that has already imported them, see `kernel_server`. Each run still has a process of its own.
 """
 
 from __future__ import annotations
@@ -9,9 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import select
+import signal
 import subprocess
 import sys
 import threading
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +32,63 @@ SERVER = Path(__file__).with_name("kernel_server.py")
 CAN_FORK = sys.platform.startswith("linux")
 # Variables that no library reads when it is imported: kernels in which only these differ may share a server.
 PER_KERNEL = (utils.LOCKED_FOLDER, "SERNB_DATA", "SERNB_CACHE", "PYTEST_CURRENT_TEST")
+SERVER_SECONDS = 180  # how long to wait for a server, which first imports its libraries
 
 
-def kernel_manager(environment: dict[str, str], folder: Path, *, fork: bool = False) -> type:
+class StoppedError(RuntimeError):
+    """The sweep was stopped before this run's kernel was started."""
+
+
+# the kernels of a sweep
+
+_registry_lock = threading.Lock()
+_processes: dict[str, list[Any]] = defaultdict(list)  # the running kernels of each sweep
+_stopped: set[str] = set()
+
+
+def refuse_if_stopped(sweep: str) -> None:
+    """Raise StoppedError if a sweep was stopped."""
+    if sweep in _stopped:
+        raise StoppedError("the sweep was stopped")
+
+
+def stop_sweep(sweep: str) -> None:
+    """Kill the kernels that this process has started for a sweep, and start no more."""
+    with _registry_lock:
+        _stopped.add(sweep)
+        for process in _processes.pop(sweep, []):
+            _kill(process)
+
+
+def _register(sweep: str, process: Any) -> None:
+    with _registry_lock:
+        if sweep in _stopped:
+            _kill(process)
+            refuse_if_stopped(sweep)
+        _processes[sweep] = [*(other for other in _processes[sweep] if other.poll() is None), process]
+
+
+def _kill(process: Any) -> None:
+    if process.poll() is None:  # otherwise its id may be another process's by now
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)  # each kernel leads a process group
+
+
+# one kernel
+
+
+def kernel_manager(environment: dict[str, str], folder: Path, *, fork: bool = False, sweep: str = "") -> type:
     """Return a class of kernel managers that start this environment's own kernel.
 
-    The kernel gets its environment and its folder by itself: changing those of this process would change them for runs
-    in other threads too.
+    The environment and the folder are passed to the kernel directly: changing this process's own would affect runs in
+    other threads.
 
     Args:
         environment: The kernel's environment variables.
         folder: The kernel's working directory.
-        fork: Fork the kernel from a process that has imported the large libraries, where the system allows that. The
-            first such kernel starts that process, and waits for it.
+        fork: On Linux, fork the kernel from a process that has imported the large libraries. The first such kernel
+            starts that process and waits for its imports.
+        sweep: The sweep that the kernel belongs to, for `stop_sweep`.
     """
 
     class OwnKernelManager(AsyncKernelManager):
@@ -48,19 +96,24 @@ def kernel_manager(environment: dict[str, str], folder: Path, *, fork: bool = Fa
             return KernelSpecManager(parent=self, kernel_dirs=[str(KERNEL_DIR)])
 
         async def start_kernel(self, **kwargs: Any) -> None:
+            refuse_if_stopped(sweep)
             if fork and CAN_FORK:
                 self.provisioner = _ForkingProvisioner(kernel_spec=self.kernel_spec, parent=self)
             await super().start_kernel(**{**kwargs, "env": environment, "cwd": str(folder)})
+            _register(sweep, self.provisioner.process)
 
     return OwnKernelManager
 
 
 class _ForkingProvisioner(LocalProvisioner):
-    """Starts a kernel by a server and handles it like a process of one's own."""
+    """Start a kernel through a server, and manage it like a child process."""
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
-        # In a thread: a server's start takes seconds, and nobody else should wait for it.
-        pid = await asyncio.to_thread(_fork_kernel, cmd, kwargs["env"], kwargs["cwd"])
+        try:
+            # In a thread: starting a server takes seconds, and the event loop must not block.
+            pid = await asyncio.to_thread(_fork_kernel, cmd, kwargs["env"], kwargs["cwd"])
+        except OSError:  # a fresh kernel takes longer, but does the same
+            return await super().launch_kernel(cmd, **kwargs)
         self.process = _ForkedProcess(pid)
         self.pid = self.pgid = pid
         self.cwd = kwargs["cwd"]
@@ -68,7 +121,7 @@ class _ForkingProvisioner(LocalProvisioner):
 
 
 class _ForkedProcess:
-    """A process that is not this one's child, with the part of `subprocess.Popen` that jupyter_client uses."""
+    """Represent a process that is not a child of this one, with the part of `subprocess.Popen` that is used here."""
 
     stdin = stdout = stderr = None
 
@@ -79,7 +132,7 @@ class _ForkedProcess:
             self._process = psutil.Process(pid)
 
     def poll(self) -> int | None:
-        """Return None while it runs; how it ended only its parent knows."""
+        """Return None while the process runs, otherwise 1: only its parent can read the exit status."""
         if self._process is None:
             return 1
         try:
@@ -93,53 +146,69 @@ class _ForkedProcess:
         return self.poll() or 0
 
     def send_signal(self, number: int) -> None:
-        """Send a signal, if it still runs."""
+        """Send a signal, if the process still runs."""
         if self.poll() is None:
-            self._process.send_signal(number)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self._process.send_signal(number)
 
     def terminate(self) -> None:
-        """Ask it to end."""
-        self.send_signal(15)
+        """Ask the process to end."""
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it."""
-        self.send_signal(9)
+        """Kill the process."""
+        self.send_signal(signal.SIGKILL)
+
+
+# the server
 
 
 class _KernelServer:
-    """A running `kernel_server`. It ends with this process, or by itself when it has had nothing to do."""
+    """Run a `kernel_server`. It ends with this process, or after two idle minutes."""
 
     def __init__(self, environment: dict[str, str]):
+        self._lock = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, str(SERVER)],
-            # Matplotlib reads how it is to draw when TensorFlow imports it; this is what a kernel sets.
+            # TensorFlow's import loads Matplotlib, which then chooses its backend; a kernel uses this one.
             env={"MPLBACKEND": "module://matplotlib_inline.backend_inline", **environment},
             cwd="/",
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,
             start_new_session=True,  # so that it does not get the terminal's interrupt
         )
 
     def fork(self, command: list[str], environment: dict[str, str], folder: str) -> int:
-        """Return the process id of a new kernel; raise BrokenPipeError if the server has ended."""
+        """Return the process id of a new kernel; raise OSError if the server has ended or does not respond."""
         request = {"command": command, "environment": environment, "folder": folder}
-        self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        self._process.stdin.flush()
-        if not (answer := self._process.stdout.readline()):
-            raise BrokenPipeError("the server of kernels has ended")
-        return int(answer)
+        with self._lock:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            if not select.select([self._process.stdout], [], [], SERVER_SECONDS)[0]:
+                self._process.kill()
+            pid = int(self._process.stdout.readline() or 0)
+        if not pid:
+            raise BrokenPipeError("the server of kernels has ended, or could not fork")
+        return pid
+
+    def has_ended(self) -> bool:
+        """Return whether the server has ended, and close its pipes if so."""
+        if self._process.poll() is None:
+            return False
+        self._process.stdin.close()
+        self._process.stdout.close()
+        return True
 
 
 _servers: dict[frozenset, _KernelServer] = {}  # by the environment in which they have imported their libraries
-_server_lock = threading.Lock()
+_servers_lock = threading.Lock()
 
 
 def _fork_kernel(command: list[str], environment: dict[str, str], folder: str) -> int:
     shared = {name: value for name, value in environment.items() if name not in PER_KERNEL}
     key = frozenset(shared.items())
-    with _server_lock:
-        if key in _servers:
-            with contextlib.suppress(OSError):  # it had nothing to do for some time, or was killed
-                return _servers[key].fork(command, environment, folder)
-        _servers[key] = _KernelServer(shared)
-        return _servers[key].fork(command, environment, folder)
+    with _servers_lock:
+        for other in [other for other, server in _servers.items() if server.has_ended()]:
+            del _servers[other]
+        server = _servers[key] = _servers.get(key) or _KernelServer(shared)
+    return server.fork(command, environment, folder)

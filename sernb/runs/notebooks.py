@@ -59,11 +59,18 @@ def notebook_code(path: Path) -> str:
     return code
 
 
-def imports_tensorflow(path: Path) -> bool:
-    """Return whether a notebook imports TensorFlow: itself, or by one of sernb's packages that need it."""
-    return bool(
-        re.search(r"^(from sernb import (models|lab)\b|(import|from) (keras|tensorflow)\b)", notebook_code(path), re.M)
-    )
+def uses_tensorflow(path: Path) -> bool:
+    """Return whether a notebook probably uses TensorFlow.
+
+    It does if it imports TensorFlow, Keras, or a package of sernb that trains or loads networks.
+    """
+    names = set()
+    for node in ast.walk(utils.parse_code(notebook_code(path))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return any(re.match(r"(tensorflow|keras|sernb\.(models|lab))\b", name or "") for name in names)
 
 
 # parameters

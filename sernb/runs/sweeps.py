@@ -35,7 +35,7 @@ from sernb.runs.freshness import notebook_digest
 from sernb.runs.freshness import package_versions
 from sernb.runs.notebooks import ParameterError
 from sernb.runs.notebooks import RunError
-from sernb.runs.notebooks import imports_tensorflow
+from sernb.runs.notebooks import uses_tensorflow
 from sernb.runs.parameters import validate_parameters
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ MAX_RUNS = 10_000  # in one sweep: a typing mistake can multiply lists to more r
 CONNECT_SECONDS, WORKER_SECONDS = 20, 30  # how long to wait for a scheduler, and for its first worker
 MAX_WORKERS = 4  # of a local cluster by default: a run takes a gigabyte or two of memory
 WORKER_FOLDERS = ("SERNB_DATA", "SERNB_CACHE")
-CURRENT_SWEEP = "SERNB_SWEEP"  # in the environment of a sweep's kernels
 
 
 class SweepError(RuntimeError):
@@ -211,7 +210,8 @@ def run_jobs(
 ) -> list[Outcome]:
     """Execute many runs on a Dask cluster, one kernel each; a run that fails does not stop the others.
 
-    A run whose worker dies is repeated by another. Interrupted, it stops the kernels and keeps the finished runs.
+    With `scheduler`, a run whose worker dies is repeated by another. An interrupt stops the kernels; finished runs are
+    kept.
 
     Args:
         jobs: The runs, each with a folder of its own.
@@ -260,9 +260,8 @@ def _execute_all(jobs: list[Job], workers: int, scheduler: str, up_to_date: int)
         _progress_board(len(jobs), up_to_date) as (progress, update),
     ):
         _check_workers(client, jobs)
-        # Workers may have been started elsewhere, without the folders of data and features, and may have other sweeps'
-        # kernels beside those of this one.
-        folders = {name: os.environ.get(name) for name in WORKER_FOLDERS}
+        # Workers that were started elsewhere may have other folders of data and features.
+        folders = {name: os.environ.get(name) for name in WORKER_FOLDERS if scheduler}
         folders = {name: str(Path(folder).absolute()) for name, folder in folders.items() if folder}
         sweep = uuid.uuid4().hex
         runs_per_host = _runs_per_host(client, 0 if scheduler else _worker_count(workers))
@@ -280,7 +279,7 @@ def _execute_all(jobs: list[Job], workers: int, scheduler: str, up_to_date: int)
         except BaseException as error:  # an interrupt, or the caller's own error: nobody waits for these runs any more
             with contextlib.suppress(Exception):  # the cluster may be what failed
                 client.cancel(list(futures), force=True)
-                client.run(_stop_kernels, sweep)
+                client.run(_stop_sweep, sweep)
             # An error of the file system, which names a file, does not mean that the scheduler was lost.
             if isinstance(error, CancelledError) or (isinstance(error, OSError) and not error.filename):
                 lost = f"the connection to the scheduler was lost ({error or type(error).__name__})"
@@ -396,6 +395,7 @@ def _runs_per_host(client: Client, workers: int) -> Counter:
 
 
 def _host_of(address: str) -> str:
+    """Return the host of a worker's address; each worker of a local cluster, a thread, counts as one."""
     return address.split("://")[-1].rsplit(":", 1)[0]
 
 
@@ -403,9 +403,12 @@ def _run_one(job: Job, runs_per_host: Counter, folders: dict[str, str], sweep: s
     """Execute one run in a worker; an error that it raises is its outcome."""
     from distributed import get_worker
 
+    from sernb.runs import kernels
+
     start = time.monotonic()
     threads = max(1, utils.cpu_count() // (runs_per_host[_host_of(get_worker().address)] or 1))
     try:
+        kernels.refuse_if_stopped(sweep)
         with _environment(folders):
             run_notebook(
                 job.notebook,
@@ -414,8 +417,8 @@ def _run_one(job: Job, runs_per_host: Counter, folders: dict[str, str], sweep: s
                 cwd=job.cwd,
                 threads=threads,
                 again=True,
-                fork=imports_tensorflow(job.notebook),
-                environment={CURRENT_SWEEP: sweep},
+                fork=uses_tensorflow(job.notebook),
+                sweep=sweep,
             )
     except Exception as error:
         return Outcome(job, "failed", time.monotonic() - start, str(error))
@@ -434,14 +437,11 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
-def _stop_kernels(sweep: str) -> None:
+def _stop_sweep(sweep: str) -> None:
     """Stop the kernels that this worker started for a sweep: a thread that waits for one cannot be interrupted."""
-    import psutil
+    from sernb.runs import kernels
 
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if child.environ().get(CURRENT_SWEEP) == sweep:
-                child.kill()
+    kernels.stop_sweep(sweep)
 
 
 # progress

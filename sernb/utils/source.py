@@ -22,11 +22,15 @@ from sernb.utils.text import text_digest
 
 WHOLE = ""  # stands for the name of a definition: all of a module
 STARTED, PROCESS = time.time(), uuid.uuid4().hex
-_PARSER = threading.Lock()
+_PARSER = threading.RLock()
 
 
 def parse_code(code: str) -> ast.Module:
-    """Parse Python code as `ast.parse`, one thread at a time: in CPython 3.11 two that parse at once can fail."""
+    """Parse Python code like `ast.parse`, but in one thread at a time.
+
+    In CPython 3.11, `ast.parse` raises SystemError if another thread parses at the same moment. Calls by other
+    libraries are not protected.
+    """
     with _PARSER:
         return ast.parse(code)
 

@@ -120,7 +120,7 @@ def test_a_notebook_that_was_run_is_no_change_for_git(tmp_path: Path):
     git(["git", "init", "-q"])
     git(["git", "config", "filter.nbstripout.clean", command])
     shutil.copy(ROOT / ".gitattributes", tmp_path)
-    names = [path.name for path in (ROOT / "notebooks").glob("0*.ipynb")]
+    names = ["01_explore.ipynb", "04_claims.ipynb"]
     for name in names:
         shutil.copy(ROOT / "notebooks" / name, tmp_path)
     git(["git", "add", "."])

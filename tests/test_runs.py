@@ -199,7 +199,7 @@ def test_relative_folders_are_the_callers(tmp_path: Path, monkeypatch):
 def kernel(monkeypatch):
     """Replace papermill by a function that writes a few files, `metrics.json` by a function of `results`."""
 
-    def write(job: runs.Job, *_) -> None:
+    def write(job: runs.Job, *_, **options) -> None:
         results.write_tables(job.output_dir, clips=pd.DataFrame({"a": [1]}))
         for name in (job.notebook.name, "result.txt", "fold-1/m.keras"):
             (job.output_dir / name).parent.mkdir(exist_ok=True)
@@ -287,7 +287,7 @@ def test_what_a_killed_run_left_does_not_lie_beside_the_next(tmp_path: Path, ker
     """A run records its files before it writes them, so that a killed one has recorded them too."""
     notebook = small_notebooks.write(tmp_path / "n.ipynb")
 
-    def killed(job: runs.Job, *_) -> None:
+    def killed(job: runs.Job, *_, **options) -> None:
         for folder in (job.output_dir, job.output_dir / "fold-1"):
             results.write_tables(folder, history=pd.DataFrame())
         raise KeyboardInterrupt
@@ -299,7 +299,7 @@ def test_what_a_killed_run_left_does_not_lie_beside_the_next(tmp_path: Path, ker
     assert (folder / "history.csv").exists() and runs.read_record(folder)["status"] == "running"
     (folder / "mine.txt").write_text("a user's own")
 
-    def fails(job: runs.Job, *_) -> None:
+    def fails(job: runs.Job, *_, **options) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr("sernb.runs.execution._run_papermill", fails)
@@ -343,7 +343,7 @@ def test_two_runs_into_one_folder_do_not_mix(notebook: Path, tmp_path: Path, mon
     """The second waits; if the first does not end in time, the second says who it is, and changes nothing."""
     started, go = threading.Event(), threading.Event()
 
-    def wait(job: runs.Job, *_) -> None:
+    def wait(job: runs.Job, *_, **options) -> None:
         started.set()
         assert go.wait(60)
         (job.output_dir / job.notebook.name).write_text(f"{job.parameters}")
@@ -431,6 +431,7 @@ def test_every_package_that_can_change_a_figure_makes_runs_stale():
             "IPython",
             "anywidget",
             "ipykernel",
+            "jupyter_core",
             "bs4",
             "dask",
             "distributed",

@@ -55,7 +55,10 @@ def serve() -> None:
             os.close(reply_pipe)
             _become_kernel(set_by_imports, **json.loads(line))
         kernels.add(pid)
-        os.write(reply_pipe, f"{pid}\n".encode())
+        try:
+            os.write(reply_pipe, f"{pid}\n".encode())
+        except BrokenPipeError:  # the process that asked has ended; the kernel ends with the server
+            return
 
 
 def _import_quietly() -> None:

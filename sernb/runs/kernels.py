@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections import defaultdict
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,7 @@ def kernel_manager(environment: dict[str, str], folder: Path, *, fork: bool = Fa
             refuse_if_stopped(sweep)
             if fork and CAN_FORK:
                 self.provisioner = _ForkingProvisioner(kernel_spec=self.kernel_spec, parent=self)
+                self.provisioner.sweep = sweep
             await super().start_kernel(**{**kwargs, "env": environment, "cwd": str(folder)})
             _register(sweep, self.provisioner.process)
 
@@ -108,10 +110,18 @@ def kernel_manager(environment: dict[str, str], folder: Path, *, fork: bool = Fa
 class _ForkingProvisioner(LocalProvisioner):
     """Start a kernel through a server, and manage it like a child process."""
 
+    sweep = ""
+
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
+        # In a thread, since starting a server takes seconds; a stopped sweep does not wait for it.
+        future: Future = Future()
+        arguments = (future, self.sweep, cmd, kwargs["env"], kwargs["cwd"])
+        threading.Thread(target=_fork_kernel, args=arguments, daemon=True).start()
+        while not future.done():
+            refuse_if_stopped(self.sweep)
+            await asyncio.sleep(0.02)
         try:
-            # In a thread: starting a server takes seconds, and the event loop must not block.
-            pid = await asyncio.to_thread(_fork_kernel, cmd, kwargs["env"], kwargs["cwd"])
+            pid = future.result()
         except OSError:  # a fresh kernel takes longer, but does the same
             return await super().launch_kernel(cmd, **kwargs)
         self.process = _ForkedProcess(pid)
@@ -204,11 +214,25 @@ _servers: dict[frozenset, _KernelServer] = {}  # by the environment in which the
 _servers_lock = threading.Lock()
 
 
-def _fork_kernel(command: list[str], environment: dict[str, str], folder: str) -> int:
+def _fork_kernel(future: Future, sweep: str, command: list[str], environment: dict[str, str], folder: str) -> None:
+    """Set a future to the process id of a new kernel, or to the error; if its sweep was stopped, kill the kernel."""
+    try:
+        pid = _find_server(environment).fork(command, environment, folder)
+    except Exception as error:
+        future.set_exception(error)
+        return
+    with _registry_lock:
+        if sweep in _stopped:
+            _kill(_ForkedProcess(pid))
+    future.set_result(pid)
+
+
+def _find_server(environment: dict[str, str]) -> _KernelServer:
+    """Return the server for an environment, a new one if there is none."""
     shared = {name: value for name, value in environment.items() if name not in PER_KERNEL}
     key = frozenset(shared.items())
     with _servers_lock:
         for other in [other for other, server in _servers.items() if server.has_ended()]:
             del _servers[other]
         server = _servers[key] = _servers.get(key) or _KernelServer(shared)
-    return server.fork(command, environment, folder)
+    return server

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import math
 import os
 import time
@@ -326,6 +327,7 @@ def _cluster(count: int, workers: int, scheduler: str) -> Iterator[Client]:
     # not see them: a limit on the workers would have no effect. Any free port: Dask warns if a second sweep uses its
     # usual one.
     options = {"processes": False, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "memory_limit": 0}
+    options["silence_logs"] = logging.ERROR  # it warns of runs that an interrupt has cancelled
     with LocalCluster(n_workers=workers, **options) as cluster, Client(cluster) as client:
         yield client
 

@@ -19,15 +19,15 @@ SEEDS = list(range(1, 13))
 
 
 def measure_sweep(folder: Path, options: argparse.Namespace) -> list[dict]:
-    """Measure both, each with an empty store, and what a run of the sweep takes beyond its training."""
+    """Measure both, each with an empty store, and the mean time of a run in the sweep outside training."""
     by_papermill = run_by_papermill(folder / "papermill")
     by_sweep = run_by_sweep(folder / "sweep")
     table = pd.read_csv(folder / "sweep" / "out" / "results.csv")
     records = [pd.read_json(path, typ="series") for path in (folder / "sweep" / "out").glob("*/run.json")]
-    beyond = sum(float(record["seconds"]) for record in records) / len(records) - table["seconds"].mean()
+    outside = sum(float(record["seconds"]) for record in records) / len(records) - table["seconds"].mean()
     return [
         row("sweep", f"{len(SEEDS)} demo runs, beside papermill in a loop", 48, by_sweep, by_papermill, "s"),
-        row("sweep", "time per run outside training", 48, beyond, None, "s"),
+        row("sweep", "time per run outside training", 48, outside, None, "s"),
     ]
 
 

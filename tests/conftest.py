@@ -38,7 +38,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="session", autouse=True)
 def forked_kernels():
-    """Fork the kernels of the report's notebooks, as sweeps do: each test that runs one saves seconds of imports.
+    """Fork the kernels of the report's notebooks, as sweeps do, so that tests do not wait for imports.
 
     The first run of each notebook has a fresh kernel, in which a missing import is noticed.
     """

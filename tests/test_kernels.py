@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import nbformat
 import psutil
 import pytest
 from support import small_notebooks
@@ -54,7 +55,7 @@ def wait_until(condition, seconds: float = 20) -> bool:
     return False
 
 
-def test_each_run_has_a_process_of_its_own_that_need_not_import(tmp_path: Path):
+def test_each_forked_kernel_is_a_process_of_its_own_with_tensorflow_imported(tmp_path: Path):
     notebook = small_notebooks.write(tmp_path / "a.ipynb", FACTS)
     one, two = (facts_of(notebook, tmp_path / name, cwd=tmp_path) for name in "12")
     fresh = facts_of(notebook, tmp_path / "3", cwd=tmp_path, fork=False)
@@ -111,6 +112,17 @@ def test_only_notebooks_that_need_tensorflow_wait_for_a_server(tmp_path: Path):
     ):
         assert notebooks.uses_tensorflow(small_notebooks.write(tmp_path / "a.ipynb", "1", code))
     assert not notebooks.uses_tensorflow(small_notebooks.write(tmp_path / "a.ipynb", "from sernb import audio"))
+
+
+def test_tensorflow_warns_in_the_notebook_as_in_a_fresh_kernel(tmp_path: Path, capfd):
+    code = "import logging\nimport keras\n\nlogging.getLogger('tensorflow').warning('a warning')"
+    notebook = small_notebooks.write(tmp_path / "a.ipynb", code)
+    streams = []
+    for fork in (True, False):
+        executed = runs.run_notebook(notebook, {}, tmp_path / str(fork), fork=fork)
+        outputs = nbformat.read(executed, as_version=4).cells[-1].outputs
+        streams.append([output["name"] for output in outputs if "a warning" in output["text"]])
+    assert streams == [["stdout"], ["stdout"]] and "a warning" not in capfd.readouterr().err
 
 
 def test_a_forked_kernel_draws_in_its_notebook(tmp_path: Path):

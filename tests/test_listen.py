@@ -163,10 +163,10 @@ def take(desk, seconds: float) -> None:
 
 
 def similarity(file: Path, played: Path) -> float:
-    """Return how similar a recording is to the played file: the median correlation of its quarter seconds.
+    """Return how similar a recording is to the played file.
 
-    Each is compared with the most similar part of the file: on a busy machine Chromium's microphone drops a buffer now
-    and then, so that the whole recording fits nowhere.
+    It is the median, over the recording's quarter seconds, of the correlation with the most similar part of the file.
+    On a busy machine Chromium's microphone sometimes drops a buffer, and the recording as a whole then fits nowhere.
     """
     import librosa
     from scipy.signal import correlate
@@ -177,7 +177,7 @@ def similarity(file: Path, played: Path) -> float:
     length = rate // 4
     correlations = []
     for part in librosa.util.frame(recorded, frame_length=length, hop_length=length).T:
-        if part.std() > 0.01 * recorded.std():  # no pause, whose noise is similar to any other
+        if part.std() > 0.01 * recorded.std():  # not a pause, which correlates with nothing
             start = int(np.abs(correlate(source, part, mode="valid", method="fft")).argmax())
             correlations.append(np.corrcoef(part, source[start : start + length])[0, 1])
     return float(np.median(correlations))

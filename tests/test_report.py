@@ -260,7 +260,7 @@ def test_a_book_is_built_again_only_if_something_changed(tmp_path: Path, monkeyp
     (listed.parent / "about.md").write_text(ABOUT.replace("See", "Look at"))
     report.build_report(listed, tmp_path / "_build")
     assert len(rendered) == 2 and "Look at" in soup(tmp_path / "_build", "about.html").get_text()
-    # Each of these would be rendered again; whether it is, the first change has shown.
+    # The book would be rendered again after each of these changes, as it was after the first one.
     output, page = tmp_path / "_build", first.with_name("about.html")
     digest, content = build._source_digest(output / "src"), page.read_bytes()
     assert build._is_built(digest, output)

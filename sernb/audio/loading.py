@@ -64,7 +64,7 @@ def compile_librosa() -> None:
 
 
 def _compiled_marker() -> Path:
-    """Return the file, beside numba's own, that says that the loops are compiled: here, for these versions."""
+    """Return the file, beside numba's, that marks the loops as compiled on this machine and for these versions."""
     origin = Path(find_spec("librosa").origin)
     facts = [version(name) for name in ("librosa", "numba", "llvmlite")]
     facts += [sys.implementation.cache_tag, platform.node(), str(origin), str(origin.stat().st_mtime_ns)]

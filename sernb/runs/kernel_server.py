@@ -8,6 +8,7 @@ idle minutes. Nothing of `sernb` is imported here, so that each kernel imports i
 import contextlib
 import importlib
 import json
+import logging
 import os
 import random
 import select
@@ -110,10 +111,21 @@ def _become_kernel(
         from ipykernel.kernelapp import IPKernelApp
 
         sys.argv = [*command, f"--IPKernelApp.parent_handle={server}"]  # the kernel ends when the server does
-        IPKernelApp.launch_instance(sys.argv[sys.argv.index("ipykernel_launcher") + 1 :])
+        app = IPKernelApp.instance()
+        app.initialize(sys.argv[sys.argv.index("ipykernel_launcher") + 1 :])
+        _redirect_tensorflow_log()
+        app.start()
         status = 0
     finally:
         os._exit(status)
+
+
+def _redirect_tensorflow_log() -> None:
+    """Let TensorFlow log into the notebook, as it does if a kernel imports it, and not where the server writes."""
+    logger = logging.getLogger("tensorflow")
+    logger.setLevel(logging.INFO)
+    for handler in logger.handlers:
+        handler.setStream(sys.stdout)
 
 
 def _reseed() -> None:

@@ -97,6 +97,7 @@ def kernel_manager(environment: dict[str, str], folder: Path, *, fork: bool = Fa
             return KernelSpecManager(parent=self, kernel_dirs=[str(KERNEL_DIR)])
 
         async def start_kernel(self, **kwargs: Any) -> None:
+            """Start the kernel in its environment and folder, unless its sweep was stopped."""
             refuse_if_stopped(sweep)
             if fork and CAN_FORK:
                 self.provisioner = _ForkingProvisioner(kernel_spec=self.kernel_spec, parent=self)
@@ -113,7 +114,8 @@ class _ForkingProvisioner(LocalProvisioner):
     sweep = ""
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
-        # In a thread, since starting a server takes seconds; a stopped sweep does not wait for it.
+        """Fork the kernel, or start a fresh one if that fails; return its connection information."""
+        # In a thread: a server needs seconds to start, and a sweep that is stopped meanwhile must not wait for it.
         future: Future = Future()
         arguments = (future, self.sweep, cmd, kwargs["env"], kwargs["cwd"])
         threading.Thread(target=_fork_kernel, args=arguments, daemon=True).start()
@@ -215,7 +217,7 @@ _servers_lock = threading.Lock()
 
 
 def _fork_kernel(future: Future, sweep: str, command: list[str], environment: dict[str, str], folder: str) -> None:
-    """Set a future to the process id of a new kernel, or to the error; if its sweep was stopped, kill the kernel."""
+    """Fork a kernel, and set the future to its process id or to the error; kill it if its sweep was stopped."""
     try:
         pid = _find_server(environment).fork(command, environment, folder)
     except Exception as error:

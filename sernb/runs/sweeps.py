@@ -327,7 +327,7 @@ def _cluster(count: int, workers: int, scheduler: str) -> Iterator[Client]:
     # not see them: a limit on the workers would have no effect. Any free port: Dask warns if a second sweep uses its
     # usual one.
     options = {"processes": False, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "memory_limit": 0}
-    options["silence_logs"] = logging.ERROR  # it warns of runs that an interrupt has cancelled
+    options["silence_logs"] = logging.ERROR  # Dask warns of runs that an interrupt has cancelled
     with LocalCluster(n_workers=workers, **options) as cluster, Client(cluster) as client:
         yield client
 
@@ -429,7 +429,7 @@ def _run_one(job: Job, runs_per_host: Counter, folders: dict[str, str], sweep: s
 
 @contextlib.contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Change a worker's environment for one run: a worker started elsewhere may next have a run of another sweep."""
+    """Change a worker's environment for one run; its next run may belong to a sweep with other folders."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

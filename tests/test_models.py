@@ -1,3 +1,4 @@
+import logging
 import os
 import subprocess
 import sys
@@ -102,3 +103,11 @@ def test_a_missing_backend_is_named_with_what_to_do():
     if not result.returncode:
         pytest.skip("torch is installed")
     assert "KERAS_BACKEND is 'torch'" in result.stderr and "Unset KERAS_BACKEND to use TensorFlow" in result.stderr
+
+
+def test_several_networks_in_one_process_cause_no_warning(caplog):
+    """TensorFlow warned on the pages of study A that functions were compiled again."""
+    models.init_backend()
+    logger = logging.getLogger("tensorflow")
+    logger.warning("5 out of the last 13 calls triggered tf.function retracing")
+    assert not caplog.records and logger.isEnabledFor(logging.ERROR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -38,6 +39,8 @@ def init_backend() -> None:
         keras.config.set_epsilon(1e-7)
         keras.config.set_image_data_format("channels_last")
         keras.ops.zeros(1)
+    # TensorFlow warns when a notebook trains several networks, since it compiles each of them.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 @contextmanager

@@ -30,5 +30,5 @@ def __getattr__(name: str) -> ModuleType:
 
 
 def __dir__() -> list[str]:
-    """List the packages beside what has been imported."""
-    return sorted({*globals(), *PACKAGES})
+    """List what is public: the packages and the version."""
+    return [*PACKAGES, "__version__"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import sys
 import warnings
 from collections.abc import Iterator
@@ -73,6 +74,24 @@ class PairsCommand(TyperCommand):
         return word.startswith("-") and word.partition("=")[0] in options
 
 
+class EnrolCommand(TyperCommand):
+    """A command whose `--enrol` takes all words up to the next option; Typer's options take one word."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        """Repeat `--enrol` before each of its files and leave the rest to Typer."""
+        expanded, is_enrolling = [], False
+        for word in args:
+            if word.startswith("-"):
+                is_enrolling = word == "--enrol"
+            elif is_enrolling:
+                expanded.append("--enrol")
+            if word != "--enrol":
+                expanded.append(word)
+        if "--enrol" in args and "--enrol" not in expanded:
+            raise typer.BadParameter("--enrol takes one or more FILEs", ctx)
+        return super().parse_args(ctx, expanded)
+
+
 @contextlib.contextmanager
 def _report_errors() -> Iterator[None]:
     """Print an error that the user can correct in a line or a few, and exit with status 1.
@@ -137,7 +156,7 @@ def _corpus_location(name: str) -> str:
 
 @app.command("fetch")
 def fetch_command(
-    corpus: Annotated[str, typer.Argument(help="The corpus: ravdess or crema.")],
+    corpus: Annotated[str, typer.Argument(help="The corpus: ravdess, crema or emodb.")],
     to: Annotated[
         Path | None, typer.Option(help="The folder of corpora [default: $SERNB_DATA, or else ./corpora].")
     ] = None,
@@ -178,8 +197,8 @@ def check_command(
     for speakers in corpora.similar_speakers(table):
         typer.echo(f"similar speaker ids, counted as different speakers: {', '.join(map(repr, speakers))}")
     _print_conflicts(corpora.conflicting_copies(table))
-    if corpus == corpora.CREMA_CORPUS:
-        typer.echo(corpora.describe_official(table))
+    if official := corpora.describe_official(table):
+        typer.echo(official)
     raise typer.Exit(1 if len(unusable) else 0)
 
 
@@ -222,6 +241,7 @@ def _audit_table(clips: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     def row(name: str, clips: pd.DataFrame) -> dict:
+        """Return the row of one emotion, or of all clips."""
         opened = clips[clips["sample_rate"] > 0]
         return {
             "emotion": name,
@@ -345,6 +365,37 @@ def report_command(
         typer.echo(report.build_report(utils.find_resource(runs_file), output_dir, workers=workers))
 
 
+@app.command("cut")
+def cut_command(
+    recording: Annotated[Path, typer.Argument(help="A long recording that libsndfile can read.")],
+    labels: Annotated[Path, typer.Argument(help="Its labels: a Praat TextGrid, or a label track of Audacity (.txt).")],
+    data_dir: Annotated[Path, typer.Argument(help="The folder of your corpus; a new one is created.")],
+    speaker: Annotated[str, typer.Option(help="The speaker's id, such as S01 [default: the name of each tier].")] = "",
+    tier: Annotated[str, typer.Option(help="The tier of the TextGrid that holds the emotions [default: all].")] = "",
+    codes: Annotated[str, typer.Option(help='What further labels mean, such as "W=angry, L=unknown".')] = "",
+    agreed: Annotated[bool, typer.Option("--agreed", help="State that the speakers agreed to this use.")] = False,
+) -> None:
+    """Cut a recording into the clips that its labels mark, and add them to a corpus of your own."""
+    from sernb import audio
+    from sernb import corpora
+
+    if not agreed:
+        raise typer.BadParameter("--agreed is missing: it states that the speakers agreed to this use of the recording")
+    with _report_errors():
+        table = audio.read_annotations(labels)
+        if tier and tier not in (tiers := sorted(set(table["tier"]))):
+            raise typer.BadParameter(f"{labels} has no labels in a tier {tier!r}, only in {', '.join(tiers) or 'none'}")
+        if tier:
+            table = table[table["tier"] == tier].reset_index(drop=True)
+        results = corpora.cut_session(recording, table, data_dir, speaker=speaker, codes=corpora.parse_codes(codes))
+    for row in results.itertuples():
+        done = row.kept or f"left out: {row.problem}"
+        typer.echo(f"{row.start:9.2f} s  {audio.escape_control_characters(row.label):12} {done}")
+    cut = int((results["kept"] != "").sum())
+    typer.echo(f"{cut} of {len(results)} labels became clips in {data_dir}")
+    raise typer.Exit(0 if cut else 1)
+
+
 @app.command("withdraw")
 def withdraw_command(
     data_dir: Annotated[Path, typer.Argument(help="The folder of your corpus.")],
@@ -357,45 +408,74 @@ def withdraw_command(
     ] = False,
 ) -> None:
     """Delete a speaker's recordings and features, and list the runs that used them."""
-    from sernb import corpora
-    from sernb import features
     from sernb import results
 
     with _report_errors():
-        table = corpora.read_manifest(data_dir)
-        own = table.loc[table["speaker"].str.strip() == speaker, "file"]
-        digests = set(corpora.sha256_of_files([data_dir.expanduser() / name for name in own])) - {""}
-        deleted = corpora.withdraw_speaker(data_dir, speaker)
-        forgotten = features.forget_recordings(digests)
-        used = results.runs_of_speaker(runs_dir or [Path("runs")], data_dir, speaker)
-        for folder in used if delete_runs else []:
+        removal = results.remove_speaker(data_dir, speaker, runs_dir or [Path("runs")])
+        for folder in removal.runs if delete_runs else []:
             results.remove_run(folder)
-    for name in deleted:
+    for name in removal.files:
         typer.echo(f"deleted {name}")
-    typer.echo(f"{len(deleted)} files and {forgotten} stored features of {speaker} were deleted")
-    for folder in used:
+    typer.echo(f"{len(removal.files)} files and {removal.n_features} stored features of {speaker} were deleted")
+    for folder in removal.runs:
         typer.echo(f"{'deleted the run' if delete_runs else 'run that used the recordings:'} {folder}")
-    if used and not delete_runs:
+    if removal.runs and not delete_runs:
         typer.echo("models and predictions of these runs were kept; --delete-runs deletes them")
 
 
-@app.command("predict")
+def _refuse_shared_sound(files: Sequence[Path], enrol: Sequence[Path]) -> None:
+    """Refuse to enrol a clip that contains sound of a file to be predicted, such as a part cut out of it."""
+    from sernb import audio
+    from sernb import evaluation
+    from sernb import results
+
+    for file, other in itertools.product(files, enrol):
+        with contextlib.suppress(audio.AudioError):  # reported when the file itself is predicted or enrolled
+            if evaluation.shares_sound(file, other):
+                raise results.PredictionError(
+                    f"{other} contains sound of {file}, which is to be predicted: enrol other clips."
+                )
+
+
+@app.command("predict", cls=EnrolCommand)
 def predict_command(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Audio files that libsndfile can read, or folders of them.")
     ],
+    enrol: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE...", help="Other clips of the same speaker, or folders of them; after the FILEs."),
+    ] = None,
     model: Annotated[str, typer.Option(help="One of the run's models [default: its first].")] = "",
     course: Annotated[bool, typer.Option("--course", help="Probabilities over time: a row per 2 s window.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV with all digits, without the model card.")] = False,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --course and one FILE: a label track for Audacity (.txt) or Praat (.TextGrid) to write."
+        ),
+    ] = None,
 ) -> None:
     """Print the probabilities that a finished run's model gives to clips. Exit with status 1 if a file is unusable."""
     from sernb import results
 
+    if labels and (not course or len(files) != 1 or files[0].is_dir()):
+        raise typer.BadParameter("--labels needs --course and a single FILE")
+    if labels and labels.exists():
+        raise typer.BadParameter(f"{labels} exists already: move it away, or choose another name for the labels")
     with _report_errors():
         run = results.load_run(run_dir, model)
-        files = [file for path in files for file in (_audio_files(path) if path.is_dir() else [path])]
+        files, enrol = _expand_folders(files), _expand_folders(enrol or [])
+        if model and enrol:
+            raise results.PredictionError("--enrol has a model of its own: leave out --model.")
+        if repeated := {file.resolve() for file in files} & {file.resolve() for file in enrol}:
+            raise results.PredictionError(f"{min(repeated)} is to be predicted and enrolled: enrol other clips.")
+        _refuse_shared_sound(files, enrol)
+        run = results.enrol_speaker(run, enrol)
         predictions = (results.predict_windows_of_files if course else results.predict_files)(run, files)
+        if labels and not predictions["problem"].any():
+            _write_course(predictions.set_index("seconds")[run.labels], labels)
     if csv:
         typer.echo(predictions.to_csv(index=False), nl=False)
     else:
@@ -404,6 +484,18 @@ def predict_command(
     for problem in filter(None, predictions["problem"]):
         typer.echo(f"sernb: {problem}", err=True)
     raise typer.Exit(1 if predictions["problem"].any() else 0)
+
+
+def _write_course(windows: pd.DataFrame, path: Path) -> None:
+    from sernb import audio
+    from sernb import results
+
+    parts = results.merge_windows(windows)
+    audio.write_annotations(path, parts, float(windows.index[-1] + windows.index[0]))
+
+
+def _expand_folders(paths: list[Path]) -> list[Path]:
+    return [file for path in paths for file in (_audio_files(path) if path.is_dir() else [path])]
 
 
 def _audio_files(folder: Path) -> list[Path]:

@@ -17,8 +17,32 @@ from sernb import runs
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+runs.import_nbformat()  # before the tests do, which would take two seconds more
+
+LONG = ("slow", "notebook", "lab", "report")  # the markers of tests that `make test` leaves out
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 REAL = Path(os.environ.get("SERNB_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.hookimpl(wrapper=True)  # so that it comes before pytest-xdist's own, which reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]):
+    """Distribute the tests over the workers of `--dist loadgroup` so that all of them end at about the same time.
+
+    The tests that share a module's fixtures run first, in one worker per module, so that each such fixture is made
+    once. The others are distributed one by one, long tests first.
+    """
+    if config.getoption("loadgroup", False):  # an option of workers alone
+        for item in items:
+            if _shares_fixtures(item):
+                item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in LONG))
+    return (yield)
+
+
+def _shares_fixtures(item: pytest.Item) -> bool:
+    """Return whether a test uses a fixture that its module makes once for all of its tests."""
+    definitions = [fixture for fixtures in item._fixtureinfo.name2fixturedefs.values() for fixture in fixtures]
+    return any(fixture.scope == "module" and fixture.baseid.endswith(".py") for fixture in definitions)
 
 
 @pytest.fixture(scope="session", autouse=True)

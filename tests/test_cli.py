@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 from support import small_notebooks
 from support.audio_files import tone
 from support.audio_files import write
@@ -71,6 +74,7 @@ def test_check_lists_the_files_that_are_not_clips_of_the_corpus(tmp_path: Path):
     assert "... and 2 more\n" in run_sernb("check", "crema", "--data-dir", tmp_path).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
 def test_a_name_that_the_terminal_cannot_encode_is_escaped(tmp_path: Path, encoding: str):
     (tmp_path / "Łódź [red].wav").write_bytes(b"no audio")
@@ -167,6 +171,9 @@ def finished_run(folder: Path, speakers: str, **parameters: str) -> Path:
 def test_withdraw_deletes_recordings_and_features_and_lists_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("SERNB_CACHE", str(tmp_path / "cache"))
     root = local_corpus(tmp_path / "mine")
+    (root / "2.wav").rename(root / "Zo\u00eb.wav")
+    manifest = (root / "manifest.csv").read_text(encoding="utf-8")  # may have accents in another encoding
+    (root / "manifest.csv").write_text(manifest.replace("2.wav", "Zoe\u0308.wav"), encoding="utf-8")
     clips = corpora.load("local", root)
     features.extract(clips, "mfcc", sample_rate=16000)
     features.extract(clips, "zcr_rms", sample_rate=16000)
@@ -186,7 +193,7 @@ def test_withdraw_deletes_recordings_and_features_and_lists_runs(tmp_path, monke
     assert "2 files and 4 stored features of P02 were deleted" in result.stdout
     assert {str(with_both), str(with_test)} <= set(result.stdout.split()) and "--delete-runs" in result.stdout
     assert not {str(other) for other in others} & set(result.stdout.split())
-    assert set(corpora.load("local", root)["speaker"]) == {"P01"} and not (root / "2.wav").exists()
+    assert set(corpora.load("local", root)["speaker"]) == {"P01"} and not (root / "Zo\u00eb.wav").exists()
     stores = list((tmp_path / "cache").rglob("*-*.sqlite"))
     keys = [key for store in stores for (key,) in sqlite3.connect(store).execute("SELECT key FROM features")]
     assert sorted(keys) == sorted([*clips["sha256"][:2]] * 2)
@@ -209,3 +216,23 @@ def test_ctrl_c_ends_a_command_with_one_line(monkeypatch):
     monkeypatch.setattr(corpora, "load", interrupt)
     result = run_sernb("check", "demo-ravdess")
     assert result.exit_code == 130 and result.stderr == "sernb: interrupted\n"
+
+
+BOOK = Path(__file__).parents[1] / "book"
+COMMAND = re.compile(r"^(?:# +)?(?:SERNB_DATA=\S+ )?(?:\.venv/bin/)?sernb (.*)$", re.MULTILINE)
+
+
+def test_every_script_that_a_text_names_exists():
+    root = BOOK.parent
+    texts = [*root.glob("*.md"), root / "Makefile", *BOOK.glob("*.*"), *root.glob("sernb/**/*.py")]
+    texts = [path.read_text() for path in texts if path.suffix != ".png"]
+    named = {script for text in texts for script in re.findall(r"(?:benchmarks|tools)/\w+\.py", text)}
+    assert len(named) > 5 and [script for script in sorted(named) if not (root / script).is_file()] == []
+
+
+@pytest.mark.parametrize("page", [*BOOK.glob("*.md"), *BOOK.glob("*.yml")], ids=lambda page: page.name)
+def test_every_command_of_the_book_can_be_parsed(page):
+    subcommands = typer.main.get_command(cli.app).commands
+    for line in COMMAND.findall(page.read_text().replace("\\\n", " ")):
+        name, *words = shlex.split(line, comments=True)
+        subcommands[name].make_context(name, words)

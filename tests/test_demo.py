@@ -94,6 +94,7 @@ def test_no_two_clips_sound_the_same(name):
     assert len({hashlib.sha256(ogg).digest() for _, ogg in sounds(name)}) == CLIPS[name]
 
 
+@pytest.mark.slow
 def test_cues_can_be_measured():
     """Angry clips are loud and short, sad ones soft and long, as in the table of emotions."""
     measured = {"angry": [], "sad": [], "neutral": []}
@@ -275,6 +276,7 @@ def test_an_unknown_name_is_refused_by_the_generator(tmp_path):
         make_demo_corpora.generate("demo-cremad", tmp_path)
 
 
+@pytest.mark.slow
 @needs_espeak
 @pytest.mark.parametrize("name", corpora.DEMO_CORPORA)
 def test_generator_is_deterministic(name):

@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from support.trained_runs import demo_clips
+from support.trained_runs import functionals_of
 
 from sernb import audio
-from sernb import corpora
 from sernb import evaluation
 from sernb import features
 from sernb import models
@@ -19,13 +20,12 @@ LABELS = ["angry", "calm", "sad"]
 
 @pytest.fixture(scope="module")
 def table():
-    return corpora.load("demo-ravdess", channel="speech", emotions=LABELS, max_clips=90)
+    return demo_clips(LABELS)
 
 
 @pytest.fixture(scope="module")
 def split(table):
-    rows = evaluation.make_split(table, "speaker", ratio="50:25:25", seed=1)
-    return models.extract_split_features(rows, copies=2, seed=1)
+    return functionals_of(table, copies=2)
 
 
 @pytest.fixture(scope="module")

@@ -112,6 +112,7 @@ def test_the_revision_is_that_of_sernbs_own_checkout(tmp_path: Path, monkeypatch
     assert saving.git_revision() == f"{revision}+"
 
 
+@pytest.mark.slow
 def test_a_notebook_that_was_run_is_no_change_for_git(tmp_path: Path):
     printed = subprocess.run(["make", "-nB", "setup"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     (command,) = re.findall(r"git config filter\.nbstripout\.clean '([^']+)'", printed)
@@ -134,3 +135,16 @@ def test_a_notebook_that_was_run_is_no_change_for_git(tmp_path: Path):
         notebook.metadata.language_info.update(version="3.12.1", mimetype="text/x-python", file_extension=".py")
         nbformat.write(notebook, tmp_path / name)
     assert git(["git", "diff", "--stat"]).stdout == ""
+
+
+@pytest.mark.slow
+def test_jupyterlab_opens_the_first_notebook_and_requests_no_news_from_the_network(monkeypatch):
+    from jupyterlab.handlers.announcements import NeverCheckForUpdate
+    from jupyterlab.labapp import LabApp
+
+    monkeypatch.setenv("JUPYTER_NO_CONFIG", "1")
+    printed = subprocess.run(["make", "-nB", "lab"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    app = LabApp()
+    app.parse_command_line(re.findall(r"--LabApp\S+", printed))
+    assert app.default_url == "/lab/tree/notebooks/01_explore.ipynb"
+    assert app.news_url is None and app.check_for_updates_class is NeverCheckForUpdate

@@ -35,6 +35,26 @@ def test_the_study_in_ten_lines():
     assert len(names["clips"]) == 240 and len([line for line in code.splitlines() if line]) <= 10
 
 
+@pytest.mark.slow
+def test_a_model_of_ones_own_and_predictions_of_another_toolkit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outputs = []
+    monkeypatch.setattr("IPython.display.display", lambda output, **_: outputs.append(output))
+    *own_models, scoring = re.findall(r"```python\n(.*?)```", (ROOT / "book" / "use.md").read_text(), flags=re.DOTALL)
+    names = {}
+    for code in own_models:
+        exec(code, names)
+    assert {path.name for path in Path("runs").glob("*/*.*") if path.suffix in (".joblib", ".keras")} == {
+        "forest.joblib", "mine.keras",
+    }  # fmt: skip
+    theirs = sernb.models.svm_predictions(names["rows"], names["labels"])
+    theirs = theirs[theirs["split"] == "test"]
+    theirs = theirs.assign(clip=theirs["clip"].map(lambda clip: Path(clip).name))
+    theirs[["clip", "prediction"]].to_csv("theirs.csv", index=False)
+    exec(scoring, names)
+    assert names["scored"].comparison.rows == len(theirs) and len(outputs) > 5
+
+
 def test_the_table_of_packages_is_complete_and_in_order():
     table = (ROOT / "book" / "api.md").read_text()
     assert tuple(re.findall(r"^\| \{py:mod\}`~sernb\.(\w+)`", table, flags=re.MULTILINE)) == sernb.PACKAGES

@@ -92,6 +92,56 @@ def test_feature_with_other_frames_is_an_error(rows, monkeypatch):
             features.extract(rows, "odd", sample_rate=RATE)
 
 
+def crest(signal, sample_rate, *, offset: float = 0.0):
+    """A feature of a clip as a whole: peak over RMS."""
+    return np.array([np.abs(signal).max() / np.sqrt(np.mean(signal**2)) + offset], np.float32)
+
+
+@pytest.fixture
+def own_feature(monkeypatch):
+    monkeypatch.setattr("sernb.features.extraction.FEATURES", dict(features.FEATURES))
+    monkeypatch.setattr("sernb.features.extraction.REGISTERED", {})
+    features.register_feature("crest", crest, clip_level=True)
+
+
+def test_a_registered_feature_is_stored_like_any_other(rows, own_feature, monkeypatch):
+    first = features.extract(rows, "crest", sample_rate=8000)
+    assert first.shape == (len(rows), 1) and (first > 1).all()
+    np.testing.assert_allclose(features.extract(rows, "crest", sample_rate=8000, offset=2.0), first + 2, rtol=1e-6)
+    monkeypatch.setattr("sernb.audio.load", lambda *_, **__: pytest.fail("a stored clip was decoded again"))
+    features.register_feature("crest", crest, clip_level=True)  # the cell is run again
+    np.testing.assert_array_equal(features.extract(rows, "crest", sample_rate=8000), first)
+    for name, message in (("mfcc", "sernb has a feature 'mfcc' already"), ("my feature", "letters, digits")):
+        with pytest.raises(ValueError, match=message):
+            features.register_feature(name, crest)
+
+
+@pytest.mark.slow
+def test_a_feature_of_a_notebook_is_extracted_in_processes_and_kept(tmp_path):
+    code = """
+import numpy as np
+from sernb import corpora, features, utils
+
+def spread(signal, sample_rate):
+    return np.array([signal.std(), middle(signal)], np.float32)
+
+def middle(signal):
+    return np.median(signal)
+
+if __name__ == "__main__":
+    features.register_feature("spread", spread, clip_level=True)
+    clips = corpora.load("demo-local", max_clips=30)
+    print(features.extract(clips, "spread", sample_rate=8000, n_jobs=2).shape)
+    print(features.extract(clips, "spread", sample_rate=8000, n_jobs=2).shape)
+    print(len(list(utils.cache_dir().glob("spread-*.sqlite"))))
+"""
+    (tmp_path / "mine.py").write_text(code)
+    environment = {**os.environ, "SERNB_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, str(tmp_path / "mine.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:3] == ["(30, 2)", "(30, 2)", "1"], "one store, used twice"
+
+
 def test_stored_features_are_not_extracted_again(rows, monkeypatch):
     first = features.extract(rows, "mfcc", sample_rate=8000)
     monkeypatch.setattr("sernb.audio.load", lambda *_, **__: pytest.fail("a stored clip was decoded again"))
@@ -259,6 +309,16 @@ def test_pitch_of_a_tone_and_of_noise(rate, hertz):
         assert np.isnan(features.pitch(short, rate)).all()
 
 
+def test_pitch_follows_a_glide_and_does_not_jump_by_octaves():
+    octaves = np.linspace(np.log2(150), np.log2(450), 16000)
+    glide = np.sin(2 * np.pi * np.cumsum(2**octaves) / 16000)
+    assert np.nanmax(features.pitch(glide, 16000)) > 420 and np.isfinite(features.pitch(glide, 16000)).mean() > 0.9
+    clips = corpora.load("demo-local", max_clips=16)
+    pitches = [np.log2(features.pitch(audio.load(path, 22050), 22050)) for path in clips["path"]]
+    jumps = [int((np.abs(np.diff(pitch)) > 0.5).sum()) for pitch in pitches]
+    assert sum(jumps) < 16 and max(jumps) < 4
+
+
 def extracted(folder, rows, start):
     """In a process of its own: wait for the others, extract, and return how many clips were decoded here."""
     import time
@@ -295,6 +355,7 @@ def test_killed_process_releases_its_lock(rows, tmp_path):
     assert len(features.extract(rows, "mel", sample_rate=RATE)) == len(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("feature", ["mfcc", "zcr_rms"])
 def test_flipped_and_missing_bytes_in_the_store_are_repaired(rows, feature):
     before = features.extract(rows, feature, sample_rate=8000)

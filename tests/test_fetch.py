@@ -134,6 +134,20 @@ def crema(server, monkeypatch):
     return server
 
 
+@pytest.fixture
+def emodb(server, monkeypatch):
+    """A stand-in archive with three clips, and the package's list of their hashes."""
+    clips = {f"03a0{i}Fa.wav": noise(f"emodb{i}") for i in range(1, 4)}
+    rows = [(name, hashlib.sha256(data).hexdigest(), len(data)) for name, data in clips.items()]
+    registry = pd.DataFrame(rows, columns=["name", "sha256", "bytes"])
+    monkeypatch.setattr("sernb.corpora.download.emodb_registry", lambda: registry)
+    monkeypatch.setattr("sernb.corpora.download.EMODB_ARCHIVE", f"{server.url}download.zip")
+    server.clips = clips
+    members = {f"wav/{name}": data for name, data in clips.items()} | {"erkennung.txt": b"Nr.\tSatz\n", "silb/a": b""}
+    server.files["download.zip"] = packed(members)
+    return server
+
+
 def contents(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*.wav")}
 
@@ -305,6 +319,56 @@ def test_a_missing_server_is_not_asked_for_every_file(crema, tmp_path):
     assert len(crema.requests) <= corpora.MAX_FAILURES + corpora.CONNECTIONS
 
 
+def test_emodb_is_complete_and_only_missing_clips_are_unpacked(emodb, tmp_path):
+    lost, mine, other = sorted(emodb.clips)
+    summary = corpora.fetch_corpus("emodb", tmp_path)
+    folder = tmp_path / "emodb"
+    assert contents(folder / "wav") == emodb.clips and "3 new files, 0 already present" in summary
+    assert "CC0 1.0" in summary and (folder / "erkennung.txt").is_file() and not (folder / "silb").exists()
+    assert not list(tmp_path.rglob("*.zip")) and not (folder / ".fetch").exists()
+    (folder / "wav" / lost).unlink()
+    (folder / "wav" / mine).write_bytes(b"my own version")
+    before = (folder / "wav" / other).stat().st_ino
+    summary = corpora.fetch_corpus("emodb", tmp_path)
+    assert "1 new files, 1 already present" in summary and f"wav/{mine}" in summary
+    assert (folder / "wav" / mine).read_bytes() == b"my own version"
+    assert (folder / "wav" / other).stat().st_ino == before
+    emodb.requests.clear()
+    corpora.fetch_corpus("emodb", tmp_path)
+    assert emodb.requests == []
+
+
+def test_an_interrupted_download_of_emodb_is_resumed(emodb, tmp_path):
+    emodb.breaks["download.zip"] = [0, corpora.CHUNK_BYTES]  # the first request asks for the size alone
+    corpora.fetch_corpus("emodb", tmp_path)
+    assert "bytes=8192-" in [byte_range for _, byte_range in emodb.requests]
+    assert contents(tmp_path / "emodb" / "wav") == emodb.clips
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b"<html>Please log in</html>", "a web page in place of the file"),
+        (b"no archive", "is not a zip archive and was deleted"),
+        (
+            packed({"wav/03a01Fa.wav": b"other bytes", "../03a02Fa.wav": noise("emodb2")}),
+            "2 clips, such as wav/03a01Fa",
+        ),
+        (None, "the server answers 404"),
+    ],
+    ids=["page", "text", "archive", "missing"],
+)
+def test_a_wrong_archive_of_emodb_leaves_no_wrong_clip(emodb, tmp_path, sent, reason):
+    if sent is None:
+        emodb.files.clear()
+    else:
+        emodb.files["download.zip"] = sent
+    with pytest.raises(corpora.FetchError, match=f"{reason}.*Other ways to get it: download.zip by hand"):
+        corpora.fetch_corpus("emodb", tmp_path)
+    present = contents(tmp_path / "emodb" / "wav") if (tmp_path / "emodb" / "wav").exists() else {}
+    assert present.items() <= emodb.clips.items() and not list(tmp_path.rglob("*.zip"))
+
+
 def test_the_removed_folder_does_not_contain_the_open_lock(ravdess, tmp_path, monkeypatch):
     """Windows refuses to remove a folder with an open file in it."""
     remove = shutil.rmtree
@@ -329,6 +393,7 @@ def test_the_removed_folder_does_not_contain_the_open_lock(ravdess, tmp_path, mo
         (b"This repository is over its data quota.", "the server's file has 39 bytes, and the official one 9000"),
         (bytes(9001), "the server's file has 9001 bytes, and the official one 9000"),
     ],
+    ids=["page", "long page", "pointer", "short", "long"],
 )
 def test_what_a_server_sends_in_place_of_a_file_is_named_and_deleted(crema, tmp_path, sent, reason):
     crema.files[CLIPS[3]] = sent
@@ -360,6 +425,7 @@ cli.app()
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_partial_download(ravdess, tmp_path):
     ravdess.slow = 0.2
     facts = [tuple(vars(archive).values()) for archive in download.ARCHIVES]
@@ -395,7 +461,7 @@ def test_the_command_prints_a_summary_or_an_error(ravdess, tmp_path):
     assert result.exit_code == 0 and "8 new files" in result.stdout
     result = CliRunner().invoke(cli.app, ["fetch", "local", "--to", str(tmp_path)])
     assert result.exit_code == 1
-    assert result.stderr.startswith("sernb: 'local' cannot be downloaded, only ravdess and crema.")
+    assert result.stderr.startswith("sernb: 'local' cannot be downloaded, only ravdess, crema, emodb.")
     (tmp_path / "file").touch()
     result = CliRunner().invoke(cli.app, ["fetch", "ravdess", "--to", str(tmp_path / "file")])
     assert result.exit_code == 1 and "Not a directory" in result.stderr and "Traceback" not in result.output
@@ -407,6 +473,10 @@ def test_the_registry_of_official_files():
     assert registry["sha256"].str.fullmatch(r"[0-9a-f]{64}").all()
     fields = pd.DataFrame(registry["name"].map(corpora.parse_crema_name).tolist())
     assert fields["speaker"].nunique() == 91 and "unknown" not in set(fields["emotion"])
+    registry = corpora.emodb_registry()
+    assert len(registry) == registry["name"].nunique() == 535 and registry["bytes"].sum() == 47_626_698
+    fields = pd.DataFrame(registry["name"].map(corpora.parse_emodb_name).tolist())
+    assert fields["speaker"].nunique() == 10 and "unknown" not in set(fields["emotion"])
     assert [archive.size for archive in corpora.ARCHIVES] == [208_468_073, 225_505_317]
 
 

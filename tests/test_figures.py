@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from matplotlib.colors import to_rgb
 from support.audio_files import tone
 
 from sernb import display
@@ -59,6 +60,18 @@ def test_every_emotion_has_a_colour_of_its_own():
 
     assert set(display.EMOTION_COLOURS) == set(corpora.EMOTIONS)
     assert len(set(display.EMOTION_COLOURS.values())) == len(display.EMOTION_COLOURS)
+
+
+def test_words_of_a_corpus_of_its_own_are_assigned_colours():
+    from sernb import display
+
+    table = pd.DataFrame({"emotion": ["pain", "sad", "anxious", "pain"], "seconds": [1.0, 2, 3, 4]})
+    ax = display.clip_counts(table)
+    colours = [bar.get_facecolor()[:3] for bar in ax.patches]
+    assert len(set(colours)) == 3 and colours[2] == pytest.approx(to_rgb(display.EMOTION_COLOURS["sad"]))
+    assert to_rgb(display.emotion_colour("pain")) == pytest.approx(colours[1])
+    display.boxes_by_emotion(table, "seconds", "duration (s)")
+    assert not set(display.OWN_COLOURS) & set(display.EMOTION_COLOURS.values())
 
 
 def test_the_overview_of_a_clip_has_one_time_axis_where_the_player_expects_it():

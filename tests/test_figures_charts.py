@@ -61,6 +61,14 @@ def test_each_run_is_a_line():
     assert names == ["quick", "plain", "claimed test accuracy: 0.800"]
 
 
+def test_no_curve_is_left_out():
+    curve = pd.DataFrame({"uar": [0.5], "uar_low": [0.4], "uar_high": [0.6]}, index=[1])
+    ax = display.score_curves({str(i): curve for i in range(4)}, xlabel="clips")
+    assert len(ax.get_legend_handles_labels()[1]) == 4
+    with pytest.raises(ValueError, match="at most 4 curves"):
+        display.score_curves({str(i): curve for i in range(5)}, xlabel="clips")
+
+
 def test_a_failed_run_differs_from_a_missing_one():
     scores = pd.DataFrame([[0.7, np.nan], [np.nan, 0.6]], index=["a", "b"], columns=["relu", "softmax"])
     failed = pd.DataFrame([[False, True], [False, False]], index=scores.index, columns=scores.columns)

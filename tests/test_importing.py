@@ -182,9 +182,9 @@ def test_a_speaker_who_withdrew_is_rejected_and_the_others_are_imported(tmp_path
     assert list(corpora.active_consents(published)["speaker"]) == ["S02"]
 
 
-def test_nothing_is_imported_into_a_corpus_with_semicolons(tmp_path):
+def test_nothing_is_imported_into_a_corpus_whose_manifest_lacks_columns(tmp_path):
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "manifest.csv").write_text("file;emotion;speaker\n")
+    (tmp_path / "mine" / "manifest.csv").write_text("file|emotion|speaker\n")
     with pytest.raises(corpora.LocalError, match="manifest.csv: no column"):
         corpora.import_recordings(study(tmp_path / "old", "S01_angry_1.wav"), tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir() if path.name != ".lock"] == ["manifest.csv"]
@@ -312,9 +312,13 @@ TESS_WORDS = ("back", "bar", "base", "bath", "bean")
     ("files", "pattern"),
     [
         ([f"{actor}_{word}_{emotion}.wav" for actor in ("OAF", "YAF") for word in TESS_WORDS
+          for emotion in ("angry", "ps", "sad")], "tess"),
+        ([f"{actor}_{word}_{emotion}.wav" for actor in ("ANN", "BOB") for word in TESS_WORDS
           for emotion in ("angry", "ps", "sad")], "{speaker}_{skip}_{emotion}"),
-        ([f"OAF_{word}_{emotion}.wav" for word in TESS_WORDS for emotion in ("angry", "sad")],
+        ([f"ANN_{word}_{emotion}.wav" for word in TESS_WORDS for emotion in ("angry", "sad")],
          "{speaker}_{skip}_{emotion}"),
+        (["03a01Fa.wav", "03a01Lb.wav", "16b10Wa.wav"], "emodb"),
+        (["DC/a01.wav", "DC/sa02.wav", "JE/su15.wav"], "savee"),
         ([f"S{i}_0{k}_sad_1.wav" for i in range(3) for k in range(3)], "{speaker}_{skip}_{emotion}_{skip}"),
         ([f"P_0{i}_sad_{k}.wav" for i in range(3) for k in range(3)], "{speaker}_{emotion}_{n}"),
         (["03-01-06-01-02-01-12.wav", "03-01-05-01-02-01-12.wav"], "ravdess"),

@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+from jupyter_client.connect import write_connection_file
 from support import small_notebooks
 
 from sernb import runs
@@ -29,12 +30,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from ipykernel.connect import get_connection_info
 
 loaded = "tensorflow" in sys.modules
 import tensorflow as tf
 
 facts = {
     "pid": os.getpid(), "parent": os.getppid(), "folder": os.getcwd(), "loaded": loaded,
+    "transport": get_connection_info(unpack=True)["transport"],
     "random": [random.random(), float(np.random.rand())], "threads": os.environ["OMP_NUM_THREADS"],
     "sum": float(tf.reduce_sum(tf.random.stateless_normal((500, 500), seed=(1, 2)))),
 }
@@ -63,6 +66,7 @@ def test_each_forked_kernel_is_a_process_of_its_own_with_tensorflow_imported(tmp
     assert one["pid"] != two["pid"] and one["parent"] == two["parent"] != os.getpid() == fresh["parent"]
     assert one["folder"] == fresh["folder"] == str(tmp_path) and one["threads"] == "1"
     assert one["sum"] == two["sum"] == fresh["sum"]
+    assert one["transport"] == fresh["transport"] == "ipc", "another program could take a TCP port first"
     values = [value for facts in (one, two, fresh) for value in facts["random"]]
     assert len(set(values)) == len(values), "no two kernels have the same random numbers"
     assert wait_until(lambda: not psutil.pid_exists(two["pid"])), "a kernel ends with its run"
@@ -153,3 +157,21 @@ def test_no_kernel_stays_when_the_run_is_killed(tmp_path: Path):
     run.kill()
     run.wait()
     assert wait_until(lambda: not kernel.is_running() and not server.is_running())
+
+
+def test_a_kernel_whose_server_has_ended_does_not_stay(tmp_path: Path):
+    file, _ = write_connection_file(str(tmp_path / "kernel.json"), transport="ipc", ip=str(tmp_path / "kernel"))
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", file]
+    code = f"""\
+import os
+import time
+from sernb.runs import kernel_server
+
+server, kernel = os.getpid(), os.fork()
+if kernel == 0:
+    time.sleep(0.5)
+    kernel_server._become_kernel(server, {{}}, {command}, dict(os.environ), {str(tmp_path)!r})
+print(kernel)"""
+    devnull = subprocess.DEVNULL
+    server = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=devnull, text=True, timeout=60)
+    assert wait_until(lambda: not psutil.pid_exists(int(server.stdout)))

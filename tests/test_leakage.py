@@ -9,6 +9,7 @@ from altered_copies import similar_clips
 from support.audio_files import tone
 from support.audio_files import write
 
+from sernb import audio
 from sernb import corpora
 from sernb import evaluation
 
@@ -237,3 +238,19 @@ def test_the_thresholds_separate_copies_from_other_clips_of_ravdess(real):
     assert measured["correlation"].min() > 0.8 > evaluation.CORRELATION_THRESHOLD
     other = similar_clips(table)
     assert len(other) > 50 and other["correlation"].max() < 0.6 < evaluation.CORRELATION_THRESHOLD
+
+
+def test_parts_of_a_recording_share_its_sound_and_other_clips_do_not(tmp_path):
+    table = corpora.load("demo-local")
+    one, other = table.loc[table["speaker"] == table["speaker"].iloc[0], "path"].iloc[:2]
+    signal = audio.load(one, 16000)
+    parts = {"a": signal[4000:16000], "b": signal[10000:20000], "c": 0.3 * signal[17000:]}
+    for name, part in parts.items():
+        soundfile.write(tmp_path / f"{name}.wav", part, 16000)
+    a, b, c = (str(tmp_path / f"{name}.wav") for name in parts)
+    assert all(evaluation.shares_sound(part, one) and evaluation.shares_sound(one, part) for part in (a, b, c, one))
+    assert evaluation.shares_sound(a, b), "they overlap"
+    assert not evaluation.shares_sound(a, c) and not evaluation.shares_sound(one, other)
+    assert not evaluation.shares_sound(c, other)
+    soundfile.write(tmp_path / "silence.wav", np.zeros(8000), 16000)
+    assert not evaluation.shares_sound(str(tmp_path / "silence.wav"), one)

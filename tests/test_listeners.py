@@ -132,3 +132,42 @@ def test_a_repeated_line_counts_its_clip_once(folder, rows):
     voted = evaluation.load_votes("crema", folder)
     assert voted.index.is_unique
     assert len(evaluation.listener_predictions(rows, voted)) == 4
+
+
+EMODB_VOTES = (
+    "Nr.\tSatz\terkannt\tnatuerlich\n1\xa0\t03a01Fa.wav\t90,00\xa0\t75,00\n"
+    "2\t03a01Wa.wav\t96,67\t80,00\n3\t03a01Lb.wav\t70,00\t35,00\n"
+)
+
+
+@pytest.mark.parametrize("subfolder", ["", "wav"])
+def test_emodbs_listeners_are_described_and_are_no_model(tmp_path, subfolder):
+    (tmp_path / "wav").mkdir()
+    (tmp_path / "erkennung.txt").write_bytes(EMODB_VOTES.encode("latin-1"))
+    voted = evaluation.load_votes("emodb", tmp_path / subfolder)
+    assert voted.loc["03a01Wa"].to_dict() == {
+        "vote": "angry", "answer": "angry", "recognised": pytest.approx(0.9667), "natural": 0.8,
+    }  # fmt: skip
+    text = evaluation.describe_votes("emodb", voted, ["angry", "bored", "happy"])
+    assert "in 93% of cases" in text and "from 90% for happy to 97% for angry" in text and "no row" in text
+    assert "judged none of the emotions" in evaluation.describe_votes("emodb", voted, ["calm", "surprise"])
+    rows = pd.DataFrame([{"clip": "wav/03a01Fa.wav", "speaker": "03", "emotion": "happy"}])
+    assert evaluation.listener_predictions(rows, voted, ["angry", "happy"]).empty
+
+
+def test_emodb_without_its_listeners_and_with_another_table(tmp_path):
+    (tmp_path / "wav").mkdir()
+    voted = evaluation.load_votes("emodb", tmp_path)
+    assert voted.empty and "is in download.zip of emodb.bilderbar.info" in evaluation.describe_votes("emodb", voted)
+    for content in ("FileName,VoiceVote\n", "Satz\terkannt\tnatuerlich\n03a01Fa.wav\tviel\t1\n", ""):
+        (tmp_path / "erkennung.txt").write_text(content)
+        with pytest.raises(corpora.CorpusError, match=r"erkennung.txt: not the table of EmoDB's listeners"):
+            evaluation.load_votes("emodb", tmp_path)
+
+
+@pytest.mark.real
+def test_the_listeners_of_all_of_emodb(real):
+    voted = evaluation.load_votes("emodb", real("emodb"))
+    clips = corpora.load("emodb", real("emodb"))
+    shares = voted.loc[clips["clip"].map(lambda clip: Path(clip).stem), "recognised"]
+    assert len(shares) == 535 and shares.min() == 0.8 and shares.mean() == pytest.approx(0.935, abs=0.001)

@@ -56,7 +56,8 @@ def test_a_manifest_that_cannot_be_read_is_left_alone(tmp_path):
     ("change", "message"),
     [
         ({"speaker": "S02"}, "S02.*has not agreed"),
-        ({"emotion": "sadd"}, "sadd.*angry"),
+        ({"emotion": "sadd"}, "sadd.*did you mean 'sad'"),
+        ({"emotion": "a/b"}, "cannot be an emotion"),
         ({"signal": np.zeros(100, "int16")}, "no sound"),
         ({"signal": TAKE[:0]}, "no sound"),
     ],
@@ -131,6 +132,7 @@ def test_consent_can_be_withdrawn(tmp_path):
         corpora.store_consent(tmp_path, speaker)
         save(tmp_path, speaker)
     assert corpora.withdraw_speaker(tmp_path, "S01") == ["audio/S01/S01_sad_1.wav"]
+    assert not (tmp_path / "audio" / "S01").exists(), "no empty folder tells that there was such a speaker"
     assert list(corpora.load("local", tmp_path)["speaker"]) == ["S02"]
     assert not (tmp_path / "audio/S01/S01_sad_1.wav").exists()
     with pytest.raises(corpora.LocalError, match="has not agreed"):
@@ -232,23 +234,36 @@ def test_an_empty_folder_name_is_refused(home, root, act):
     assert not list(Path.cwd().iterdir())
 
 
-SEMICOLONS = {
-    "manifest.csv": "file;emotion;speaker\na.wav;sad;S01\n",
-    "consent.csv": "speaker;consent;publish;time\nS01;yes;no;\n",
+BARS = {
+    "manifest.csv": "file|emotion|speaker\na.wav|sad|S01\n",
+    "consent.csv": "speaker|consent|publish|time\nS01|yes|no|\n",
 }
 
 
-@pytest.mark.parametrize("name", SEMICOLONS)
-def test_a_table_with_semicolons_is_refused_and_left_alone(tmp_path, name):
+@pytest.mark.parametrize("name", BARS)
+def test_a_table_without_its_columns_is_refused_and_left_alone(tmp_path, name):
     corpora.store_consent(tmp_path, "S01")
-    (tmp_path / name).write_text(SEMICOLONS[name])
-    with pytest.raises(corpora.LocalError, match=rf"{name}: no column .*speaker.*Found '\w+;\w+;.*comma-separated"):
+    (tmp_path / name).write_text(BARS[name])
+    with pytest.raises(corpora.LocalError, match=rf"{name}: no column .*speaker.*Found '\w+\|\w+\|.*comma-separated"):
         save(tmp_path)
     with pytest.raises(corpora.LocalError, match="Found"):
         corpora.withdraw_speaker(tmp_path, "S01")
     with pytest.raises(corpora.LocalError, match="Found"):
         corpora.store_consent(tmp_path, "S02", new=True)
-    assert (tmp_path / name).read_text() == SEMICOLONS[name] and not (tmp_path / "audio").exists()
+    assert (tmp_path / name).read_text() == BARS[name] and not (tmp_path / "audio").exists()
+
+
+def test_tables_of_a_european_spreadsheet_stay_with_semicolons(tmp_path):
+    (tmp_path / "consent.csv").write_text("speaker;consent;publish;time\nS01;I agree, fully;no;\n", "utf-8-sig")
+    (tmp_path / "a.wav").write_bytes(corpora.encode_wav(TAKE, 8000))
+    (tmp_path / "manifest.csv").write_text("file;emotion;speaker;condition\na.wav;sad;S01;a, b\n")
+    save(tmp_path)
+    corpora.store_consent(tmp_path, "S02")
+    header, own, new = (tmp_path / "manifest.csv").read_text().splitlines()
+    assert header.startswith("file;emotion;speaker;sex;condition") and own == "a.wav;sad;S01;;a, b;;;"
+    assert new.startswith("audio/S01/S01_sad_1.wav;sad;S01;")
+    assert list(corpora.active_consents(tmp_path)["consent"]) == ["I agree, fully", corpora.CONSENT_TEXT]
+    assert set(corpora.load("local", tmp_path)["condition"]) == {"a, b", ""}
 
 
 def fails(error: Exception):
@@ -323,6 +338,54 @@ def test_a_new_speaker_never_gets_an_id_in_use(tmp_path):
     assert len((tmp_path / "consent.csv").read_text().splitlines()) == 5
 
 
+def test_a_clip_is_relabelled_and_its_name_with_it(tmp_path):
+    corpora.store_consent(tmp_path, "S01")
+    save(tmp_path)
+    save(tmp_path)
+    assert corpora.relabel_clip(tmp_path, "audio/S01/S01_sad_1.wav", "calm") == "audio/S01/S01_calm_1.wav"
+    assert corpora.relabel_clip(tmp_path, "audio/S01/S01_calm_1.wav", "calm") == "audio/S01/S01_calm_1.wav"
+    table = corpora.load("local", tmp_path).set_index("clip")
+    assert table["emotion"].to_dict() == {"audio/S01/S01_calm_1.wav": "calm", "audio/S01/S01_sad_2.wav": "sad"}
+    assert len(list((tmp_path / "audio/S01").iterdir())) == 2
+    (tmp_path / "mine ü.wav").write_bytes(corpora.encode_wav(TAKE, 8000))
+    with (tmp_path / "manifest.csv").open("a") as file:
+        file.write("mine u\u0308.wav,sad,S01,,,,,\n")
+    assert corpora.relabel_clip(tmp_path, "mine ü.wav", "fear") == "mine u\u0308.wav", "a name of the user's stays"
+    with pytest.raises(corpora.LocalError, match="unknown emotion 'sadd'"):
+        corpora.relabel_clip(tmp_path, "mine ü.wav", "sadd")
+    with pytest.raises(corpora.LocalError, match="has no clip audio/S01/S01_sad_1.wav any more"):
+        corpora.relabel_clip(tmp_path, "audio/S01/S01_sad_1.wav", "calm")
+
+
+def test_a_relabelling_that_breaks_off_changes_nothing(tmp_path, monkeypatch):
+    corpora.store_consent(tmp_path, "S01")
+    save(tmp_path)
+    before = snapshot(tmp_path)
+    monkeypatch.setattr("sernb.corpora.local._replace_csv", fails(OSError("no space")))
+    with pytest.raises(OSError, match="no space"):
+        corpora.relabel_clip(tmp_path, "audio/S01/S01_sad_1.wav", "calm")
+    with pytest.raises(OSError, match="no space"):
+        corpora.delete_clip(tmp_path, "audio/S01/S01_sad_1.wav")
+    assert snapshot(tmp_path) == before
+
+
+def test_a_clip_is_deleted_with_its_row_and_no_other(tmp_path):
+    root = tmp_path / "mine"
+    corpora.store_consent(root, "S01")
+    save(root)
+    save(root)
+    (tmp_path / "outside.wav").write_bytes(corpora.encode_wav(TAKE, 8000))
+    with (root / "manifest.csv").open("a") as file:
+        file.write("../outside.wav,sad,S01,,,,,\n")
+    corpora.delete_clip(root, "audio/S01/S01_sad_1.wav")
+    with pytest.warns(UserWarning, match="outside.wav is outside .* not deleted"):
+        corpora.delete_clip(root, "../outside.wav")
+    assert list(corpora.load("local", root)["clip"]) == ["audio/S01/S01_sad_2.wav"]
+    assert not (root / "audio/S01/S01_sad_1.wav").exists() and (tmp_path / "outside.wav").exists()
+    with pytest.raises(corpora.LocalError, match="has no clip"):
+        corpora.delete_clip(root, "audio/S01/S01_sad_1.wav")
+
+
 def snapshot(root: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
@@ -391,3 +454,20 @@ def test_a_corpus_may_have_a_consent_text_of_its_own(tmp_path):
     (tmp_path / "consent-text.txt").write_text("Vote 12/34:\n I agree.\n", encoding="utf-8")
     corpora.store_consent(tmp_path, "S01")
     assert list(corpora.active_consents(tmp_path)["consent"]) == ["Vote 12/34: I agree."]
+
+
+def test_notes_follow_a_relabelled_clip_and_are_deleted_with_it(tmp_path):
+    for speaker in ("S01", "S02"):
+        corpora.store_consent(tmp_path, speaker)
+    clips = [save(tmp_path, speaker, "sad")["file"] for speaker in ("S01", "S01", "S02")]
+    for clip in clips:
+        corpora.add_note(tmp_path, clip, 0.1, 0.2, f"on {clip}")
+    new = corpora.relabel_clip(tmp_path, clips[0], "calm")
+    assert corpora.read_notes(tmp_path, new)["label"].tolist() == [f"on {clips[0]}"]
+    assert corpora.read_notes(tmp_path, clips[0]).empty
+    corpora.delete_clip(tmp_path, new)
+    assert not (tmp_path / "notes" / f"{new}.txt").exists() and len(corpora.read_notes(tmp_path, clips[1])) == 1
+    corpora.withdraw_speaker(tmp_path, "S01")
+    assert not (tmp_path / "notes/audio/S01").exists() and len(corpora.read_notes(tmp_path, clips[2])) == 1
+    with pytest.raises(corpora.LocalError, match="has no clip"):
+        corpora.add_note(tmp_path, clips[1], 0, 1, "on nobody")

@@ -91,6 +91,7 @@ def test_a_changed_word_is_detected(tmp_path):
     assert compare_images(str(changed), str(other), tol=TOLERANCE) is not None
 
 
+@pytest.mark.slow
 def test_the_readmes_picture_is_that_of_the_results(tmp_path):
     code = f"import picture; picture.draw_waterfall().savefig('{tmp_path}/now.png', dpi=picture.DPI)"
     book = LOOKS.parents[1] / "book"

@@ -21,7 +21,7 @@ from sernb import studies
     ],
 )
 def test_networks_of_study_a_have_the_published_number_of_weights(name, shape, weights):
-    assert studies.build_network(name, shape, 6).count_params() == weights
+    assert studies.study_a_network(name, shape, 6).count_params() == weights
 
 
 def test_equal_architectures_differ_only_in_dimension():
@@ -43,7 +43,7 @@ def test_an_unknown_activation_is_refused():
 
 
 def test_the_summary_is_text():
-    text = models.model_summary(studies.build_network("conv1d-a", (2, 1), 6))
+    text = models.model_summary(studies.study_a_network("conv1d-a", (2, 1), 6))
     assert "106,694" in text and "conv1d" in text
 
 

@@ -98,7 +98,7 @@ def test_describe_balance_says_when_the_most_frequent_emotion_pays():
 @pytest.mark.parametrize(
     ("train", "val", "misleading", "advice"),
     [
-        (0.2, 0.2, (), "learned little"),
+        (0.2, 0.2, (), "Chance is 0.167, so the network has learned little"),
         (0.9, 0.5, (), "memorises"),
         (0.9, 0.85, (), "5 points apart"),
         (0.9, 0.5, ("constant-validation",), "With `constant-validation`, the validation curve is not informative"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from support.audio_files import write
 
 from sernb import corpora
 from sernb import display
+from sernb import features
 from sernb import lab
 from sernb.lab import browser
 from sernb.lab import trainer
@@ -217,6 +219,16 @@ def test_browse_filters_steps_and_alters(monkeypatch):
     assert ui.selected["corpus"].unique() == ["demo-local"] and ui.filters["emotion"].value == "all"
 
 
+def test_only_filters_with_a_choice_are_shown():
+    ui = lab.browse_clips("demo-ravdess", max_clips=16).state
+    visible = [name for name, choice in ui.filters.items() if choice.layout.display is None]
+    assert visible == ["emotion", "speaker", "sex", "intensity", "statement"], "RAVDESS has no conditions"
+    assert ui.corpus.layout.display is None and ui.number.layout.display is None
+    assert ("Kids are talking by the door", "kids") in ui.filters["statement"].options
+    ui.filters["statement"].value = "dogs"
+    assert set(ui.selected["statement"]) == {"dogs"}
+
+
 def test_filters_that_no_clip_matches_are_reported():
     ui = lab.browse_clips("demo-local", max_clips=8).state
     ui.filters["emotion"].value = "sad"
@@ -387,6 +399,17 @@ def prediction(monkeypatch):
     return ui
 
 
+def test_a_run_is_listed_once_however_its_folder_is_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (run := tmp_path / "runs" / "first").mkdir(parents=True)
+    for name in ("inputs.json", "metrics.json"):
+        (run / name).write_text("{}")
+    folders = ("runs", tmp_path / "runs", f"../{tmp_path.name}/runs")
+    panel = lab.predict_clip(run, folders=folders)
+    typed_run_field(panel).value = "./runs/first"
+    assert control(panel, "Run").options == (os.path.join("runs", "first"),)
+
+
 def test_an_earlier_prediction_is_removed_if_a_run_cannot_be_loaded(prediction):
     prediction.typed_run.value = "bad"
     assert "bad cannot be loaded" in messages(prediction.panel)
@@ -407,13 +430,10 @@ def test_train_reports_an_error(tmp_path):
     def fails(**options):
         raise corpora.CorpusError(f"no such corpus: {options['data_dir']}")
 
-    ui = SimpleNamespace(
-        run=fails, root=SimpleNamespace(value="x"), epochs=SimpleNamespace(value=1),
-        model=SimpleNamespace(value="network"), start=SimpleNamespace(disabled=False),
-        message=SimpleNamespace(value=""),
-    )  # fmt: skip
-    lab.report_errors(ui, trainer._run_training)()
-    assert "no such corpus: x" in ui.message.value and not ui.start.disabled
+    panel = lab.train_model(fails, speakers_corpus(tmp_path, sad="abc", angry="abc"))
+    (button := control(panel, "Train")).click()
+    wait_until(lambda: not button.disabled)
+    assert f"no such corpus: {tmp_path}" in messages(panel)
 
 
 def test_a_private_corpus_plays_in_jupyterlab_only_by_widget(tmp_path, monkeypatch):
@@ -506,6 +526,133 @@ def test_panels_open_on_a_corpus_with_at_most_one_clip_per_emotion(tmp_path, row
     assert ("Not yet" if rows else "has no clips yet") in messages(panels[1])
 
 
+def test_own_clips_are_relabelled_and_deleted_where_they_are_heard(tmp_path, monkeypatch):
+    monkeypatch.setenv("SERNB_CACHE", str(tmp_path / "cache"))
+    root = speakers_corpus(tmp_path / "mine", sad="ab", angry="a")
+    panel = lab.browse_clips("local", root)
+    ui = panel.state
+    ui.filters["emotion"].value = "sad"
+    browser._step(ui, 1)
+    assert ui.row["clip"] == "1.wav" and ui.label.value == "sad" and ui.corrections.layout.display is None
+    ui.label.value = "angry"
+    ui.relabel.click()
+    assert "1.wav is now labelled angry" in messages(panel)
+    assert ui.filters["emotion"].value == "sad" and ui.row["clip"] == "0.wav", "the filter stays"
+    assert corpora.load("local", root).set_index("clip")["emotion"]["1.wav"] == "angry"
+    ui.delete.click()
+    assert len(corpora.read_manifest(root)) == 3 and ui.delete.description == "Delete it? This cannot be undone"
+    ui.filters["emotion"].value = "all"
+    assert ui.delete.description == "Delete this clip", "another clip is not deleted by one click"
+    for _ in range(3):
+        ui.delete.click()
+        ui.delete.click()
+    assert corpora.read_manifest(root).empty and not list(root.glob("*.wav"))
+    assert "was deleted." in messages(panel) and "has no clips yet" in messages(panel) and ui.view.clips == []
+    ui.corpus.value = "demo-local"
+    assert ui.corrections.layout.display == "none"
+
+
+def own_clips(root):
+    """Make a corpus of two takes, one of whose labels is a word of its own; return the panel that browses it."""
+    corpora.store_consent(root, "S01", publish=True)
+    labels = {"speaker": "S01", "condition": "stroke", "statement": "Kids are talking", "sex": "female"}
+    corpora.save_take(root, tone(2.0, 8000), 8000, emotion="anxious", **labels)
+    corpora.save_take(root, tone(1.0, 8000, 300), 8000, emotion="sad", **labels)
+    return lab.browse_clips("local", root)
+
+
+def test_a_relabelled_clip_stays_in_view(tmp_path):
+    corpora.store_consent(tmp_path, "S01")
+    for i in range(3):
+        corpora.save_take(tmp_path, tone(0.5, 8000, 200 + 50 * i), 8000, speaker="S01", emotion="angry")
+    ui = lab.browse_clips("local", tmp_path).state
+    ui.label.value = "sad"
+    ui.relabel.click()
+    assert ui.row["clip"] == "audio/S01/S01_sad_1.wav" and ui.number.value == 3
+
+
+def test_a_part_of_an_own_clip_is_heard_and_saved_once_as_a_clip(tmp_path):
+    ui = own_clips(tmp_path).state
+    clip, consents = ui.row["clip"], (tmp_path / "consent.csv").read_bytes()
+    assert ui.label.value == "anxious" and ui.part.value == (0, 2) and "part" not in ui.view.clips[0]
+    ui.cut.click()
+    assert "this is the whole clip" in ui.message.value
+    ui.label.value = "angry"
+    ui.part.value = (0.5, 1.25)
+    whole, part = ui.view.clips
+    assert ui.beside.value == "part" and whole["part"] == [0.5, 1.25] and part["seconds"] == pytest.approx(0.75, 1e-3)
+    ui.cut.click()
+    assert "The part is now audio/S01/S01_angry_1.wav, labelled angry" in ui.message.value
+    ui.cut.click()
+    ui.label.value = "calm"
+    ui.cut.click()
+    assert f"this part of {clip} is in the corpus already, as audio/S01/S01_angry_1.wav" in ui.message.value
+    manifest = corpora.read_manifest(tmp_path)
+    assert len(manifest) == 3
+    same = manifest.drop(columns=["file", "emotion", "time"]).drop_duplicates()
+    assert len(same) == 1, "the other labels are those of the clip"
+    expected = local_samples(tmp_path / clip)[4000:10000]
+    assert np.allclose(local_samples(tmp_path / "audio/S01/S01_angry_1.wav"), expected, atol=1)
+    assert (tmp_path / "consent.csv").read_bytes() == consents
+    ui.refresh.click()
+    assert len(ui.selected) == 3
+    ui.part.value = (0.3, 0.3)
+    ui.cut.click()
+    assert "is a point, without a length" in ui.message.value
+    browser._step(ui, 1)
+    assert ui.part.value == (0, ui.part.max) and len(ui.view.clips) == 1, "another clip, another part"
+
+
+def test_no_part_is_saved_of_a_speaker_who_has_not_agreed(tmp_path):
+    local_corpus(tmp_path, ["a.wav,sad,S01"])
+    ui = lab.browse_clips("local", tmp_path).state
+    ui.part.value = (0.1, 0.3)
+    ui.cut.click()
+    assert "has not agreed yet" in ui.message.value and not (tmp_path / "audio").exists()
+
+
+def test_notes_on_parts_are_labels_for_audacity_and_stay_with_their_clip(tmp_path):
+    panel = own_clips(tmp_path)
+    ui = panel.state
+    clip = ui.row["clip"]
+    ui.add_note.click()
+    assert "the note is empty" in ui.message.value and not (tmp_path / "notes").exists()
+    ui.part.value = (0.5, 1.25)
+    ui.note.value = "voice <b>breaks</b>\there"
+    ui.add_note.click()
+    file = tmp_path / "notes" / f"{clip}.txt"
+    assert file.read_text() == "0.500000\t1.250000\tvoice <b>breaks</b> here\n" and ui.note.value == ""
+    assert "voice &lt;b&gt;breaks&lt;/b&gt; here" in ui.notes.value and str(file) in ui.message.value
+    file.write_text(file.read_text() + "1,5\t1,5\tby hand")  # as Audacity writes a point in some countries
+    ui.note.value = "pause"
+    ui.add_note.click()
+    assert corpora.read_notes(tmp_path, clip)["label"].tolist() == ["voice <b>breaks</b> here", "by hand", "pause"]
+    browser._step(ui, 1)
+    assert ui.notes.value == ""
+    browser._step(ui, 1)
+    assert "by hand" in ui.notes.value
+    assert len(corpora.load("local", tmp_path)) == 2 and corpora.unlisted_files(tmp_path) == []
+    assert len(corpora.list_recordings(tmp_path)) == 2, "a note is not a recording"
+    file.write_bytes(b"\xff\xfe0")
+    ui.note.value = "lost"
+    ui.add_note.click()
+    assert "is not text in UTF-8" in ui.message.value and file.read_bytes() == b"\xff\xfe0"
+    control(panel, "Load again").click()
+    assert len(ui.view.clips) == 1 and "is not text in UTF-8" in ui.notes.value, "the clip is shown all the same"
+
+
+def test_of_a_public_corpus_a_part_is_heard_and_nothing_is_written(tmp_path):
+    ui = lab.browse_clips("demo-ravdess", recorded=tmp_path, max_clips=8).state
+    ui.part.value = (0.2, 0.6)
+    assert len(ui.view.clips) == 2 and ui.corrections.layout.display == "none"
+    ui.note.value = "a note"
+    ui.cut.click()
+    ui.add_note.click()
+    assert not [path for path in tmp_path.rglob("*") if path.name != ".lock"]
+    ui.reset.click()
+    assert len(ui.view.clips) == 1 and ui.beside.value == "part"
+
+
 def test_an_undecodable_clip_does_not_stop_the_panels(tmp_path):
     local_corpus(tmp_path, ["a.wav,sad,S01", "b.wav,sad,S02"])
     (tmp_path / "a.wav").write_text("no audio")
@@ -543,6 +690,7 @@ def test_speakers_of_an_earlier_import_are_recognised(tmp_path):
     assert [row["speaker"] for row in second.table.rows] == ["P01", "S01", "p01"]
     assert [row["note"] for row in second.table.rows][:2] == ["joins P01 of the corpus", "joins S01 of the corpus"]
     assert second.table.rows[2]["note"] == "the same person as P01? then type P01"
+    assert [row["mark"] for row in second.table.rows] == ["joined", "joined", "doubt"], "joining is no warning"
     type_speaker(second.table, 2, "P01")
     second.write.click()
     table = corpora.read_manifest(second.root)
@@ -591,6 +739,83 @@ def test_a_speaker_is_withdrawn_by_two_clicks(recording):
     assert "S01 withdrew from this corpus" in messages(recording.panel) and not recording.microphone.ready
 
 
+def test_a_withdrawal_lists_the_runs_that_used_the_recordings_and_deletes_them_when_told_to(tmp_path, monkeypatch):
+    monkeypatch.setenv("SERNB_CACHE", str(tmp_path / "cache"))
+    root = local_corpus(tmp_path / "mine", ["a.wav,sad,S01", "b.wav,angry,S02"])
+    features.extract(corpora.load("local", root), "zcr_rms", sample_rate=8000)
+    run = tmp_path / "runs" / "first"
+    run.mkdir(parents=True)
+    metrics = {"parameters": {"CORPUS": "local", "DATA_DIR": str(root)}, "models": {}}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    (run / "predictions.csv").write_text("speaker,truth\nS01,sad\nS02,angry\n")
+    (run / "run.json").write_text(json.dumps({"files": ["metrics.json", "predictions.csv"]}))
+    panel = lab.record_clips(root, run_dirs=[tmp_path / "runs", run])
+    button = control(panel, "Withdraw this speaker")
+    assert button.disabled
+    control(panel, "Speaker").value = "S01"  # from a manifest made by hand, without a consent
+    button.click()
+    button.click()
+    assert "S01 has withdrawn: 1 files and 1 stored features deleted" in messages(panel)
+    assert messages(panel).count(str(run)) == 1 and (run / "metrics.json").is_file()
+    delete_runs = control(panel, "Delete these runs (1)")
+    assert delete_runs.layout.display is None
+    delete_runs.click()
+    assert list(run.iterdir()) and delete_runs.description == "Delete 1 run? This cannot be undone"
+    delete_runs.click()
+    assert not run.exists() and str(run) not in messages(panel) and delete_runs.layout.display == "none"
+
+
+def test_who_withdrew_may_agree_anew(recording):
+    corpora.store_consent(recording.root, "S01")
+    corpora.withdraw_speaker(recording.root, "S01")
+    recording.speaker.value = "S02"
+    recording.speaker.value = "S01"
+    assert "S01 withdrew" in messages(recording.panel)
+    recording.agreed.value = True
+    assert recording.microphone.ready and "S01 withdrew" not in messages(recording.panel)
+    recording.agreed.value = False
+    assert not recording.microphone.ready and "S01 withdrew" in messages(recording.panel)
+
+
+def test_the_text_of_an_ethics_board_is_shown_and_stored(recording):
+    recording.agreed.value = True
+    assert "save it as consent-text.txt" in messages(recording.panel)
+    (recording.root / "consent-text.txt").write_text("Ethics vote 12/2026:\nI take part.\n")
+    recording.agreed.value = False
+    recording.agreed.value = True
+    assert set(corpora.active_consents(recording.root)["consent"]) == {corpora.CONSENT_TEXT}, "the text that was shown"
+    panel = lab.record_clips(recording.root)
+    assert "“Ethics vote 12/2026: I take part.”" in messages(panel) and "save it as" not in messages(panel)
+    control(panel, "Speaker").value = "S01"
+    agreed = control(panel, "The speaker has read this and agrees")
+    assert not agreed.value, "S01 has read another text"
+    agreed.value = True
+    assert list(corpora.active_consents(recording.root)["consent"]) == ["Ethics vote 12/2026: I take part."]
+
+
+def test_the_speaker_of_an_import_has_not_read_the_consent_line(recording, tmp_path):
+    import_panel(tmp_path, "S01_sad_1.wav", root=recording.root).write.click()
+    recording.speaker.value = "S02"
+    recording.speaker.value = "S01"
+    assert not recording.agreed.value and not recording.microphone.ready
+    assert not control(recording.panel, "Withdraw this speaker").disabled
+
+
+def test_own_sentences_are_read_from_a_file(recording, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    (other / "statements.txt").write_text("\ufeffHeute ist Montag.\n\n  Das  Fenster ist offen. \nHeute ist Montag.\n")
+    control(recording.panel, "Corpus").value = str(other)
+    sentence = control(recording.panel, "Sentence")
+    assert sentence.options == ("Heute ist Montag.", "Das Fenster ist offen.") and sentence.value in sentence.options
+    assert "0 of 16 prompts" in messages(recording.panel)
+    (other / "statements.txt").write_bytes(b"\xfcber\n")
+    assert "statements.txt is not text in UTF-8" in messages(lab.record_clips(other))
+    (other / "statements.txt").write_text("\n")
+    assert "statements.txt holds no sentence" in messages(lab.record_clips(other))
+    control(recording.panel, "Corpus").value = str(recording.root)
+    assert sentence.options == corpora.STATEMENTS
+
+
 def test_a_quiet_take_is_no_fault_but_a_quiet_session_is(recording):
     recording.agreed.value = True
     for i in range(3):
@@ -608,8 +833,14 @@ def wait_until(condition) -> None:
     raise AssertionError("nothing has happened for 5 s")
 
 
+def speakers_corpus(root, **speakers: str):
+    """Write a corpus with a clip of each emotion by each of its speakers, a letter each."""
+    pairs = [(emotion, speaker) for emotion in speakers for speaker in speakers[emotion]]
+    return local_corpus(root, [f"{i}.wav,{emotion},{speaker}" for i, (emotion, speaker) in enumerate(pairs)])
+
+
 def test_training_runs_once_and_leaves_the_environment(tmp_path):
-    local_corpus(tmp_path, ["a.wav,sad,S01"])
+    speakers_corpus(tmp_path, sad="abc", angry="abc")
     calls, before = [], dict(os.environ)
 
     def run(**options):
@@ -622,7 +853,10 @@ def test_training_runs_once_and_leaves_the_environment(tmp_path):
     button.click()
     assert button.disabled
     wait_until(lambda: not button.disabled)
-    assert calls == [{"corpus": "local", "data_dir": str(tmp_path), "epochs": 3, "model": "discriminant"}]
+    (call,) = calls
+    assert callable(call.pop("on_cell")) and not call.pop("cancelled").is_set()
+    options = {"corpus": "local", "data_dir": str(tmp_path), "epochs": 3, "model": "discriminant"}
+    assert call == options | {"emotions": ["angry", "sad"]}
     assert "The discriminant was trained" in messages(panel) and dict(os.environ) == before
     control(panel, "Model").value = "network"
     button.click()
@@ -630,7 +864,95 @@ def test_training_runs_once_and_leaves_the_environment(tmp_path):
     assert calls[-1]["model"] == "network"
 
 
-def test_a_large_corpus_is_trained_with_the_network(tmp_path):
-    lines = "".join(f"{i}.wav,sad,S01\n" for i in range(trainer.SMALL_CORPUS))
-    (tmp_path / "manifest.csv").write_text(f"file,emotion,speaker\n{lines}")
-    assert trainer.choose_model(tmp_path) == "network"
+def test_an_emotion_of_one_speaker_is_not_trained_unless_it_is_ticked(tmp_path):
+    calls = []
+    speakers_corpus(tmp_path / "mine", disgust="a", sad="abc", angry="abcd")
+    panel = lab.train_model(lambda **options: calls.append(options), tmp_path / "mine")
+    button = control(panel, "Train")
+
+    def trained_emotions() -> list[str]:
+        button.click()
+        wait_until(lambda: not button.disabled)
+        return calls[-1]["emotions"]
+
+    assert "fewer of disgust" in messages(panel) and trained_emotions() == ["angry", "sad"]
+    control(panel, "disgust (clips: 1, speakers: 1)").value = True
+    assert trained_emotions() == ["angry", "disgust", "sad"]
+    control(panel, "angry (clips: 4, speakers: 4)").value = False
+    speakers_corpus(tmp_path / "mine", disgust="abc", sad="abc", angry="abcd", fear="abc")
+    assert trained_emotions() == ["disgust", "fear", "sad"], "the new one, too"
+    control(panel, "Corpus").value = str(speakers_corpus(tmp_path / "other", calm="a", angry="abc"))
+    button.click()
+    wait_until(lambda: not button.disabled)
+    assert "Tick at least two emotions" in messages(panel) and len(calls) == 3
+
+
+def test_training_shows_its_progress_and_can_be_cancelled(tmp_path):
+    def run(on_cell, cancelled, **_):
+        on_cell(3, 12)
+        cancelled.wait(30)
+        raise RuntimeError("cancelled")
+
+    panel = lab.train_model(run, speakers_corpus(tmp_path, sad="abc", angry="abc"))
+    button, cancel, bar = (
+        control(panel, "Train"),
+        control(panel, "Cancel"),
+        control_of_type(panel, ipywidgets.IntProgress),
+    )
+    assert cancel.disabled and bar.layout.display == "none"
+    button.click()
+    wait_until(lambda: bar.description == "cell 4 of 12")
+    assert bar.layout.display is None and (bar.value, bar.max) == (3, 12) and not cancel.disabled
+    cancel.click()
+    wait_until(lambda: not button.disabled)
+    assert "Cancelled after" in messages(panel) and bar.layout.display == "none" and cancel.disabled
+
+
+def test_the_model_for_a_number_of_clips_is_named(tmp_path):
+    assert trainer.choose_model(trainer.SMALL_CORPUS - 1) == "discriminant"
+    assert trainer.choose_model(trainer.SMALL_CORPUS) == "network"
+    panel = lab.train_model(None, speakers_corpus(tmp_path, sad="abc", angry="abc"))
+    model = control(panel, "Model")
+    assert model.label == "The better one for 6 clips: the discriminant of notebook 07 (a minute or two)"
+    model.value = "network"
+    speakers_corpus(tmp_path, sad="abcd", angry="abc")
+    control(panel, "Look again").click()
+    assert next(iter(model.options)).startswith("The better one for 7 clips") and model.value == "network"
+
+
+def test_the_import_panel_says_why_it_cannot_write_yet(tmp_path):
+    panel = lab.import_folder(tmp_path / "mine")
+    write_button, folder = control(panel, "Write to the corpus"), control(panel, "Recordings")
+    agreed = control(panel, "Each of these speakers has agreed to this use of the recordings")
+    assert write_button.disabled and "Not yet: type the folder" in messages(panel)
+    write(tmp_path / "old" / "Ann_sad_1.wav", tone(0.4, 8000), 8000)
+    folder.value = str(tmp_path / "old")
+    assert write_button.disabled and "Not yet: tick the line above" in messages(panel)
+    control(panel, "Pattern").value = "{mood}"
+    assert write_button.disabled and "Not yet: the labels cannot be read" in messages(panel)
+    control(panel, "Pattern").value = "{skip}"
+    assert write_button.disabled and "Not yet: no file can be imported" in messages(panel)
+    control(panel, "Pattern").value = "{speaker}_{emotion}_{n}"
+    agreed.value = True
+    assert not write_button.disabled and "Not yet" not in messages(panel)
+    write_button.click()
+    assert write_button.disabled and "Done. Type another folder" in messages(panel)
+
+
+@pytest.mark.parametrize("is_ticked", [True, False])
+def test_a_person_who_withdrew_is_noticed_in_a_later_import(tmp_path, is_ticked):
+    first = import_panel(tmp_path, "Ann_angry_1.wav", "Bea_sad_1.wav")
+    first.write.click()
+    corpora.withdraw_speaker(first.root, "S01")
+    assert "S01" in (first.root / "identities.csv").read_text(), "kept, or Ann would come back as somebody new"
+    for path in (tmp_path / "old").iterdir():
+        path.unlink()
+    second = import_panel(tmp_path, "Ann_sad_3.wav", lowest=300)
+    recognise = next(c for c in controls(second.panel) if getattr(c, "description", "").startswith("Recognise"))
+    recognise.value = is_ticked
+    (row,) = second.table.rows
+    assert row["note"].startswith("has S01 as its speaker, who withdrew") and second.write.disabled
+    lines = (first.root / "identities.csv").read_text().splitlines()
+    (first.root / "identities.csv").write_text("\n".join(line for line in lines if not line.endswith("S01")) + "\n")
+    recognise.value = not is_ticked
+    assert second.table.rows[0]["speaker"] == "S03" and second.table.rows[0]["note"] == "", "forgotten altogether"

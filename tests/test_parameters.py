@@ -60,6 +60,11 @@ WRONG = {
     "RECIPE": [("slow", "plain or quick")],
     "PRECISION": [("float16", "float32 or mixed_bfloat16")],
     "COPIES": [(-1, "0 to 100 speed-perturbed copies"), (101, "0 to 100")],
+    "ENROL_CLIPS": [(0, "1 to 1000 enrolment clips"), (1001, "1 to 1000")],
+    "PRIOR_CLIPS": [(0, "1 to 1000 clips that the prior counts for"), (1.5, "")],
+    "ENCODER": [("a\0b", "a speech encoder's name")],
+    "ENCODER_LAYER": [(-1, "0 to 1000"), ("9", "")],
+    "ENCODER_WITH_FUNCTIONALS": [],
     "SHRINKAGE": [(-1, "a whole number from 0 to 100 per cent"), (0.15, "")],
 }
 # Other parameters, where a notebook has them, with which nothing else is wrong.
@@ -75,6 +80,7 @@ TOGETHER = [
     ("FOLD", {"PROTOCOL": "loso", "CORPUS": "demo-ravdess", "FOLD": 25}, "0 to 6"),
     ("FOLD", {"PROTOCOL": "folds", "CORPUS": "demo-ravdess", "TEST_CORPUS": "demo-local"}, "the number of the fold"),
     ("EMOTIONS", {"EMOTIONS": ["sad", "unknown"]}, "two known emotions"),
+    ("EMOTIONS", {"CORPUS": "demo-crema", "EMOTIONS": ["sad", "pain"]}, "from angry, .* a local corpus's own words"),
     ("DATA_DIR", {"CORPUS": "demo-ravdess", "DATA_DIR": str(ROOT)}, "is built in"),
 ]
 
@@ -99,6 +105,17 @@ def test_the_table_has_every_parameter_and_allows_every_default():
         defaults = runs.notebook_parameters(path)
         runs.check_parameters(defaults, base=ROOT)
         runs.validate_parameters(path, {name: defaults[name] for name in defaults if name != "OUTPUT_DIR"}, ROOT)
+
+
+@pytest.mark.parametrize("name", ["02_crema_1d_vs_2d", "03_paper_replication", "07_unseen_speakers"])
+def test_each_setting_has_a_folder_of_its_own(name):
+    defaults = runs.notebook_parameters(ROOT / "notebooks" / f"{name}.ipynb")
+    settings = [{}, {"SEED": 43}, {"PROTOCOL": "loso"}, {"EPOCHS": 3} if "EPOCHS" in defaults else {"COPIES": 3}]
+    folders = [runs.check_notebook({**defaults, **setting})["OUTPUT_DIR"] for setting in settings]
+    assert len(set(folders)) == len(folders) and {str(Path(folder).parent) for folder in folders} == {f"runs/{name}"}
+    again = {**defaults, "PARAMETERS": runs.check_notebook(defaults), "LABELS": ["sad"]}
+    assert runs.check_notebook(again) == runs.check_notebook(defaults), "the cell is run again after those below it"
+    assert runs.check_notebook({**defaults, "OUTPUT_DIR": "mine"})["OUTPUT_DIR"] == "mine"
 
 
 @pytest.mark.parametrize(("path", "name", "value", "right"), cases())
@@ -132,6 +149,10 @@ def test_values_that_do_not_fit_together_are_refused(tmp_path, name, values, rig
         with pytest.raises(runs.ParameterError, match=right) as error:
             refuse()
         assert f"{name} must be " in str(error.value) or f"{name} cannot be " in str(error.value)
+
+
+def test_a_local_corpus_may_have_words_of_its_own():
+    runs.check_parameters({"CORPUS": "local", "EMOTIONS": ["pain", "sad"], "PROTOCOL": "speaker"})
 
 
 def test_a_model_must_be_one_of_the_runs(tmp_path):
@@ -292,7 +313,7 @@ def test_any_bytes_are_a_sweep_or_refused_in_words(content):
         "{notebook: small.ipynb, grid: &a {SEED: [*a]}}",
         "notebook: small.ipynb\ngrid: &a [*a]",
         "{notebook: small.ipynb, grid: {SEED: [" + "1" * 5000 + "]}}",
-        "[" * 3000,
+        "[" * 1000,
         "{notebook: grid.yml, grid: {SEED: [1]}}",
         "{notebook: real.ipynb, grid: {SEED: " + str(list(range(400))) + ", MAX_CLIPS: " + str(list(range(400))) + "}}",
     ],

@@ -73,12 +73,15 @@ def test_a_very_short_clip_has_one_window(run):
     assert results.predict_proba(run, np.zeros(10, np.float32)).sum() == pytest.approx(1)
 
 
-def test_the_model_card_says_what_the_score_means(run):
+def test_the_model_card_says_what_the_score_means(run, tmp_path):
     card = " ".join(results.model_card(run).split())
     entry = run.result["models"]["paper-cnn"]
-    assert f"**UAR on unseen speakers:** **{entry['test']['uar']:.2f}**" in card
+    assert f"**UAR on unseen speakers:** **{entry['test']['uar']:.3f}**" in card and "chance 0.333" in card
     assert f"Licence of the data:** {corpora.get_corpus('demo-local').licence}" in card
     assert "Not a diagnosis" in card and "synthetic speech" in card and "angry, calm, sad" in card
+    scores = pd.DataFrame({"uar": [0.5, 0.4124]}, index=pd.Index(["paper-cnn", "mfcc-svm"], name="model"))
+    results.write_tables(tmp_path, baselines=scores)
+    assert "*mfcc-svm*, a simple baseline, has a UAR of 0.412" in results.model_card(replace(run, folder=tmp_path))
     leaks = run.result["split"] | {"test_leaks": {"speaker": 3, "twin": 0, "content": 0}}
     leaky = replace(run, result=run.result | {"split": leaks})
     assert "unseen speakers: not measured" in results.model_card(leaky)
@@ -173,6 +176,7 @@ def sernb(*words):
     return CliRunner().invoke(cli.app, [str(word) for word in words])
 
 
+@pytest.mark.slow
 def test_predict_in_a_terminal(tmp_path, run_dir, table):
     good = write(tmp_path / "long ü.wav", np.tile(tone(1, 44100), 9), 44100)
     (tmp_path / "bad.wav").write_text("no audio")
@@ -183,6 +187,11 @@ def test_predict_in_a_terminal(tmp_path, run_dir, table):
     course = pd.read_csv(io.StringIO(sernb("predict", "--course", "--csv", run_dir, good).stdout))
     assert len(course) > 20 and course["seconds"].is_monotonic_increasing
     np.testing.assert_allclose(course[["angry", "calm", "sad"]].sum(axis=1), 1, atol=1e-6)
+    done = sernb("predict", "--course", "--labels", tmp_path / "course.TextGrid", run_dir, good)
+    parts = audio.read_annotations(tmp_path / "course.TextGrid")
+    assert done.exit_code == 0 and set(parts["label"]) <= {"angry", "calm", "sad"} and parts["start"].iloc[0] == 0
+    assert abs(parts["end"].iloc[-1] - course["seconds"].iloc[[0, -1]].sum()) < 0.01
+    assert "--labels needs --course and a single FILE" in sernb("predict", "--labels", "a.txt", run_dir, good).output
     csv = sernb("predict", "--csv", run_dir, good, tmp_path / "bad.wav")
     rows = pd.read_csv(io.StringIO(csv.stdout))
     assert csv.exit_code == 1 and "bad.wav: cannot be decoded" in csv.stderr

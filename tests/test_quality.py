@@ -36,7 +36,7 @@ def test_levels_of_a_known_signal():
     [
         (np.clip(speech(level=1.5), -1, 1), "clipped"),
         (speech(level=0.0003, noise=1e-6), "next to no sound"),
-        (speech(noise=0.1), "noisy"),
+        (speech(level=0.01, noise=0.1), "hardly louder than the noise"),
         (speech(0.2), "too short"),
         (np.concatenate([speech(0.5), np.zeros(RATE * 5)]), "mostly silence"),
     ],
@@ -66,7 +66,7 @@ def clips(*pairs):
 
 def test_a_speaker_split_reports_what_is_missing():
     table = clips(("a", "sad"), ("b", "sad"), ("a", "calm"), ("b", "calm"))
-    assert evaluation.split_readiness(table).startswith("**Not yet:** a speaker split needs at least 3 speakers")
+    assert evaluation.split_readiness(table).endswith("by at least three speakers. Emotions so far: 2; speakers: 2.")
     assert list(evaluation.missing_speakers(table)["speakers to add"]) == [1, 1]
     more = pd.concat([table, clips(("c", "sad"))], ignore_index=True)
     assert "3 speakers can be split" in evaluation.split_readiness(more) and "1 of calm" in evaluation.split_readiness(
@@ -74,6 +74,17 @@ def test_a_speaker_split_reports_what_is_missing():
     )
     assert evaluation.missing_speakers(more).loc["calm", "not yet by"] == "c"
     assert "at least two emotions" in evaluation.split_readiness(clips(("a", "sad"), ("b", "unknown")))
+
+
+def test_one_take_of_another_emotion_does_not_hide_that_the_rest_can_be_split():
+    table = clips(*((speaker, emotion) for speaker in "abcd" for emotion in ("sad", "calm") for _ in range(3)))
+    for seed in range(8):  # a side of each seed in turn would have the only take of disgust
+        for speaker in "abcd":
+            more = pd.concat([table, clips((speaker, "disgust"))], ignore_index=True)
+            text = evaluation.split_readiness(more, seed=seed)
+            assert "EMOTIONS" not in text and "SEED" not in text and "2 of disgust" in text
+            assert "the 4 speakers can be split" in text
+    assert "at least two emotions" in evaluation.split_readiness(clips(("a", "disgust")))
 
 
 def test_a_session_is_too_quiet_as_a_whole_and_one_quiet_clip_is_not(tmp_path):
@@ -85,6 +96,12 @@ def test_a_session_is_too_quiet_as_a_whole_and_one_quiet_clip_is_not(tmp_path):
     measured = corpora.measure_clips(corpora.load("local", tmp_path))
     assert (measured["advice"] == "").all(), "a quiet sad clip is no fault: its level is a cue"
     assert list(corpora.session_advice(measured).index) == ["S02"]
+    noisy = measured.assign(snr=[4.0, 12.0, 20.0, 11.0, 12.0, 13.0], level=-20.0)
+    assert corpora.session_advice(noisy)["advice"].to_dict() == {
+        "S01": "noisy as a whole: record further clips in a quieter room",
+        "S02": "noisy as a whole: record further clips in a quieter room",
+    }, "a quiet emotion is nearer to the noise"
+    assert corpora.session_advice(measured.groupby("speaker").head(2)).empty
     clipped = measured.assign(clipped=measured["clipped"] + (measured["clip"] == "S02-0.wav"))
     assert corpora.session_advice(clipped).empty, "never louder and softer at once"
 

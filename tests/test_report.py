@@ -26,6 +26,8 @@ from sernb.report import build
 
 ROOT = Path(__file__).parents[1]
 RUNS = """\
+title: "Emotions: a book"
+author: A. N. Author
 first: index.ipynb
 parts:
   - caption: Hear
@@ -89,7 +91,10 @@ def test_every_listed_page_is_built_and_in_the_contents(built: Path):
     toc = yaml.safe_load((built / "src" / "_toc.yml").read_text())
     assert toc["parts"] == [{"caption": "Hear", "chapters": [{"file": "about"}, {"file": "small-run"}]}]
     links = [link.get_text(strip=True) for link in soup(built, "index.html").select("nav.bd-links a.reference")]
-    assert links == ["About", "Sounds & plots"]
+    assert links == ["First", "About", "Sounds & plots"]
+    page = soup(built, "about.html")
+    assert page.title.get_text() == "About — Emotions: a book" and "By A. N. Author" in page.get_text()
+    assert (built / "html" / ".nojekyll").is_file(), "GitHub Pages would leave out _static"
     for page, heading in [("index.html", "First"), ("about.html", "About"), ("small-run.html", "Sounds & plots")]:
         assert soup(built, page).h1.get_text().startswith(heading)
 
@@ -350,7 +355,10 @@ def test_a_broken_reference_means_no_book(tmp_path: Path):
         ("name: small-run", "name: a/b", "may contain letters"),
         ("SEED: 7", "SEDE: 7", "did you mean SEED"),
         ("SEED: 7", "SEED: 7, SEED: 8", "occurs twice"),
-        ("first: index.ipynb", "frist: index.ipynb", "first"),
+        ("first: index.ipynb", "frist: index.ipynb", "did you mean `first`"),
+        ("first: index.ipynb", "first: indx.ipynb\nfold_code: true", "indx.ipynb"),
+        ("first: index.ipynb", "fold_code: hidden", "`fold_code` is true or false"),
+        ("author: A. N. Author", "author: 7", "`author` must be text"),
         ("caption: Hear", "caption: [", "cannot be read"),
     ],
 )
@@ -359,6 +367,15 @@ def test_a_wrong_list_is_refused_before_anything_is_written(tmp_path: Path, old:
     with pytest.raises((report.ReportError, runs.ParameterError), match=message):
         report.build_report(listed, tmp_path / "_build")
     assert not (tmp_path / "_build").exists()
+
+
+def test_a_chapter_of_its_own_folds_its_code(tmp_path: Path):
+    listed = project(tmp_path, RUNS.replace("name: small-run", "fold_code: true, name: small-run"))
+    folded = {chapter.name: chapter.fold_code for chapter in report.read_book(listed).chapters}
+    assert folded == dict.fromkeys(folded, False) | {"small-run": True}
+    listed.write_text(listed.read_text().replace("fold_code: true", "fold_code: 1"))
+    with pytest.raises(report.ReportError, match="`fold_code` is true or false"):
+        report.read_book(listed)
 
 
 @pytest.mark.parametrize(
@@ -405,7 +422,9 @@ def test_the_first_chapter_is_the_first_page_by_default(tmp_path: Path):
     assert book.first.name == "about" and "about" not in [c.name for _, chapters in book.parts for c in chapters]
 
 
-@pytest.mark.parametrize(("listed", "first"), [("runs.yml", "index"), ("reference.yml", "claims")])
+@pytest.mark.parametrize(
+    ("listed", "first"), [("runs.yml", "index"), ("reference.yml", "claims"), ("emodb.yml", "explore-emodb")]
+)
 def test_the_projects_own_lists_are_valid(listed: str, first: str):
     book = report.read_book(ROOT / "book" / listed)
     assert book.first.name == first and len(book.chapters) >= 5
@@ -428,6 +447,26 @@ def test_a_link_to_a_page_that_is_not_listed_is_refused_before_anything_runs(tmp
     with pytest.raises(report.ReportError, match=message):
         report.build_report(listed, tmp_path / "_build")
     assert not (tmp_path / "_build").exists()
+
+
+def test_all_missing_files_and_pages_are_named_at_once(tmp_path: Path):
+    listed = project(tmp_path, RUNS.replace("about.md", "abuot.md").replace("small.ipynb", "smal.ipynb"))
+    with pytest.raises(report.ReportError, match=r"no file .*abuot.md, .*smal.ipynb"):
+        report.read_book(listed)
+    listed = project(tmp_path / "links")
+    (listed.parent / "about.md").write_text("# About\n\nSee {doc}`elsewhere`.\n")
+    small_notebooks.write(listed.parents[1] / "notebooks" / "small.ipynb", "# {doc}`other`, {term}`clip`")
+    message = r"about.md links to .*: elsewhere; small.ipynb links to .*: glossary, other. Add them"
+    with pytest.raises(report.ReportError, match=message):
+        report.read_book(listed)
+
+
+def test_code_is_folded_on_request():
+    parameters = nbformat.v4.new_code_cell("SEED = 1", metadata={"tags": ["parameters"]})
+    cells = [parameters, nbformat.v4.new_code_cell("1", metadata={"tags": ["remove-input"]})]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    report.make_page(notebook, fold_code=True)
+    assert [cell.metadata["tags"] for cell in notebook.cells] == [["parameters", "hide-input"], ["remove-input"]]
 
 
 def test_links_in_an_example_are_ignored(tmp_path: Path):

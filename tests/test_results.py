@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from sernb import display
+from sernb import evaluation
 from sernb import results
 from sernb import runs
 
@@ -87,6 +90,28 @@ def test_a_failed_run_has_one_row_whatever_files_it_left(tmp_path: Path):
     assert table["status"].tolist() == ["failed: ValueError", "finished"] and table["SEED"].tolist() == [3, 1]
     assert table["accuracy"].isna().tolist() == [True, False] and table["leaks_twin"][1] == 2
     assert table[["SEED", "clips"]].to_csv(index=False) == "SEED,clips\n3,\n1,7\n", "3 stays 3, and is not 3.0"
+
+
+def test_runs_beside_one_another_are_listed_and_compared(tmp_path: Path):
+    first = run_folder(tmp_path / "a", " ".join(["ass axx bss bxx css cxx dss dxx"] * 3))
+    second = run_folder(tmp_path / "b", " ".join(["ass axs bss bxs csx cxx dss dxs"] * 3), seed=2)
+    run_folder(tmp_path / "c", notebook="07_unseen_speakers")
+    os.utime(second / "metrics.json", (1, 1))
+    assert results.runs_beside(second) == [second, first] and results.runs_beside(first) == [first, second]
+    table = display.format_runs(results.results_table(results.runs_beside(first)))
+    assert table["SEED"].to_dict() == {0: 1, 1: 2} and list(table) == ["SEED", "accuracy [95% CI]", "UAR [95% CI]"]
+    settings, summary = results.compare_runs(first, second, ("run 0", "run 1"))
+    assert settings.to_dict() == {"run 0": {"SEED": 1}, "run 1": {"SEED": 2}}
+    assert "(24 of run 0 and 24 of run 1) have 24 recordings in common. " in summary
+    assert "On the same 24 clips of 4 speakers, the UAR is 1.000 for run 0 and 0.500 for run 1" in summary
+    short = run_folder(tmp_path / "s", "ass axs bss bxs")
+    _, refusal = results.compare_runs(first, short)
+    assert "(24 of the first run and 4 of the second run) have 4 recordings in common. A comparison needs" in refusal
+    assert "at least 20 recordings of at least 4 speakers" in refusal and "UAR" not in refusal
+    other = run_folder(tmp_path / "d", corpus={"name": "ravdess", "clips": 7, "fingerprint": "abc"})
+    assert "no recording in common" in results.compare_runs(first, other)[1]
+    failed = run_folder(tmp_path / "e", models={"m": {"failed": "loss became NaN in epoch 2"}})
+    assert "no scores of the second run" in results.compare_runs(first, failed)[1]
 
 
 def test_publishing_leaves_paths_and_clips_behind(tmp_path: Path):
@@ -246,3 +271,45 @@ def test_speakers_with_names_that_pandas_takes_for_missing_values_are_kept(tmp_p
     rows.assign(rows=1).to_csv(tmp_path / "answers.csv", index=False)
     (tmp_path / "predictions.csv").unlink()
     assert results.test_answers(tmp_path)["speaker"].tolist() == speakers
+
+
+@pytest.mark.slow
+def test_readme_and_the_page_for_clinicians_quote_the_results():
+    text = " ".join((ROOT / "book" / "clinicians.md").read_text().split())
+    waterfall = results.pool_runs(results.read_sweep(ROOT / "book" / "results", "waterfall"), "label")
+    runs_unseen = results.read_sweep(ROOT / "book" / "results", "unseen-speakers")
+    plain = runs_unseen[runs_unseen["model"] == "discriminant"]
+    unseen = results.pool_runs(plain, "label")
+    normalised = results.pool_runs(runs_unseen[runs_unseen["model"] == "discriminant-transductive"], "label")
+    on_ravdess, on_crema = "RAVDESS speech, six folds", "trained on RAVDESS speech, tested on CREMA-D"
+    quoted = [
+        display.format_with_interval(waterfall.iloc[0]),
+        display.format_with_interval(waterfall.iloc[-1]),
+        display.format_with_interval(unseen.loc[on_ravdess]),
+        display.format_with_interval(unseen.loc[on_ravdess], "uar"),
+        display.format_with_interval(unseen.loc[on_crema], "uar"),
+        display.format_with_interval(normalised.loc[on_ravdess], "uar"),
+    ]
+    quoted = [score.replace("\N{NO-BREAK SPACE}", " ") for score in quoted]
+    assert [score for score in quoted if score not in text] == []
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    network = display.format_with_interval(waterfall.iloc[-1], "uar").replace("\N{NO-BREAK SPACE}", " ")
+    assert network in readme and quoted[3] in readme
+
+    predictions = results.answers_of_runs(plain[plain["label"] == on_ravdess])
+    by_speaker = dict(list(predictions.groupby("speaker")))
+    rng = np.random.default_rng(0)
+    for people in (4, 6, 8, 12, 24):
+        groups = [rng.permutation(list(by_speaker))[:people] for _ in range(60 if people < 24 else 1)]
+        intervals = [evaluation.speaker_interval(pd.concat(map(by_speaker.get, group)))["uar"] for group in groups]
+        assert f"| {people} | ±{50 * np.diff(intervals).mean():.0f} |" in text
+
+
+def test_the_sweep_with_the_most_seeds_is_kept_for_each_group():
+    short = pd.DataFrame({"model": ["a", "b", "c"], "SEED": 1, "uar": 0.1})
+    more = pd.DataFrame({"model": ["a", "a", "c"], "SEED": [1, 2, 1], "uar": 0.2})
+    chosen = results.keep_most_seeds([short, more], by=["model"])
+    assert list(chosen) == ["model", "SEED", "uar"]
+    assert sorted(chosen[["model", "uar"]].itertuples(index=False, name=None)) == [
+        ("a", 0.2), ("a", 0.2), ("b", 0.1), ("c", 0.1)
+    ]  # fmt: skip

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import nbformat
@@ -91,6 +92,8 @@ def test_not_a_notebook_is_an_error_that_names_it(tmp_path: Path):
 
 def test_slugs_are_readable():
     assert runs.slug({"CORPUS": "demo-crema", "MAX_CLIPS": 240}) == "corpus-demo-crema_max-clips-240"
+    words = ("wütend", "wätend", "怒", "喜")
+    assert len({runs.slug({"EMOTIONS": [word]}) for word in words}) == len(words), "each has a folder of its own"
     assert runs.slug({"SPLIT": "75:15:10", "MODELS": ["a", "b"]}) == "split-75-15-10_models-a+b"
     assert runs.slug({"SNR": -5, "GAIN": [-12, 12.5]}) == "snr--5_gain--12+12.5"
     assert "someone" not in runs.slug({"DATA_DIR": "/home/someone"}) != runs.slug({"DATA_DIR": "/home/another"})
@@ -125,6 +128,23 @@ def test_a_finished_run_is_repeated_only_when_something_changed(notebook: Path, 
     assert repeated(SEED=3) and not repeated(SEED=3)
     executed.unlink()
     assert repeated(SEED=3)
+
+
+@pytest.mark.notebook
+def test_a_run_reports_its_cells_and_can_be_cancelled(tmp_path: Path):
+    wait = "import time; time.sleep(600)"
+    notebook, cells, cancelled = small_notebooks.write(tmp_path / "slow.ipynb", "1", wait), [], threading.Event()
+
+    def on_cell(index: int, n_cells: int) -> None:
+        cells.append((index, n_cells))
+        if index == n_cells - 1:  # the cell that waits
+            threading.Timer(0.5, cancelled.set).start()
+
+    start = time.monotonic()
+    with pytest.raises(runs.RunError, match="the run was cancelled"):
+        runs.run_notebook(notebook, {}, tmp_path / "out", on_cell=on_cell, cancelled=cancelled)
+    assert cells == [(i, 5) for i in range(5)] and time.monotonic() - start < 60
+    assert runs.read_record(tmp_path / "out")["status"] == "failed"
 
 
 @pytest.mark.parametrize("folder", ["DATA_DIR", "RESULTS_DIR"])
@@ -424,18 +444,21 @@ def test_the_key_follows_the_notebooks_that_a_notebook_runs(tmp_path: Path):
     assert runs.run_key(job) != before
 
 
+@pytest.mark.slow
 def test_every_package_that_can_change_a_figure_makes_runs_stale():
     """All that results are computed or drawn with; the others read and write files, show progress or run things."""
     neutral = {
         *(
             "IPython",
             "anywidget",
+            "audformat",
             "ipykernel",
             "jupyter_core",
             "bs4",
             "dask",
             "distributed",
             "filelock",
+            "huggingface_hub",
             "ipywidgets",
             "joblib",
             "jupyter_client",
@@ -446,6 +469,7 @@ def test_every_package_that_can_change_a_figure_makes_runs_stale():
             "papermill",
             "platformdirs",
             "pooch",
+            "praatio",
             "psutil",
             "requests",
             "rich",

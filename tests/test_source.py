@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import itertools
+import linecache
 import os
 import sys
 import threading
@@ -16,6 +17,16 @@ from sernb import utils
 from sernb.utils import source
 
 NUMBERS = itertools.count()
+NOTEBOOK_CELLS = {
+    "imports": "import numpy as np\nfrom sernb.audio import pad as change",
+    "constant": "FLOOR = -90.0",
+    "helper": "def to_db(x):\n    return 20 * np.log10(x)\n",
+    "function": """def loudness(signal, sample_rate):
+    '''Return the level.'''
+    # a comment
+    return np.maximum(to_db(abs(change(signal, 9))), FLOOR)
+""",
+}
 FILES = {
     "__init__.py": "",
     "audio/__init__.py": "from {package}.audio.loading import load\n",
@@ -149,6 +160,39 @@ def test_function_without_a_file_has_a_new_digest_each_time():
     assert utils.source_digest([scope["mine"]]) != utils.source_digest([scope["mine"]])
 
 
+def run_cell(code: str, scope: dict) -> None:
+    """Run code as a notebook's cell, whose source `inspect` finds without a file."""
+    name = f"/no/such/folder/cell-{next(NUMBERS)}.py"
+    linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
+    exec(compile(code, name, "exec"), scope)  # noqa: S102
+
+
+def test_function_of_a_notebook_has_the_digest_of_its_code_and_of_what_it_uses():
+    def digest(**changed: str) -> str:
+        scope, cells = {"__name__": "__main__"}, NOTEBOOK_CELLS | changed
+        for code in cells.values():
+            run_cell(code, scope)
+        return utils.source_digest([scope["loudness"]])
+
+    first = digest()
+    assert digest() == first == digest(function=NOTEBOOK_CELLS["function"].replace("# a comment", "# another"))
+    assert digest(constant="FLOOR = -80.0") != first, "a value of another cell counts"
+    assert digest(helper="def to_db(x):\n    return 10 * np.log10(x)\n") != first, "and so does a function"
+    assert digest(imports="import numpy as np\nfrom sernb.audio import resample as change") != first
+    unknown = (
+        {"constant": "FLOOR = np.full(3, -90.0)"},
+        {"constant": "from sernb.features import InputSpec\nFLOOR = InputSpec('mel', 16000, {})"},
+        {"function": "def build(n):\n    return lambda signal, sample_rate: n * signal\n\nloudness = build(3)\n"},
+    )
+    for cells in unknown:
+        assert digest(**cells) != digest(**cells), "a value that a digest cannot tell"
+    lambdas = "double = lambda x: 2 * x\ntriple = lambda x: {} * x\n\ndef to_db(x):\n    return triple(double(x))\n"
+    assert digest(helper=lambdas.format(3)) != digest(helper=lambdas.format(4))
+    other = lambdas.replace("2 * x", "5 * x").format(3)
+    assert digest(helper=other) != digest(helper=lambdas.format(3)), "functions with the same name count each"
+
+
+@pytest.mark.slow
 def test_several_threads_may_parse_at_once():
     """`ast.parse` raises SystemError where another thread parses while the garbage collector runs Python code."""
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from sernb import display
 from sernb import evaluation
+from sernb import results
 
 NO_INTERVAL = "\N{NO-BREAK SPACE}[\N{EN DASH}]"
 
@@ -90,6 +91,16 @@ def test_many_runs_are_compared():
     assert display.describe_epochs([history], 0.8) == "not reached"
 
 
+def test_the_origin_of_a_sweep_is_complete():
+    sweep = results.read_sweep("book/results", "crema-1d-vs-2d").query("SEED == 42")
+    text = display.describe_provenance({"crema-1d-vs-2d": sweep})
+    assert text.startswith("- `crema-1d-vs-2d`: 4 runs, ")
+    origin = {"seed": sweep["SEED"], "revision": sweep["revision"], "fingerprint of the clips": sweep["fingerprint"]}
+    for kind, values in origin.items():
+        assert f"{kind} {', '.join(sorted(set(map(str, values))))}" in text
+    assert "machine Linux" in text and "command `sernb sweep sweeps/crema-1d-vs-2d.yml`" in text
+
+
 def test_edge_cases_have_their_sentences():
     assert display.describe_confusion(np.eye(2, dtype=int), ["sad", "calm"]) == "No clip is misclassified."
     one = display.describe_confusion(np.array([[3, 1], [0, 4]]), ["sad", "calm"])
@@ -101,5 +112,5 @@ def test_edge_cases_have_their_sentences():
     assert display.describe_epochs([], 0.5) == "not reached"
     plain = {"distortion": "none", "level": float("nan"), "unit": "", "uar": 0.5, "uar_low": 0.4, "uar_high": 0.6}
     assert "no distortion was measured" in display.describe_robustness(pd.DataFrame([plain | {"chance": 0.25}]))
-    failed = pd.DataFrame({"status": ["failed"], "seconds": [1.0], "fingerprint": ["x"], "revision": ["y"]})
+    failed = pd.DataFrame({"run": ["r"], "status": ["failed"], "seconds": [1.0]})
     assert display.describe_provenance({"grid": failed}) == "- `grid`: 1 run (1 failed)"

@@ -35,9 +35,9 @@ def inputs(rows):
     return (index + np.random.default_rng(0).normal(0, 0.4, (len(rows), 2))).astype(np.float32)
 
 
-def train(inputs, rows, *, seed=1, epochs=8, **options):
+def train(inputs, rows, *, seed=1, epochs=12, **options):
     models.seed_everything(seed)
-    return models.fit(studies.build_network("conv1d-b", (2, 1), 3), inputs, rows, LABELS, epochs=epochs, **options)
+    return models.fit(studies.study_a_network("conv1d-b", (2, 1), 3), inputs, rows, LABELS, epochs=epochs, **options)
 
 
 def save(folder, fit_result, rows):
@@ -55,8 +55,13 @@ def test_a_test_corpus_of_the_same_name_is_recorded(rows):
     assert facts["tested"]["clips"] == (rows["split"] == "test").sum()
 
 
-def test_the_files_of_a_run_agree(tmp_path, inputs, rows):
-    save(tmp_path, train(inputs, rows), rows)
+@pytest.fixture(scope="module")
+def trained(inputs, rows):
+    return train(inputs, rows)
+
+
+def test_the_files_of_a_run_agree(tmp_path, trained, inputs, rows):
+    save(tmp_path, trained, rows)
     result = json.loads((tmp_path / "metrics.json").read_text())
     assert result["corpus"] | {"fingerprint": ""} == {"name": "local", "clips": 72, "speakers": 8, "fingerprint": ""}
     assert result["split"]["leaks"] == {"speaker": 0, "twin": 0, "content": 0, "statement": 0}
@@ -70,7 +75,7 @@ def test_the_files_of_a_run_agree(tmp_path, inputs, rows):
     np.testing.assert_allclose(predictions[LABELS].sum(axis=1), 1, atol=1e-5)
     assert (predictions[LABELS].idxmax(axis=1) == predictions["prediction"]).all()
     history = pd.read_csv(tmp_path / "history.csv")
-    assert list(history) == models.HISTORY_COLUMNS and len(history) == 8
+    assert list(history) == models.HISTORY_COLUMNS and len(history) == 12
     reloaded = keras.saving.load_model(tmp_path / "conv1d-b.keras")
     assert not reloaded.compiled, "the optimizer's moments are saved with the model"
     np.testing.assert_allclose(reloaded.predict(inputs[:5, :, None], verbose=0), predictions[LABELS][:5], atol=1e-5)
@@ -89,41 +94,38 @@ def load_memmap(folder, x):
     return np.load(folder / "x.npy", mmap_mode="r")
 
 
-def keras_batches(x, y, rows):
-    """Batches of 32 as `keras.utils.PyDataset` reads them from disk, in another order each epoch."""
-    rng = np.random.default_rng(np.random.randint(2**31))
+def keras_batches(x, y, rows, epochs):
+    """The batches of some epochs, as a `keras.utils.PyDataset`."""
+    dataset = training._make_batches(x, y, rows, 32, shuffle=True)
+    batches = [list(dataset.as_numpy_iterator()) for _ in range(epochs)]
 
     class Batches(keras.utils.PyDataset):
-        order = rng.permutation(rows)
+        epoch = -1  # Keras calls `on_epoch_end` before the first epoch too
 
         def __len__(self):
-            return -(-len(rows) // 32)
+            return len(batches[0])
 
         def __getitem__(self, i):
-            batch = self.order[i * 32 : (i + 1) * 32]
-            return x[batch], y[batch]
+            return batches[min(max(self.epoch, 0), epochs - 1)][i]
 
         def on_epoch_end(self):
-            self.order = rng.permutation(rows)
+            self.epoch += 1
 
     return Batches()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("from_disk", [False, True])
-def test_batches_are_those_of_keras_to_the_last_digit(tmp_path, inputs, rows, from_disk):
-    x = load_memmap(tmp_path, inputs) if from_disk else inputs
+def test_batches_from_disk_are_those_of_keras_to_the_last_digit(tmp_path, inputs, rows):
+    x = load_memmap(tmp_path, inputs)
     ours = train(x, rows, epochs=3)
     y = models.one_hot(rows["emotion"], LABELS)
     train_rows, val = (np.flatnonzero(rows["split"] == side) for side in ("train", "val"))
     models.seed_everything(1)
-    model = studies.build_network("conv1d-b", (2, 1), 3)
-    if from_disk:
-        data = {"x": keras_batches(x[..., None], y, train_rows)}
-    else:
-        data = {"x": x[train_rows][..., None], "y": y[train_rows], "batch_size": 32}
-    history = model.fit(**data, validation_data=(x[val][..., None], y[val]), epochs=3, verbose=0).history
-    assert ours.from_disk == from_disk
+    model = studies.study_a_network("conv1d-b", (2, 1), 3)
+    batches = keras_batches(x[..., None], y, train_rows, epochs=3)
+    options = {"validation_data": (x[val][..., None], y[val]), "shuffle": False, "epochs": 3, "verbose": 0}
+    history = model.fit(batches, **options).history
+    assert ours.from_disk
     assert ours.history["train_loss"].tolist() == history["loss"]
     assert ours.history["val_loss"].tolist() == history["val_loss"]
 
@@ -134,7 +136,18 @@ def test_batches_are_read_with_the_autotuner_off(tmp_path, inputs, from_disk):
     batches = training._make_batches(x, np.eye(len(x)), np.arange(40), 32, shuffle=True)
     assert batches.options().autotune.enabled is False
     assert len(batches) == 2
+    for batch_x, batch_y in batches.as_numpy_iterator():
+        np.testing.assert_array_equal(batch_x, inputs[batch_y.argmax(axis=1)])
     assert sorted(np.concatenate([y.argmax(axis=1) for _, y in batches.as_numpy_iterator()])) == list(range(40))
+
+
+@pytest.mark.parametrize("from_disk", [False, True])
+def test_each_epoch_has_another_order(tmp_path, inputs, from_disk):
+    x = load_memmap(tmp_path, inputs) if from_disk else inputs
+    models.seed_everything(1)
+    batches = training._make_batches(x, np.eye(len(x)), np.arange(40), 32, shuffle=True)
+    epochs = [np.concatenate([y.argmax(axis=1) for _, y in batches.as_numpy_iterator()]).tolist() for _ in range(3)]
+    assert len({tuple(order) for order in epochs}) == 3
 
 
 @pytest.mark.slow
@@ -144,7 +157,7 @@ def test_two_overlapping_fits_leave_tensorflow_as_it_was(monkeypatch, inputs, ro
     before, barrier = tf.data.Dataset.__iter__, threading.Barrier(2)
     wait = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: barrier.wait(timeout=60))
     monkeypatch.setattr("sernb.models.training._schedule", lambda *_: [wait])
-    networks = [studies.build_network("conv1d-b", (2, 1), 3) for _ in range(2)]
+    networks = [studies.study_a_network("conv1d-b", (2, 1), 3) for _ in range(2)]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         fits = [
             pool.submit(models.fit, network, inputs, rows, LABELS, epochs=epochs)
@@ -163,8 +176,7 @@ def test_a_training_step_is_traced_once(monkeypatch, inputs, rows):
     assert len(traced) == 1
 
 
-def test_losses_equal_those_of_keras_evaluate(inputs, rows):
-    trained = train(inputs, rows, epochs=2)
+def test_losses_equal_those_of_keras_evaluate(trained, inputs, rows):
     test = (rows["split"] == "test").to_numpy()
     y = models.one_hot(rows["emotion"], LABELS)
     loss, accuracy = trained.model.evaluate(inputs[test][..., None], y[test], verbose=0)
@@ -204,6 +216,7 @@ def test_fitting_on_validation_rows_changes_the_fit(inputs, rows):
     assert not correct.history["train_loss"].equals(faulty.history["train_loss"])
 
 
+@pytest.mark.slow
 def test_the_quick_recipe_warms_up_and_decays(inputs, rows):
     trained = train(inputs, rows, epochs=6, recipe="quick")
     assert float(trained.model.optimizer.learning_rate) < 1e-3
@@ -211,6 +224,24 @@ def test_the_quick_recipe_warms_up_and_decays(inputs, rows):
         train(inputs, rows, recipe="fast")
 
 
+@pytest.mark.parametrize(
+    ("facts", "is_slow"),
+    [("flags : avx2 avx512_bf16", False), ("flags : fma avx2", True), ("Features : asimd bf16", False), ("", False)],
+)
+def test_bfloat16_on_a_processor_without_it_is_a_warning(tmp_path, monkeypatch, recwarn, facts, is_slow):
+    (tmp_path / "cpuinfo").write_text(facts)
+    monkeypatch.setattr("sernb.utils.machine.CPU_FACTS", tmp_path / "cpuinfo")
+    try:
+        models.set_precision("mixed_bfloat16")
+    finally:
+        models.set_precision("float32")
+    assert [str(warning.message).split(",")[0] for warning in recwarn] == is_slow * [
+        "This processor has no instructions for bfloat16"
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This processor has no instructions")
 def test_bfloat16_keeps_weights_and_outputs_in_float32(inputs, rows):
     models.set_precision("mixed_bfloat16")
     try:
@@ -272,6 +303,7 @@ def test_pooled_metrics_describe_each_fold(folds):
     assert row["uar"] == result["models"]["conv1d-b"]["test"]["uar"] and row["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_one_failed_fold_fails_the_pool(folds, tmp_path):
     folder = shutil.copytree(folds[0], tmp_path / "copy")
     metrics = results.read_metrics(folder / "fold-2")

@@ -1,5 +1,10 @@
 """Decode audio files, and augment, distort and measure their samples."""
 
+from sernb.audio.annotations import COLUMNS as ANNOTATION_COLUMNS
+from sernb.audio.annotations import AnnotationError
+from sernb.audio.annotations import audacity_line
+from sernb.audio.annotations import read_annotations
+from sernb.audio.annotations import write_annotations
 from sernb.audio.augmentation import AUGMENTATIONS
 from sernb.audio.augmentation import SPEED_PERTURBATION
 from sernb.audio.augmentation import SPEED_RANGE

@@ -25,6 +25,7 @@ class _Stream(soundfile.SoundFile):
     """A file that is read to its end, wherever its header says that is."""
 
     def seekable(self) -> bool:
+        """Return False, so that libsndfile reads the file to its end."""
         return False
 
 

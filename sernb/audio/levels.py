@@ -8,7 +8,14 @@ from sernb.audio.loading import pad
 
 FRAME_SECONDS = 0.025
 FULL_SCALE = 0.999  # 16-bit recordings clip at 32767/32768
-LEVEL_LIMITS = {"shortest": 0.5, "quietest": -45.0, "faintest": -65.0, "noisiest": 15.0, "most silent": 0.7}
+LEVEL_LIMITS = {
+    "shortest": 0.5,  # seconds
+    "quietest": -45.0,  # dB, of a session
+    "faintest": -65.0,  # dB, of a clip
+    "noisiest": 15.0,  # dB of signal to noise, of a session
+    "least speech": 5.0,  # dB of signal to noise, of a clip
+    "most silent": 0.7,
+}
 
 
 def measure_levels(signal: np.ndarray, sample_rate: int) -> dict[str, float]:
@@ -41,23 +48,37 @@ def level_advice(levels: dict[str, float]) -> str:
     """Return what to do about one clip with these `measure_levels`, in a few words; empty if nothing.
 
     A quiet clip is no fault: a sad or calm voice is quiet, and this is a cue to the emotion. Whether all of a session
-    is too quiet, `session_level_advice` says.
+    is too quiet or too noisy, `session_level_advice` says.
     """
     faults = {
         "clipped: turn the input down or step back": levels["clipped"] > 0,
         "too short": levels["seconds"] < LEVEL_LIMITS["shortest"],
         "next to no sound: is this the right microphone?": levels["level"] < LEVEL_LIMITS["faintest"],
         "mostly silence: trim it": levels["silent"] > LEVEL_LIMITS["most silent"],
-        "noisy, or without speech: find a quieter room": levels["snr"] < LEVEL_LIMITS["noisiest"],
+        "without speech, or hardly louder than the noise": levels["snr"] < LEVEL_LIMITS["least speech"],
     }
-    return "; ".join(text for text, applies in faults.items() if applies)
+    return _join_faults(faults)
 
 
-def session_level_advice(median_level: float) -> str:
-    """Return what to do about a session whose clips have this median level (dB of full scale); empty if nothing.
+def session_level_advice(level: float, snr: float, *, has_clipped: bool = False) -> str:
+    """Return what to do about a session, in a few words; empty if nothing.
 
-    The advice is for all clips alike: a level that is set anew for each emotion removes a cue to it.
+    The advice is for all clips alike: a level that is set anew for each emotion removes a cue to it. A quiet emotion is
+    also nearer to the noise than a loud one in the same room.
+
+    Args:
+        level: The median level of its clips, in dB of full scale.
+        snr: The median of their `snr`, in dB.
+        has_clipped: Whether some are clipped, so that a higher level is no remedy.
     """
-    if median_level >= LEVEL_LIMITS["quietest"]:
-        return ""
-    return "too quiet as a whole: come nearer or turn the input up, and then leave it so for all emotions"
+    faults = {
+        "too quiet as a whole: move closer or raise the input level for all further clips": (
+            level < LEVEL_LIMITS["quietest"] and not has_clipped
+        ),
+        "noisy as a whole: record further clips in a quieter room": snr < LEVEL_LIMITS["noisiest"],
+    }
+    return _join_faults(faults)
+
+
+def _join_faults(faults: dict[str, bool]) -> str:
+    return "; ".join(text for text, applies in faults.items() if applies)

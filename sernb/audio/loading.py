@@ -113,6 +113,7 @@ def n_samples(paths: Iterable[str | Path], sample_rate: int) -> np.ndarray:
     from sernb.audio.containers import count_samples
 
     def header(path: str | Path) -> str:
+        """Return a file's sample count and rate as text, which the cache can store."""
         try:
             return "{} {}".format(*count_samples(path))
         except (OSError, soundfile.LibsndfileError) as error:

@@ -7,6 +7,7 @@ an interrupted transfer are kept in the folder `.fetch`, where the next one cont
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -33,7 +34,7 @@ from sernb import utils
 from sernb.corpora.table import get_corpus
 from sernb.corpora.table import sha256_of_files
 
-RAVDESS_CORPUS, CREMA_CORPUS = "ravdess", "crema"
+RAVDESS_CORPUS, CREMA_CORPUS, EMODB_CORPUS = "ravdess", "crema", "emodb"
 MAX_TRIES = 4  # successive attempts without any data before a transfer fails
 RETRY_SECONDS = 1.0  # seconds before the second attempt; doubled before each further one
 CHUNK_BYTES = 2**13  # bytes; an interrupted transfer loses less than one chunk
@@ -47,11 +48,11 @@ class FetchError(RuntimeError):
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """An official file: its URL, its path within the corpus folder, its hash and its size in bytes."""
+    """An official file: its URL, its path within the corpus folder, its hash (None: unknown) and its size in bytes."""
 
     url: str
     name: str
-    digest: str
+    digest: str | None
     size: int
 
 
@@ -93,30 +94,47 @@ DEMOGRAPHICS = RemoteFile(
     "e33ddc8b60bedf98541735801127cbb67098b5957271adbdd5dea8a44294eec3",
     4033,
 )
+# The archive's own hash is not published; each clip's is in the registry.
+EMODB_ARCHIVE = "http://emodb.bilderbar.info/download/download.zip"
+EMODB_VOTES = "erkennung.txt"
 MIRRORS = {
     RAVDESS_CORPUS: "Other ways to get it: download the two Audio_ archives by hand from zenodo.org/records/1188976",
     CREMA_CORPUS: "Other ways to get it: the release on github.com/CheyneyComputerScience/CREMA-D/releases, or the "
     "authors' mirror gitlab.com/cs-cooper-lab/crema-d-mirror (put the AudioWAV folder here)",
+    EMODB_CORPUS: "Other ways to get it: download.zip by hand from emodb.bilderbar.info (unpack it here), or the "
+    "authors' copy at zenodo.org/records/7447302",
 }
 
 
 def crema_registry() -> pd.DataFrame:
     """Return `name`, `sha256` and `bytes` of each of CREMA-D's 7,442 official WAV files."""
-    with as_file(files("sernb") / "data" / "crema-official.csv.xz") as file:
+    return _read_registry(CREMA_CORPUS)
+
+
+def emodb_registry() -> pd.DataFrame:
+    """Return `name`, `sha256` and `bytes` of each of EmoDB's 535 official WAV files."""
+    return _read_registry(EMODB_CORPUS)
+
+
+def _read_registry(corpus: str) -> pd.DataFrame:
+    with as_file(files("sernb") / "data" / f"{corpus}-official.csv.xz") as file:
         return pd.read_csv(file)
 
 
 def describe_official(table: pd.DataFrame) -> str:
-    """Describe in a sentence how much of the official CREMA-D corpus a clip table contains."""
-    official = crema_registry()
-    names = table["clip"].str.rsplit("/", n=1).str[-1]
+    """Describe in a sentence how much of the official corpus a clip table contains; "" without a list of its files."""
+    corpus = table["corpus"].iloc[0]
+    if corpus not in (CREMA_CORPUS, EMODB_CORPUS):
+        return ""
+    official = crema_registry() if corpus == CREMA_CORPUS else emodb_registry()
+    names = table["clip"].map(lambda clip: f"{PurePosixPath(clip).stem}.wav")  # a copy may be in another container
     present = pd.DataFrame({"name": names, "found_sha256": table["sha256"]}).merge(official, on="name")
     verified = present.loc[present["found_sha256"] == present["sha256"], "name"].nunique()
     text = (
         f"official: {present['name'].nunique()} of {len(official)} files are present, "
         f"{verified} of them with the official bytes"
     )
-    return text if verified == len(official) else f"{text}; `sernb fetch crema` downloads what is missing"
+    return text if verified == len(official) else f"{text}; `sernb fetch {corpus}` downloads what is missing"
 
 
 # a corpus
@@ -126,7 +144,7 @@ def fetch_corpus(corpus: str, to: Path | None = None) -> str:
     """Download the missing files of a public corpus, verify them and put them where `corpora.load` finds them.
 
     Args:
-        corpus: `ravdess` or `crema`.
+        corpus: `ravdess`, `crema` or `emodb`.
         to: The folder of corpora, `$SERNB_DATA` or else `corpora` by default; the corpus gets a subfolder.
 
     Returns:
@@ -135,16 +153,17 @@ def fetch_corpus(corpus: str, to: Path | None = None) -> str:
     Raises:
         FetchError: The server, the disk or the bytes are not as expected; the same call continues the download.
     """
-    if corpus not in (RAVDESS_CORPUS, CREMA_CORPUS):
+    fetchers = {RAVDESS_CORPUS: _fetch_ravdess, CREMA_CORPUS: _fetch_crema, EMODB_CORPUS: _fetch_emodb}
+    if corpus not in fetchers:
         raise FetchError(
-            f"{corpus!r} cannot be downloaded, only {RAVDESS_CORPUS} and {CREMA_CORPUS}. "
+            f"{corpus!r} cannot be downloaded, only {', '.join(fetchers)}. "
             "`sernb corpora` lists the sources of the others."
         )
     home = Path(to or os.environ.get("SERNB_DATA") or "corpora").expanduser().absolute()
     folder = home / corpus
     try:
         with _download_dir(folder) as work:
-            summary = (_fetch_ravdess if corpus == RAVDESS_CORPUS else _fetch_crema)(folder, work)
+            summary = fetchers[corpus](folder, work)
     except OSError as error:
         reason = error.strerror or str(error)
         raise FetchError(
@@ -297,12 +316,18 @@ def _fetch_crema(folder: Path, work: Path) -> FetchSummary:
     return _fetch_files([*files, DEMOGRAPHICS], folder, work)
 
 
-def _fetch_files(files: list[RemoteFile], folder: Path, work: Path) -> FetchSummary:
-    """Download the missing files; find out which of the present ones are not official."""
+def _compare_with_disk(files: list[RemoteFile], folder: Path) -> tuple[list[RemoteFile], FetchSummary]:
+    """Return the files that are missing in a folder, and how many of the present ones are official."""
     present = [file for file in files if _is_present(folder / file.name)]
     digests = sha256_of_files([folder / file.name for file in present], force=True)
     unofficial = tuple(file.name for file, digest in zip(present, digests, strict=True) if digest != file.digest)
-    missing = [file for file in files if file not in set(present)]
+    summary = FetchSummary(present=len(present) - len(unofficial), unofficial=unofficial)
+    return [file for file in files if file not in set(present)], summary
+
+
+def _fetch_files(files: list[RemoteFile], folder: Path, work: Path) -> FetchSummary:
+    """Download the missing files; find out which of the present ones are not official."""
+    missing, summary = _compare_with_disk(files, folder)
     total = sum(file.size for file in missing)
     _check_free_space(folder, total)
     (folder / "AudioWAV").mkdir(exist_ok=True)
@@ -314,7 +339,7 @@ def _fetch_files(files: list[RemoteFile], folder: Path, work: Path) -> FetchSumm
             f"{errors[0]} {count} of the {len(files)} files of the corpus are in {folder}; "
             f"run the same command again for the others. {MIRRORS[CREMA_CORPUS]}."
         )
-    return FetchSummary(len(missing), len(present) - len(unofficial), unofficial)
+    return summary + FetchSummary(new=len(missing))
 
 
 def _is_present(path: Path) -> bool:
@@ -335,6 +360,7 @@ def _run_concurrently(jobs: list[Callable[[], None]]) -> list[FetchError]:
     errors: list[FetchError] = []
 
     def attempt(job: Callable[[], None]) -> None:
+        """Run one download and collect its error, unless too many have failed."""
         try:
             len(errors) < MAX_FAILURES and job()
         except FetchError as error:
@@ -347,6 +373,59 @@ def _run_concurrently(jobs: list[Callable[[], None]]) -> list[FetchError]:
     finally:  # after Ctrl-C, running jobs finish and no others start
         pool.shutdown(cancel_futures=True)
     return errors
+
+
+# EmoDB: an archive whose hash is not published, of files whose hashes are known
+
+
+def _fetch_emodb(folder: Path, work: Path) -> FetchSummary:
+    clips = [RemoteFile("", f"wav/{clip.name}", clip.sha256, clip.bytes) for clip in emodb_registry().itertuples()]
+    missing, summary = _compare_with_disk(clips, folder)
+    if not missing:
+        return summary
+    try:
+        archive = RemoteFile(EMODB_ARCHIVE, "download.zip", None, _announced_size(EMODB_ARCHIVE))
+        _check_free_space(folder, archive.size + sum(clip.size for clip in missing))
+        with utils.progress_bar(total=archive.size, desc=archive.name, unit="B", unit_scale=True) as bar:
+            packed = download_file(archive, work, bar.update)
+        _unpack_verified(packed, missing, folder, work)
+    except FetchError as error:
+        raise FetchError(f"{error} {MIRRORS[EMODB_CORPUS]}.") from error
+    return summary + FetchSummary(new=len(missing))
+
+
+def _unpack_verified(packed: Path, missing: list[RemoteFile], folder: Path, work: Path) -> None:
+    """Unpack the missing clips whose hashes are right, and the table of listeners; wherever they are in the archive."""
+    try:
+        opened = zipfile.ZipFile(packed)
+    except zipfile.BadZipFile as error:
+        packed.unlink()
+        raise FetchError(f"{EMODB_ARCHIVE} is not a zip archive and was deleted.") from error
+    (folder / "wav").mkdir(exist_ok=True)
+    with opened:
+        members = {PurePosixPath(member.filename).name: member for member in _list_members(opened)}
+        for file in [clip for clip in missing if PurePosixPath(clip.name).name in members]:
+            part = work / PurePosixPath(file.name).name
+            _extract_member(opened, members[part.name], part)
+            if hashlib.sha256(part.read_bytes()).hexdigest() == file.digest:
+                os.replace(part, folder / file.name)
+        if EMODB_VOTES in members and not (folder / EMODB_VOTES).exists():
+            _extract_member(opened, members[EMODB_VOTES], work / EMODB_VOTES)
+            os.replace(work / EMODB_VOTES, folder / EMODB_VOTES)
+    packed.unlink()
+    if wrong := [clip.name for clip in missing if not (folder / clip.name).exists()]:
+        raise FetchError(f"{EMODB_ARCHIVE}: {len(wrong)} clips, such as {wrong[0]}, are missing or not official.")
+
+
+def _announced_size(url: str) -> int:
+    import requests
+
+    try:
+        with requests.get(url, headers={"Accept-Encoding": "identity"}, stream=True, timeout=30) as response:
+            response.raise_for_status()
+            return int(response.headers["Content-Length"])
+    except (requests.RequestException, KeyError) as error:
+        raise FetchError(f"{url}: {_error_reason(error)}.") from error
 
 
 # a file

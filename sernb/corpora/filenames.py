@@ -1,4 +1,4 @@
-"""The labels in the file names of CREMA-D and RAVDESS."""
+"""The labels in the file names of CREMA-D, RAVDESS, EmoDB, TESS and SAVEE."""
 
 from __future__ import annotations
 
@@ -47,6 +47,50 @@ RAVDESS_CODES = {
     "intensity": {"01": "normal", "02": "strong"},
     "statement": {"01": "kids", "02": "dogs"},
 }
+# What is said: the sentence by the statement's code, in the corpora whose clip tables have codes.
+STATEMENT_TEXTS = CREMA_SENTENCES | {
+    "kids": "Kids are talking by the door",
+    "dogs": "Dogs are sitting by the door",
+}
+
+EMODB_NAME_RE = re.compile(r"(?P<speaker>\d\d)(?P<statement>[ab]\d\d)(?P<emotion>[A-Z])(?P<version>[a-z]?)", re.ASCII)
+EMODB_EMOTIONS = {
+    "W": "angry",
+    "L": "bored",
+    "E": "disgust",
+    "A": "fear",
+    "F": "happy",
+    "N": "neutral",
+    "T": "sad",
+}
+EMODB_SPEAKERS = {  # sex and age
+    "03": ("male", 31),
+    "08": ("female", 34),
+    "09": ("female", 21),
+    "10": ("male", 32),
+    "11": ("male", 26),
+    "12": ("male", 30),
+    "13": ("female", 32),
+    "14": ("female", 35),
+    "15": ("male", 25),
+    "16": ("female", 31),
+}
+
+# One file of the published corpus is called OA_bite_neutral.wav.
+TESS_NAME_RE = re.compile(r"(?P<speaker>OAF?|YAF)_(?P<statement>[A-Za-z]+)_(?P<emotion>[A-Za-z_]+)", re.ASCII)
+TESS_EMOTIONS = {name: name for name in ("angry", "disgust", "fear", "happy", "neutral", "sad")} | {"ps": "surprise"}
+TESS_AGES = {"OAF": 64, "YAF": 26}
+
+SAVEE_NAME_RE = re.compile(r"(?:.*/)?(?P<speaker>DC|JE|JK|KL)[_/](?P<emotion>[a-z]{1,2})(?P<number>\d\d)", re.ASCII)
+SAVEE_EMOTIONS = {
+    "a": "angry",
+    "d": "disgust",
+    "f": "fear",
+    "h": "happy",
+    "n": "neutral",
+    "sa": "sad",
+    "su": "surprise",
+}
 
 
 def parse_crema_name(name: str) -> dict | None:
@@ -94,14 +138,88 @@ def parse_ravdess_name(name: str) -> dict | None:
     return fields
 
 
+def parse_emodb_name(name: str) -> dict | None:
+    """Parse an EmoDB name such as `03a01Fa.wav`; return None for any other name.
+
+    The result also has the speaker's `age`, which is not in the clip table. A letter that is not one of the corpus's
+    seven emotions becomes `unknown`.
+
+    Example:
+        >>> fields = parse_emodb_name("03a01La.wav")
+        >>> fields["speaker"], fields["sex"], fields["statement"], fields["emotion"]
+        ('03', 'male', 'a01', 'bored')
+    """
+    match = EMODB_NAME_RE.fullmatch(Path(name).stem)
+    if not match:
+        return None
+    sex, age = EMODB_SPEAKERS.get(match["speaker"], ("", None))
+    return {
+        "speaker": match["speaker"],
+        "sex": sex,
+        "age": age,
+        "emotion": EMODB_EMOTIONS.get(match["emotion"], "unknown"),
+        "statement": match["statement"],
+        "channel": "speech",
+    }
+
+
+def parse_tess_name(name: str) -> dict | None:
+    """Parse a TESS name such as `OAF_back_angry.wav`; return None for any other name.
+
+    The statement is the word after the carrier phrase "Say the word". The result also has the speaker's `age`. An
+    emotion that is not one of the corpus's seven becomes `unknown`.
+
+    Example:
+        >>> fields = parse_tess_name("YAF_dog_ps.wav")
+        >>> fields["speaker"], fields["sex"], fields["statement"], fields["emotion"]
+        ('YAF', 'female', 'dog', 'surprise')
+    """
+    match = TESS_NAME_RE.fullmatch(Path(name).stem)
+    if not match:
+        return None
+    speaker = "YAF" if match["speaker"] == "YAF" else "OAF"
+    return {
+        "speaker": speaker,
+        "sex": "female",
+        "age": TESS_AGES[speaker],
+        "emotion": TESS_EMOTIONS.get(match["emotion"].lower(), "unknown"),
+        "statement": match["statement"].lower(),
+        "channel": "speech",
+    }
+
+
+def parse_savee_name(name: str) -> dict | None:
+    """Parse a SAVEE name such as `DC_a01.wav`, or `a01.wav` in a folder `DC`; return None for any other name.
+
+    The statement is the emotion's code with the number of the sentence, since most sentences belong to one emotion. An
+    emotion code that is not one of the corpus's seven becomes `unknown`.
+
+    Example:
+        >>> fields = parse_savee_name("AudioData/DC/sa01.wav")
+        >>> fields["speaker"], fields["sex"], fields["statement"], fields["emotion"]
+        ('DC', 'male', 'sa01', 'sad')
+    """
+    match = SAVEE_NAME_RE.fullmatch(Path(name).with_suffix("").as_posix())
+    return match and {
+        "speaker": match["speaker"],
+        "sex": "male",
+        "emotion": SAVEE_EMOTIONS.get(match["emotion"], "unknown"),
+        "statement": match["emotion"] + match["number"],
+        "channel": "speech",
+    }
+
+
 def take_id(name: str) -> str:
     """Return the part of a file name that is the same for all copies of one recording.
 
-    That is the name without its suffix and, for RAVDESS, without the modality (audio-video, video or audio).
+    That is the name without its suffix, for RAVDESS without the modality (audio-video, video or audio), and for SAVEE
+    with the speaker, who may be the name's folder.
 
     Example:
-        >>> take_id("03-01-05-02-01-02-16.wav"), take_id("1001_IEO_ANG_HI.mp3")
-        ('01-05-02-01-02-16', '1001_IEO_ANG_HI')
+        >>> take_id("03-01-05-02-01-02-16.wav"), take_id("1001_IEO_ANG_HI.mp3"), take_id("DC/a01.wav")
+        ('01-05-02-01-02-16', '1001_IEO_ANG_HI', 'DC_a01')
     """
+    if savee := parse_savee_name(name):
+        return f"{savee['speaker']}_{savee['statement']}"
     stem = Path(name).stem
     return stem[3:] if RAVDESS_NAME_RE.fullmatch(stem) else stem

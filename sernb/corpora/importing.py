@@ -19,15 +19,15 @@ from typing import Any
 
 import pandas as pd
 
-from sernb.corpora.filenames import parse_crema_name
-from sernb.corpora.filenames import parse_ravdess_name
 from sernb.corpora.local import CONSENT_FORM
 from sernb.corpora.local import CONSENTS
 from sernb.corpora.local import IDENTITIES
 from sernb.corpora.local import IMPORTED_TEXT
 from sernb.corpora.local import MANIFEST
+from sernb.corpora.local import NOTES
 from sernb.corpora.local import PSEUDONYM_RE
 from sernb.corpora.local import PUBLISHABLE
+from sernb.corpora.local import STATEMENTS_FILE
 from sernb.corpora.local import LocalError
 from sernb.corpora.local import add_consents
 from sernb.corpora.local import append_rows
@@ -37,16 +37,19 @@ from sernb.corpora.local import create_clip
 from sernb.corpora.local import read_manifest
 from sernb.corpora.local import used_speaker_ids
 from sernb.corpora.local import withdrawn_speakers
+from sernb.corpora.manifest import EMOTION_BY_WORD
 from sernb.corpora.manifest import EMOTIONS
+from sernb.corpora.manifest import label_problem
 from sernb.corpora.manifest import manifest_files
+from sernb.corpora.table import CORPORA
 from sernb.corpora.table import check_files
 from sernb.corpora.table import find_audio_files
 from sernb.corpora.table import sha256_of_files
 
+NAME_PARSERS = {name: facts.parse for name, facts in CORPORA.items() if facts.parse and not name.startswith("demo-")}
 PATTERN_FIELDS = ("speaker", "emotion", "sex", "condition", "statement", "intensity")
 NAME_PATTERNS = (
-    "ravdess",
-    "crema",
+    *NAME_PARSERS,
     "{speaker}_{emotion}_{n}",
     "{speaker}-{emotion}-{n}",
     "{speaker}_{emotion}",
@@ -60,20 +63,7 @@ NAME_PATTERNS = (
     "{speaker}/{emotion}/{skip}",
     "{emotion}/{speaker}_{skip}",
 )
-EMOTION_WORDS = {
-    "angry": "ang anger angry mad fury",
-    "calm": "cal calm relaxed",
-    "disgust": "dis disgust disgusted",
-    "fear": "fea fear fearful afraid scared",
-    "happy": "hap happy happiness joy joyful",
-    "neutral": "neu neutral normal",
-    "sad": "sad sadness sorrow",
-    "surprise": "sur surprise surprised pleasant_surprise ps",
-    "unknown": "unknown",
-}
-EMOTION_BY_WORD = {word: emotion for emotion, words in EMOTION_WORDS.items() for word in words.split()}
-NAME_PARSERS = {"ravdess": parse_ravdess_name, "crema": parse_crema_name}
-CORPUS_FILES = {MANIFEST, CONSENTS, PUBLISHABLE, CONSENT_FORM, IDENTITIES}
+CORPUS_FILES = {MANIFEST, CONSENTS, PUBLISHABLE, CONSENT_FORM, STATEMENTS_FILE, IDENTITIES}
 BATCH_CLIPS = 16  # files; between batches other windows may write
 
 
@@ -102,9 +92,11 @@ def list_recordings(folder: str | Path) -> pd.DataFrame:
 
 
 def _is_recording(path: Path, root: Path) -> bool:
-    """Return whether a file is neither hidden (`.DS_Store`, `._a.wav`) nor one of a local corpus's own tables."""
-    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    return path.is_file() and not hidden and path.name not in CORPUS_FILES
+    """Return whether a file is neither hidden (`.DS_Store`, `._a.wav`) nor a table or a note of a local corpus."""
+    parts = path.relative_to(root).parts
+    hidden = any(part.startswith(".") for part in parts)
+    is_note = parts[0] == NOTES and path.suffix == ".txt"
+    return path.is_file() and not hidden and not is_note and path.name not in CORPUS_FILES
 
 
 def _flag_duplicates(listed: pd.DataFrame) -> list[str]:
@@ -116,16 +108,19 @@ def _flag_duplicates(listed: pd.DataFrame) -> list[str]:
 
 
 def parse_codes(text: str) -> dict[str, str]:
-    """Parse `"W=angry, L=unknown"` into a mapping from codes in lower case to emotions.
+    """Parse `"W=angry, P=pain"` into a mapping from codes in lower case to emotions, also of the corpus's own.
 
     Raises:
-        ImportPatternError: The text has another form, or there is no such emotion.
+        ImportPatternError: The text has another form, or a word cannot be an emotion.
     """
     pairs = [part.partition("=") for part in re.split(r"[,;]", text) if part.strip()]
     for code, equals, emotion in pairs:
-        if not equals or emotion.strip() not in EMOTIONS:
+        problem = label_problem(emotion.strip())
+        if not equals or problem:
+            hint = f" ({problem.rstrip('.')})" if equals else ""
             raise ImportPatternError(
-                f"{code.strip() + equals + emotion!r}: write code=emotion, the emotion one of {', '.join(EMOTIONS)}."
+                f"{code.strip() + equals + emotion!r}: write code=emotion, the emotion one of {', '.join(EMOTIONS)}, "
+                f"or a word of your own{hint}."
             )
     return {code.strip().lower(): emotion.strip() for code, _, emotion in pairs}
 
@@ -138,7 +133,7 @@ def parse_names(files: Sequence[str], pattern: str, codes: Mapping[str, str] | N
         pattern: Such as `{speaker}_{emotion}_{n}`: fields in braces (those of `PATTERN_FIELDS`, `n` for a number, and
             `skip` for anything), each as long as it takes, or as `{speaker:2}` says; the other characters stand for
             themselves, in capitals or not. With a slash the pattern reads the path, without one the name alone; never
-            the suffix. Or `ravdess` or `crema`, for names of those corpora.
+            the suffix. Or the name of a corpus, such as `ravdess`, for names like that corpus's.
         codes: Emotion by code; these come before the usual words (`EMOTION_BY_WORD`).
 
     Returns:
@@ -169,6 +164,7 @@ def _pattern_reader(pattern: str, emotions: Mapping[str, str]) -> Callable[[str]
     strict, loose = (_pattern_expression(pattern, emotion) for emotion in (words, ".+?"))
 
     def read(file: str) -> dict[str, str] | None:
+        """Return the fields of one file name; None if it does not match."""
         path = Path(file).with_suffix("")
         name = path.as_posix() if "/" in pattern else path.name
         match = strict.fullmatch(name) or loose.fullmatch(name)
@@ -205,6 +201,7 @@ def suggest_pattern(files: Sequence[str]) -> str:
     """
 
     def rank(pattern: str) -> tuple[int, bool, int]:
+        """Return how well a pattern fits: files that match, plausible speakers, few speakers."""
         labels = parse_names(files, pattern)
         speakers = set(labels["speaker"][(labels["note"] == "") & (labels["speaker"] != "")])
         fits = int(((labels["note"] == "") & (labels["speaker"] != "")).sum())
@@ -351,7 +348,7 @@ def _problem_of(row: Mapping[str, Any], corpus: _CorpusState, state: _ImportStat
         return "is in the corpus already"
     if problem := speaker_problem(row, corpus.used_ids - state.new_speakers, corpus.withdrawn):
         return problem
-    return "" if row["emotion"] in EMOTIONS else f"has an unknown emotion {row['emotion']!r}"
+    return f"has {problem.rstrip('.')}" if (problem := label_problem(row["emotion"])) else ""
 
 
 def speaker_problem(row: Mapping[str, Any], used_ids: set[str], withdrawn: set[str]) -> str:

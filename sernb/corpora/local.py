@@ -1,12 +1,13 @@
 """A local corpus: a folder that grows clip by clip, and that several windows may write to.
 
-Beside the clips there are `manifest.csv` (one row per clip), `consent.csv` (who agreed to what, and when) and, only if
-the user wants it, `publishable.txt`. Every writer holds the folder's lock, writes a table as a whole and puts it in
-place in one step. A clip's file is created, never overwritten.
+Beside the clips there are `manifest.csv` (one row per clip), `consent.csv` (who agreed to what, and when), `notes/` (on
+parts of clips) and, only if the user wants it, `publishable.txt`. Every writer holds the folder's lock, writes a table
+as a whole and puts it in place in one step. A clip's file is created, never overwritten.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -18,7 +19,6 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from itertools import product
 from pathlib import Path
@@ -26,13 +26,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sernb import audio
+from sernb.corpora.databases import is_database
 from sernb.corpora.manifest import EMOTIONS
+from sernb.corpora.manifest import csv_separator
+from sernb.corpora.manifest import label_problem
 from sernb.corpora.manifest import manifest_files
+from sernb.corpora.manifest import normalise_name
 from sernb.corpora.manifest import read_csv
 
 MANIFEST, CONSENTS, PUBLISHABLE = "manifest.csv", "consent.csv", "publishable.txt"
 CONSENT_FORM = "consent-text.txt"  # written by the user, in place of CONSENT_TEXT
+STATEMENTS_FILE = "statements.txt"  # the same, in place of STATEMENTS
 IDENTITIES = "identities.csv"
+NOTES = "notes"
 MANIFEST_COLUMNS = ["file", "emotion", "speaker", "sex", "condition", "statement", "intensity", "time"]
 CONSENT_COLUMNS = ["speaker", "consent", "publish", "time"]
 IDENTITY_COLUMNS = ["name_hash", "speaker"]
@@ -55,6 +62,7 @@ STATEMENTS = (
     "My brother is coming home on Friday",
     "The window in the kitchen is open",
 )
+PROMPT_EMOTIONS = tuple(emotion for emotion in EMOTIONS if emotion not in ("bored", "unknown"))  # those of RAVDESS
 LOCK_SECONDS = 30
 
 
@@ -88,6 +96,12 @@ def read_manifest(root: str | Path) -> pd.DataFrame:
     return _read_table(corpus_path(root) / MANIFEST, MANIFEST_COLUMNS)
 
 
+def has_clips(root: str | Path) -> bool:
+    """Return whether a folder is a corpus with clips: one with rows in its manifest, or an audformat database."""
+    folder = corpus_path(root)
+    return bool(len(read_manifest(folder))) or (not (folder / MANIFEST).is_file() and is_database(folder))
+
+
 def active_consents(root: str | Path) -> pd.DataFrame:
     """Read each speaker's last consent, without speakers who have withdrawn.
 
@@ -115,6 +129,24 @@ def consent_text(root: str | Path) -> str:
     return own or CONSENT_TEXT
 
 
+def read_statements(root: str | Path) -> list[str]:
+    """Return the sentences to record: the lines of the corpus's own `statements.txt`, or `STATEMENTS`.
+
+    Raises:
+        LocalError: The file holds no sentence, or is not text in UTF-8.
+    """
+    file = corpus_path(root) / STATEMENTS_FILE
+    if not file.is_file():
+        return list(STATEMENTS)
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise LocalError(f"{file} is not text in UTF-8: save it as UTF-8.") from error
+    if statements := list(dict.fromkeys(text for line in lines if (text := " ".join(line.split())))):
+        return statements
+    raise LocalError(f"{file} holds no sentence: write one per line, or delete the file to use sernb's own.")
+
+
 def used_speaker_ids(root: str | Path) -> set[str]:
     """Return every id in use, or used before: all in the manifest, and all that ever agreed or withdrew."""
     return {*read_manifest(root)["speaker"].str.strip(), *_latest_consents(root)["speaker"].str.strip()}
@@ -125,10 +157,10 @@ def _read_table(file: Path, columns: list[str]) -> pd.DataFrame:
         return pd.DataFrame(columns=columns, dtype=str)
     table = read_csv(file)
     if missing := [name for name in REQUIRED_COLUMNS[file.name] if name not in table]:
-        # Read on, a spreadsheet's semicolons would be one column, and the next take would leave the others blank.
+        # Otherwise the next take would leave the other columns blank.
         raise LocalError(
             f"{file}: no column {', '.join(missing)}. Found {', '.join(map(repr, table))}; expected "
-            f"{','.join(columns)}. Save it as comma-separated text (a spreadsheet may use semicolons) in UTF-8."
+            f"{','.join(columns)}. Save it as comma-separated text in UTF-8."
         )
     return table.reindex(columns=[*columns, *(name for name in table if name not in columns)], fill_value="")
 
@@ -143,7 +175,7 @@ def remaining_prompts(
     root: str | Path,
     speaker: str,
     *,
-    emotions: Sequence[str] = EMOTIONS[:-1],
+    emotions: Sequence[str] = PROMPT_EMOTIONS,
     statements: Sequence[str] = STATEMENTS,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -163,7 +195,7 @@ def remaining_prompts(
 # writing
 
 
-@contextmanager
+@contextlib.contextmanager
 def corpus_lock(root: str | Path) -> Iterator[Path]:
     """Hold the lock of a corpus folder, which is created if it is missing.
 
@@ -257,7 +289,7 @@ def save_take(
         signal: Samples, shape (n,): int16, or float with full scale at 1.
         sample_rate: The device's, in Hz.
         speaker: A pseudonym whose consent is stored.
-        emotion: One of `corpora.EMOTIONS`.
+        emotion: One of `corpora.EMOTIONS`, or a word of the corpus's own.
         condition: For example a diagnosis, if the study needs it.
         statement: The sentence that was spoken.
         sex: If the study needs it.
@@ -266,26 +298,41 @@ def save_take(
         The row.
 
     Raises:
-        LocalError: No consent, an unknown emotion, or no sound.
+        LocalError: No consent, a word that cannot be an emotion, or no sound.
     """
     _refuse_take(signal, emotion)
     data = encode_wav(signal, sample_rate)
+    labels = {"emotion": emotion, "speaker": speaker, "sex": sex, "condition": condition, "statement": statement}
     with corpus_lock(root) as folder:
-        read_manifest(folder)  # one that cannot be read is refused before a clip is written
-        if speaker not in set(active_consents(folder)["speaker"]):  # under the lock: withdrawals may come in between
-            raise LocalError(f"speaker {speaker!r} has not agreed yet: tick the consent line first.")
-        path = create_clip(folder, speaker, emotion, ".wav", data)
-        labels = {"emotion": emotion, "speaker": speaker, "sex": sex, "condition": condition, "statement": statement}
-        row = {"file": path, **labels, "intensity": "", "time": _now()}
-        append_rows(folder, [row])
+        return add_clip(folder, data, {**labels, "intensity": ""})
+
+
+def add_clip(folder: Path, data: bytes, labels: Mapping[str, str]) -> dict[str, str]:
+    """Write a WAV file and its row of the manifest, which is returned; the caller holds the lock (`corpus_lock`)."""
+    read_manifest(folder)  # one that cannot be read is refused before a clip is written
+    speaker = labels["speaker"]
+    if speaker not in set(active_consents(folder)["speaker"]):  # under the lock: withdrawals may come in between
+        raise LocalError(f"speaker {speaker!r} has not agreed yet: tick the consent line first.")
+    path = create_clip(folder, speaker, labels["emotion"], ".wav", data)
+    row = {**labels, "file": path, "time": _now()}
+    append_rows(folder, [row])
     return row
 
 
 def _refuse_take(signal: np.ndarray, emotion: str) -> None:
-    if emotion not in EMOTIONS:
-        raise LocalError(f"no emotion is called {emotion!r}; there are {', '.join(EMOTIONS)}.")
+    refuse_emotion(emotion)
     if not np.size(signal) or not np.any(signal):
         raise LocalError("the take holds no sound: is the right microphone chosen, and not muted?")
+
+
+def refuse_emotion(emotion: str) -> None:
+    """Refuse a word that cannot be the emotion of a clip.
+
+    Raises:
+        LocalError: The message says why (see `label_problem`).
+    """
+    if problem := label_problem(emotion):
+        raise LocalError(problem)
 
 
 def encode_wav(signal: np.ndarray, sample_rate: int) -> bytes:
@@ -306,7 +353,7 @@ def create_clip(folder: Path, speaker: str, emotion: str, suffix: str, data: byt
     """Create the next clip of a speaker and emotion, as a whole or not at all; return its path within the folder."""
     own = folder / "audio" / speaker
     own.mkdir(parents=True, exist_ok=True)
-    numbers = [re.fullmatch(rf"{re.escape(speaker)}_{emotion}_(\d+)", path.stem) for path in own.iterdir()]
+    numbers = [re.fullmatch(rf"{re.escape(speaker)}_{re.escape(emotion)}_(\d+)", path.stem) for path in own.iterdir()]
     number = 1 + max((int(match[1]) for match in numbers if match), default=0)
     path = own / f"{speaker}_{emotion}_{number}{suffix}"
     part = _write_part(path, data)
@@ -332,7 +379,9 @@ def _append_csv(file: Path, columns: list[str], rows: list[dict[str, str]]) -> N
 
 
 def _replace_csv(file: Path, table: pd.DataFrame) -> None:
-    _replace_file(file, table.to_csv(index=False, lineterminator="\n").encode())
+    """Write a table, separated as the file was: the user's spreadsheet may expect semicolons."""
+    separator = csv_separator(file)[0] if file.is_file() else ","
+    _replace_file(file, table.to_csv(index=False, sep=separator, lineterminator="\n").encode())
 
 
 def _replace_file(file: Path, data: bytes) -> None:
@@ -365,13 +414,83 @@ def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
+def relabel_clip(root: str | Path, clip: str, emotion: str) -> str:
+    """Correct the emotion of a clip in the manifest, and in the file's name if sernb has chosen it; return its path.
+
+    Args:
+        root: The corpus folder.
+        clip: The clip's id, its path within the folder.
+        emotion: One of `corpora.EMOTIONS`, or a word of the corpus's own.
+
+    Raises:
+        LocalError: The manifest has no such clip, or the word cannot be an emotion.
+    """
+    refuse_emotion(emotion)
+    with corpus_lock(root) as folder:
+        table = read_manifest(folder)
+        row = row_of_clip(folder, table, clip)
+        speaker, before, old = (table.loc[row, name].strip() for name in ("speaker", "emotion", "file"))
+        new = old
+        if before != emotion and re.fullmatch(rf"audio/({re.escape(speaker)})/\1_{re.escape(before)}_\d+\.\w+", old):
+            new = create_clip(folder, speaker, emotion, Path(old).suffix, (folder / old).read_bytes())
+        table.loc[row, ["file", "emotion"]] = new, emotion
+        try:
+            _replace_csv(folder / MANIFEST, table)
+        except BaseException:
+            if new != old:
+                (folder / new).unlink(missing_ok=True)
+            raise
+        if new != old:
+            if (notes := _notes_file(folder, old)).is_file():
+                notes.replace(_notes_file(folder, new))
+            (folder / old).unlink(missing_ok=True)
+    return new
+
+
+def delete_clip(root: str | Path, clip: str) -> None:
+    """Remove a clip from the manifest, then delete its notes and its file.
+
+    A file outside the folder is left, with a warning.
+
+    Raises:
+        LocalError: The manifest has no such clip.
+    """
+    with corpus_lock(root) as folder:
+        table = read_manifest(folder)
+        row = row_of_clip(folder, table, clip)
+        name = table.loc[row, "file"]
+        _replace_csv(folder / MANIFEST, table.drop(index=row))
+        if _is_inside(folder, (path := manifest_files(folder, [name])[0])):
+            _delete_notes(folder, path)
+            (folder / path).unlink(missing_ok=True)
+        else:
+            warnings.warn(f"{name} is outside {folder} and was not deleted; delete it by hand.", stacklevel=2)
+
+
+def row_of_clip(folder: Path, table: pd.DataFrame, clip: str) -> int:
+    """Return the index of a clip's row in the manifest.
+
+    Raises:
+        LocalError: There is none.
+    """
+    names = map(normalise_name, manifest_files(folder, list(table["file"])))
+    rows = [row for row, name in zip(table.index, names, strict=True) if name == normalise_name(clip)]
+    if not rows:
+        raise LocalError(f"{folder / MANIFEST} has no clip {clip} any more: load the corpus again.")
+    return rows[0]
+
+
 def withdraw_speaker(root: str | Path, speaker: str) -> list[str]:
     """Store that a speaker's consent is withdrawn, then delete clips and rows; return the deleted files.
 
-    Deleted are the speaker's files of the manifest, and clips in `audio/<speaker>/` that a crash left without a row. A
-    second call completes a withdrawal that broke off. Files outside the corpus folder, and files in `audio/<speaker>/`
-    that sernb did not write, are left, with a warning. Networks that were trained on the clips, results of those runs
-    and the feature store are not changed.
+    Deleted are the speaker's files of the manifest, and clips in `audio/<speaker>/` that a crash left without a row,
+    each with its notes. A second call completes a withdrawal that broke off. Files outside the corpus folder, and files
+    in `audio/<speaker>/` that sernb did not write, are left, with a warning. Networks that were trained on the clips,
+    results of those runs and the feature store are not changed.
+
+    Two lines about the speaker are kept, so that nobody imports or records the person again without notice: in
+    `consent.csv` that this pseudonym has withdrawn, and in `identities.csv`, if an import remembered the speaker, the
+    salted hash of the name (see `remember_speakers`). Delete that line to forget the person altogether.
 
     Raises:
         LocalError: The corpus has no such speaker.
@@ -385,7 +504,8 @@ def withdraw_speaker(root: str | Path, speaker: str) -> list[str]:
             add_consents(folder, [speaker], WITHDRAWN_MARK)  # first: from now on nobody may record, import or publish
         names = pd.Series(manifest_files(folder, list(table["file"])), table.index, dtype=str)
         unlisted = _unlisted_of_speaker(folder, speaker, set(names[~own]))
-        deleted = _delete_files(folder, list(names[own]), unlisted, speaker)
+        emotions = {*EMOTIONS, *table["emotion"].str.strip()}
+        deleted = _delete_files(folder, list(names[own]), unlisted, speaker, emotions)
         if own.any():
             _replace_csv(folder / MANIFEST, table[~own])
     return deleted
@@ -401,9 +521,11 @@ def _unlisted_of_speaker(folder: Path, speaker: str, others: set[str]) -> list[s
     return [path.relative_to(folder).as_posix() for path in files]
 
 
-def _delete_files(folder: Path, listed: Sequence[str], unlisted: Sequence[str], speaker: str) -> list[str]:
-    """Delete clips inside the folder: those that the manifest listed, and others that have a clip's name."""
-    ours = re.compile(rf"\.?{re.escape(speaker)}_({'|'.join(EMOTIONS)})_\d+\.\w+(\.\w+)?(\.part)?")
+def _delete_files(
+    folder: Path, listed: Sequence[str], unlisted: Sequence[str], speaker: str, emotions: Iterable[str]
+) -> list[str]:
+    """Delete clips inside the folder and their notes: those that the manifest listed, and others with a clip's name."""
+    ours = re.compile(rf"\.?{re.escape(speaker)}_({'|'.join(map(re.escape, emotions))})_\d+\.\w+(\.\w+)?(\.part)?")
     deleted = []
     for name in dict.fromkeys([*listed, *unlisted]):
         path = folder / name
@@ -411,9 +533,13 @@ def _delete_files(folder: Path, listed: Sequence[str], unlisted: Sequence[str], 
             warnings.warn(f"{name} is outside {folder} and was not deleted; delete it by hand.", stacklevel=3)
         elif name not in listed and not ours.fullmatch(path.name):
             warnings.warn(f"{path} is not a clip of {speaker}'s and was not deleted.", stacklevel=3)
-        elif path.is_symlink() or path.is_file():
-            path.unlink(missing_ok=True)
-            deleted.append(name)
+        else:
+            _delete_notes(folder, name)  # first: without the clip, a second withdrawal would not look for them
+            if path.is_symlink() or path.is_file():
+                path.unlink(missing_ok=True)
+                deleted.append(name)
+    with contextlib.suppress(OSError):  # it is missing, or not empty
+        (folder / "audio" / speaker).rmdir()
     return deleted
 
 
@@ -421,6 +547,57 @@ def _is_inside(folder: Path, name: str) -> bool:
     # Only the parent is resolved: of a link, the link itself is deleted, never its target.
     inside = (folder / name).parent.resolve().is_relative_to(folder.resolve())
     return inside and not Path(name).is_absolute() and ".." not in Path(name).parts
+
+
+# notes
+
+
+def read_notes(root: str | Path, clip: str) -> pd.DataFrame:
+    """Read the notes on parts of a clip, as `audio.read_annotations` returns them; empty if there are none.
+
+    Raises:
+        AnnotationError: The file is not a label track of Audacity.
+    """
+    file = _notes_file(corpus_path(root), clip)
+    return audio.read_annotations(file) if file.is_file() else pd.DataFrame(columns=audio.ANNOTATION_COLUMNS)
+
+
+def add_note(root: str | Path, clip: str, start: float, end: float, text: str) -> Path:
+    """Append a note on a part of a clip to `notes/<clip>.txt`, a label track of Audacity; return the file.
+
+    Args:
+        root: The corpus folder.
+        clip: The clip's id, its path within the folder.
+        start: Where the part begins, in seconds.
+        end: Where it ends, in seconds.
+        text: The note; line breaks become spaces.
+
+    Raises:
+        AnnotationError: The clip's file of notes cannot be read.
+        LocalError: The manifest has no such clip, or the note is empty.
+    """
+    if not (text := " ".join(text.split())):
+        raise LocalError("the note is empty: write what you hear in this part.")
+    with corpus_lock(root) as folder:
+        row_of_clip(folder, read_manifest(folder), clip)
+        read_notes(folder, clip)  # a file that cannot be read is left as it is
+        file = _notes_file(folder, clip)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        earlier = file.read_bytes() if file.is_file() else b""
+        line_break = b"" if not earlier or earlier.endswith(b"\n") else b"\n"
+        _replace_file(file, earlier + line_break + audio.audacity_line(start, end, text).encode())
+    return file
+
+
+def _notes_file(folder: Path, clip: str) -> Path:
+    return folder / NOTES / f"{clip}.txt"
+
+
+def _delete_notes(folder: Path, clip: str) -> None:
+    if (file := _notes_file(folder, clip)).is_file():
+        file.unlink()
+        with contextlib.suppress(OSError):  # not empty
+            file.parent.rmdir()
 
 
 # who is who
@@ -440,6 +617,7 @@ def remember_speakers(root: str | Path, pseudonyms: Mapping[str, str]) -> None:
 
     `identities.csv`, which only its owner may read, holds a salted hash of each name and no name. Whoever has this file
     and a list of possible names can still find out who is who: delete the file to forget it, and never pass it on.
+    A withdrawal leaves the speaker's line: without it, another import of the person would not be noticed.
     """
     with corpus_lock(root) as folder:
         remembered = known_speakers(folder, pseudonyms)
@@ -475,6 +653,8 @@ def _speakers_refusing(root: str | Path) -> list[str]:
 
 def mark_publishable(root: str | Path, reason: str) -> Path:
     """Mark a corpus as publishable, until `publishable.txt` is removed or a speaker is added who has not agreed.
+
+    An audformat database has no manifest and no consents: there, the reason alone counts.
 
     Args:
         root: The corpus folder.

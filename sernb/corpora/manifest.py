@@ -14,7 +14,27 @@ from pathlib import PurePath
 
 import pandas as pd
 
-EMOTIONS = ("angry", "calm", "disgust", "fear", "happy", "neutral", "sad", "surprise", "unknown")
+EMOTIONS = ("angry", "bored", "calm", "disgust", "fear", "happy", "neutral", "sad", "surprise", "unknown")
+# Other words for them, in file names and in other databases.
+EMOTION_WORDS = {
+    "angry": "ang anger angry mad fury",
+    "bored": "bor bored boredom",
+    "calm": "cal calm relaxed",
+    "disgust": "dis disgust disgusted",
+    "fear": "fea fear fearful afraid scared",
+    "happy": "hap happy happiness joy joyful",
+    "neutral": "neu neutral normal",
+    "sad": "sad sadness sorrow",
+    "surprise": "sur surprise surprised pleasant_surprise ps",
+    "unknown": "unknown",
+}
+EMOTION_BY_WORD = {word: emotion for emotion, words in EMOTION_WORDS.items() for word in words.split()}
+LABEL_RE = re.compile(r"\w[\w '-]{0,39}")
+# Columns of the package's tables, and the row of totals: an emotion of that name would be confused with them.
+RESERVED_WORDS = frozenset(
+    "all channel clip condition confidence copy corpus emotion fold intensity model path prediction rows sex sha256 "
+    "speaker split statement truth".split()
+)
 LABEL_COLUMNS = "speaker sex emotion intensity statement channel condition".split()
 MANIFEST_PATTERN = "file,emotion,speaker and optionally sex,condition,statement,intensity"
 PACKED_SUFFIXES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
@@ -38,26 +58,39 @@ def unpack_hint(root: Path) -> str:
 def read_csv(file: Path) -> pd.DataFrame:
     """Read a CSV file as text, without blank lines, indexed so that the line in the file is index + 2.
 
+    Columns are separated by commas, semicolons (as spreadsheets do in many European countries) or tabs.
+
     Raises:
-        CorpusError: It is not comma-separated text in UTF-8, or two columns have the same name.
+        CorpusError: It is not such text in UTF-8, or two columns have the same name.
     """
-    with open(file, encoding="utf-8-sig", errors="replace") as text:
-        if (first := text.readline(100).strip()).lower().startswith("sep="):
-            raise CorpusError(f"{file}, line 1: {first!r} is a spreadsheet setting, not a header; delete the line.")
+    separator, above = csv_separator(file)
     try:
         lines = pd.read_csv(
             file, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True,
-            index_col=False, skip_blank_lines=False,
+            index_col=False, skip_blank_lines=False, sep=separator, skiprows=above,
         )  # fmt: skip
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         reason = str(error).removeprefix("Error tokenizing data. C error: ").strip()
         raise CorpusError(f"{file} cannot be read: {reason}. Save it as comma-separated text in UTF-8.") from error
     header = lines.iloc[0].str.strip()
     if (doubled := header[header.duplicated() & (header != "")]).size:
-        raise CorpusError(f"{file}, line 1: two columns are called {doubled.iloc[0]!r}; rename or delete one.")
+        name = doubled.iloc[0]
+        raise CorpusError(f"{file}, line {above + 1}: two columns are called {name!r}; rename or delete one.")
     rows = lines.iloc[1:].set_axis([name or f"column {i + 1}" for i, name in enumerate(header)], axis=1)
-    rows = rows.reset_index(drop=True)
+    rows.index += above - 1
     return rows[(rows != "").any(axis=1)]
+
+
+def csv_separator(file: Path) -> tuple[str, int]:
+    """Return what separates a CSV file's columns, and how many lines are above its header.
+
+    The separator is what the header has most of, or what a spreadsheet's line above it says (`sep=;`).
+    """
+    with open(file, encoding="utf-8-sig", errors="replace") as text:
+        first = text.readline(4096).strip("\r\n")
+    if setting := re.fullmatch(r"sep=([,;\t])\s*", first, re.IGNORECASE):
+        return setting[1], 1
+    return max(",;\t", key=first.count), 0
 
 
 def read_demographics(root: Path) -> pd.DataFrame:
@@ -101,11 +134,9 @@ def read_manifest_rows(root: Path) -> list[dict]:
         )
     rows = read_csv(file)
     if missing := [column for column in ("file", "emotion", "speaker") if column not in rows]:
-        separator = next((sign for sign in (";", "\t") if len(rows.columns) == 1 and sign in rows.columns[0]), "")
-        hint = f" Columns are separated by {separator!r} here: save the file with commas." if separator else ""
         raise CorpusError(
             f"{file}, line 1: no column {', '.join(missing)}. The columns are {', '.join(rows)}; "
-            f"expected {MANIFEST_PATTERN}.{hint}"
+            f"expected {MANIFEST_PATTERN}."
         )
     rows["name"] = manifest_files(root, rows["file"])
     problems = list(_manifest_problems(root, rows))
@@ -159,8 +190,32 @@ def _is_entry(path: Path) -> bool:
         return False
 
 
+def label_problem(label: str) -> str:
+    """Return why a word cannot be the emotion of a local corpus; "" if it can: one of `EMOTIONS`, or any other word.
+
+    A word that is nearly one of `EMOTIONS` is refused as a misspelling.
+
+    Example:
+        >>> label_problem("anxious"), label_problem("Angry")
+        ('', "unknown emotion 'Angry'; did you mean 'angry'?")
+    """
+    if label in EMOTIONS:
+        return ""
+    if not label:
+        return "no emotion; write unknown if it is not known."
+    # A strict limit: "Angst" means fear, and resembles "angry".
+    if similar := difflib.get_close_matches(label.lower(), EMOTIONS, n=1, cutoff=0.75):
+        return f"unknown emotion {label!r}; did you mean {similar[0]!r}?"
+    if label.casefold() in RESERVED_WORDS:
+        return f"{label!r} cannot be an emotion, because tables have a column or row of this name; use another word."
+    if not LABEL_RE.fullmatch(label):
+        return f"{label!r} cannot be an emotion; use a word of letters, digits, spaces or hyphens, such as anxious."
+    return ""
+
+
 def _manifest_problems(root: Path, rows: pd.DataFrame) -> Iterator[str]:
     first_line: dict[str, int] = {}
+    spellings: dict[str, str] = {}
     on_disk = cache(lambda: {normalise_name(name).casefold(): name for name in _list_names(root)})
     for line, row in zip(rows.index + 2, rows.to_dict("records"), strict=True):
         path, emotion = PurePath(row["name"]), row["emotion"].strip()
@@ -171,11 +226,10 @@ def _manifest_problems(root: Path, rows: pd.DataFrame) -> Iterator[str]:
         elif row["name"] in first_line:
             yield f"line {line}: {row['file']!r} is already listed in line {first_line[row['name']]}; remove one."
         first_line.setdefault(row["name"], line)
-        if emotion not in EMOTIONS:
-            # A strict limit: "Angst" means fear, and resembles "angry".
-            similar = difflib.get_close_matches(emotion.lower(), EMOTIONS, n=1, cutoff=0.75)
-            hint = f"did you mean {similar[0]!r}?" if similar else f"use one of {', '.join(EMOTIONS)}."
-            yield f"line {line}: unknown emotion {emotion!r}; {hint}"
+        if problem := label_problem(emotion):
+            yield f"line {line}: {problem}"
+        elif (spelling := spellings.setdefault(emotion.casefold(), emotion)) != emotion:
+            yield f"line {line}: emotion {emotion!r} was spelt {spelling!r} above; use one spelling."
         if not row["speaker"].strip():
             yield f"line {line}: no speaker; give a pseudonym, the same for all clips of one person."
 

@@ -12,6 +12,8 @@ from sernb.corpora.local import read_manifest
 from sernb.corpora.manifest import manifest_files
 from sernb.corpora.table import find_audio_files
 
+SESSION_CLIPS = 3  # of fewer clips, the median level of a session says little
+
 
 def measure_clips(table: pd.DataFrame) -> pd.DataFrame:
     """Measure level, clipping, silence and noise of each clip of a clip table, at its own sample rate.
@@ -39,25 +41,31 @@ def session_advice(measured: pd.DataFrame) -> pd.DataFrame:
     """Return advice on each speaker's recordings as a whole; empty if none is needed.
 
     A sad or calm clip may be quiet: its level is a cue to the emotion. What counts is the median of all of a speaker's
-    clips, which one setting of the microphone should serve.
+    clips, which one setting of the microphone should serve; of fewer than three clips it says little.
 
     Args:
         measured: The table of `measure_clips`.
 
     Returns:
-        One row per speaker with advice, with `clips`, `level` (dB of full scale, the median) and `advice`.
+        One row per speaker with advice, with `clips`, `level` (dB of full scale) and `snr` (dB), both the median, and
+        `advice`.
     """
     sessions = measured[measured["level"].notna()].groupby("speaker")
-    table = sessions.agg(clips=("clip", "size"), level=("level", "median"), clipped=("clipped", "sum"))
-    table["advice"] = table["level"].map(audio.session_level_advice)
-    # Where some clips are clipped, a higher level is no remedy.
-    return table[(table["advice"] != "") & (table["clipped"] == 0)].drop(columns="clipped")
+    table = sessions.agg(
+        clips=("clip", "size"), level=("level", "median"), snr=("snr", "median"), clipped=("clipped", "sum")
+    )
+    table = table[table["clips"] >= SESSION_CLIPS]
+    table["advice"] = [
+        audio.session_level_advice(row.level, row.snr, has_clipped=row.clipped > 0) for row in table.itertuples()
+    ]
+    return table[table["advice"] != ""].drop(columns="clipped")
 
 
 def level_summary(measured: pd.DataFrame) -> pd.DataFrame:
     """Summarise `measure_clips` per emotion and for all clips: counts, minutes, medians, and clips with advice."""
 
     def row(name: str, clips: pd.DataFrame) -> dict:
+        """Return the summary of one group of clips."""
         medians = {
             f"{column} ({unit})": clips[column].median()
             for column, unit in (("seconds", "s"), ("peak", "dB"), ("level", "dB"), ("snr", "dB"))

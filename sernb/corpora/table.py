@@ -1,7 +1,7 @@
 """The clip table: a corpus folder is read into a table with one row per clip.
 
-CREMA-D's and RAVDESS's labels are read from the file names, in any folders; a local corpus lists its clips, emotions
-and speakers in `manifest.csv`.
+The labels of public corpora are read from the file names, in any folders; a local corpus lists its clips, emotions and
+speakers in `manifest.csv`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,15 @@ import pandas as pd
 
 from sernb import audio
 from sernb import utils
+from sernb.corpora.databases import is_database
+from sernb.corpora.databases import read_database_rows
 from sernb.corpora.demo import DEMO_CORPORA
 from sernb.corpora.demo import demo_folder
 from sernb.corpora.filenames import parse_crema_name
+from sernb.corpora.filenames import parse_emodb_name
 from sernb.corpora.filenames import parse_ravdess_name
+from sernb.corpora.filenames import parse_savee_name
+from sernb.corpora.filenames import parse_tess_name
 from sernb.corpora.filenames import take_id
 from sernb.corpora.manifest import EMOTIONS
 from sernb.corpora.manifest import MANIFEST_PATTERN
@@ -43,13 +48,15 @@ CHANNELS = ("all", "speech", "song")
 CLIP_COLUMNS = "clip path corpus speaker sex emotion intensity statement channel condition sha256".split()
 AUDIO_SUFFIXES = set(".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .caf .w64 .rf64".split())
 LOSSY_SUFFIXES = {".mp3", ".ogg", ".oga", ".opus"}
+SEARCH_DEPTH = 3  # folders below $SERNB_DATA in which a corpus's folder is looked for
 
 
 @dataclass(frozen=True)
 class Corpus:
     """Facts about a corpus that are known before any of it is read.
 
-    `parse` reads the labels from a file name (None if the file is not a clip); without it, they are in `manifest.csv`.
+    `parse` reads the labels from a path (None if the file is not a clip); without it, they are in `manifest.csv`, or
+    in the header and the tables of an audformat database.
     """
 
     name: str
@@ -66,14 +73,15 @@ class Corpus:
             CorpusError: There is no clip, or the manifest has errors.
         """
         if self.parse is None:
-            return read_manifest_rows(root)
+            has_database = is_database(root) and not (root / "manifest.csv").exists()
+            return read_database_rows(root) if has_database else read_manifest_rows(root)
         files = sorted(find_audio_files(root), key=str)
-        rows = [{"path": file, **fields} for file in files if (fields := self.parse(file.name))]
+        rows = [{"path": file, **fields} for file in files if (fields := self.parse(str(file)))]
         if not rows:
             raise CorpusError(_no_clips_error(self, root, files))
         if self.parse is parse_crema_name:
-            sexes = read_demographics(root).set_index("speaker")["sex"].to_dict()
-            rows = [{**row, "sex": sexes.get(row["speaker"], "")} for row in rows]
+            actors = read_demographics(root).set_index("speaker").to_dict("index")
+            rows = [{**row, **actors.get(row["speaker"], {})} for row in rows]
         return rows
 
 
@@ -106,11 +114,12 @@ def _unreadable_clips(facts: Corpus, root: Path, takes: Set[str]) -> list[str]:
     """Return the files that are named like clips, are in a container that cannot be read, and whose take is missing."""
 
     def is_clip(name: str) -> bool:
+        """Return whether a file of another format would be a clip that is not in the corpus yet."""
         fields = facts.parse(name) if facts.parse and take_id(name) not in takes else None
         return fields is not None and fields.get("modality") != "video"  # RAVDESS's modality 02 has no sound
 
     files = find_audio_files(root, audio.UNREADABLE_SUFFIXES)
-    return sorted(_clip_id(file.relative_to(root)) for file in files if is_clip(file.name))
+    return sorted(_clip_id(file.relative_to(root)) for file in files if is_clip(str(file)))
 
 
 def _describe_unreadable(names: Sequence[str]) -> str:
@@ -131,8 +140,14 @@ def _list_some(names: Sequence[str]) -> str:
 
 CREMA_PATTERN = "1001_IEO_ANG_HI.wav (ACTOR_SENTENCE_EMOTION_LEVEL)"
 RAVDESS_PATTERN = "03-01-05-01-02-01-16.wav (modality-channel-emotion-intensity-statement-repetition-actor)"
+EMODB_PATTERN = "03a01Fa.wav (speaker, sentence, emotion, version)"
+TESS_PATTERN = "OAF_back_angry.wav (SPEAKER_word_emotion)"
+SAVEE_PATTERN = "DC_a01.wav or DC/a01.wav (SPEAKER_emotion and number of the sentence)"
 _CREMA_HOME = "github.com/CheyneyComputerScience/CREMA-D, folder AudioWAV"
 _RAVDESS_HOME = "zenodo.org/records/1188976, the two Audio_ archives"
+_EMODB_HOME = "emodb.bilderbar.info, download.zip"
+_TESS_HOME = "doi.org/10.5683/SP2/E8H2MF"
+_SAVEE_HOME = "kahlan.eps.surrey.ac.uk/savee, on request"
 _DEMO_SOURCE = "MIT, like this package"
 _BUILT_IN = "built in"
 
@@ -141,6 +156,9 @@ CORPORA = {
     for facts in (
         Corpus("crema", "CREMA-D", "ODbL 1.0", _CREMA_HOME, CREMA_PATTERN, parse_crema_name),
         Corpus("ravdess", "RAVDESS", "CC BY-NC-SA 4.0", _RAVDESS_HOME, RAVDESS_PATTERN, parse_ravdess_name),
+        Corpus("emodb", "EmoDB", "CC0 1.0", _EMODB_HOME, EMODB_PATTERN, parse_emodb_name),
+        Corpus("tess", "TESS", "CC BY-NC-ND 4.0", _TESS_HOME, TESS_PATTERN, parse_tess_name),
+        Corpus("savee", "SAVEE", "research only", _SAVEE_HOME, SAVEE_PATTERN, parse_savee_name),
         Corpus("local", "Local corpus", "yours", "your recordings", MANIFEST_PATTERN),
         Corpus("demo-crema", "Synthetic CREMA-D", _DEMO_SOURCE, _BUILT_IN, CREMA_PATTERN, parse_crema_name),
         Corpus("demo-ravdess", "Synthetic RAVDESS", _DEMO_SOURCE, _BUILT_IN, RAVDESS_PATTERN, parse_ravdess_name),
@@ -161,7 +179,10 @@ def get_corpus(corpus: str) -> Corpus:
 
 
 def locate(corpus: str, data_dir: str | Path = "") -> Path:
-    """Return the folder of a corpus: `data_dir`, or the built-in demo, or `$SERNB_DATA/<corpus>`.
+    """Return the folder of a corpus: `data_dir`, or the built-in demo, or the corpus's folder in `$SERNB_DATA`.
+
+    That is `$SERNB_DATA/<corpus>`, or else a folder with the corpus's name or title, in capitals or not, up to
+    `SEARCH_DEPTH` folders deep, as in archives of several corpora (`archive/Crema`, `archive/Tess`).
 
     Raises:
         CorpusError: The corpus is unknown or its folder does not exist.
@@ -177,7 +198,10 @@ def locate(corpus: str, data_dir: str | Path = "") -> Path:
     elif corpus in DEMO_CORPORA:
         return demo_folder(corpus)
     elif os.environ.get("SERNB_DATA"):
-        folder = Path(os.environ["SERNB_DATA"]).expanduser() / corpus
+        home = Path(os.environ["SERNB_DATA"]).expanduser()
+        folder = home / corpus
+        if facts.parse and not folder.exists():
+            folder = _find_folder(home, facts) or folder
     else:
         raise CorpusError(
             f"where is {facts.title}? Give its folder as DATA_DIR, or set SERNB_DATA to the folder that contains "
@@ -189,6 +213,28 @@ def locate(corpus: str, data_dir: str | Path = "") -> Path:
     if not folder.is_dir():
         raise CorpusError(f"{folder}: no such folder. Source of {facts.title}: {facts.source}.")
     return folder.resolve()
+
+
+def _find_folder(home: Path, facts: Corpus) -> Path | None:
+    """Return the folder below `home` that is called like a corpus; of several, the highest and first by name."""
+    names = {_simplify(facts.name), _simplify(facts.title)}
+    level = [home]
+    for _ in range(SEARCH_DEPTH):
+        level = sorted(folder for parent in level for folder in _subfolders(parent))
+        if named := [folder for folder in level if _simplify(folder.name) in names]:
+            return named[0]
+    return None
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        return [Path(entry) for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
+    except OSError:  # not a folder, or one that may not be listed
+        return []
+
+
+def _simplify(name: str) -> str:
+    return "".join(sign for sign in name.casefold() if sign.isalnum())
 
 
 def synthetic_notice(*names: str) -> str:
@@ -276,8 +322,10 @@ def _warn_about_labels(facts: Corpus, root: Path, table: pd.DataFrame, takes: Se
 
 def _take_ids(facts: Corpus, table: pd.DataFrame) -> pd.Series:
     """Return an id for each row that is the same for copies of one recording: by name, or in a manifest by content."""
+    if facts.parse:
+        return table["path"].map(take_id)
     names = table["clip"].str.rsplit("/", n=1).str[-1]
-    return names.map(take_id) if facts.parse else names + table["sha256"].where(table["sha256"] != "", table["clip"])
+    return names + table["sha256"].where(table["sha256"] != "", table["clip"])
 
 
 def _keep_one_per_take(facts: Corpus, table: pd.DataFrame, takes: pd.Series) -> pd.DataFrame:
@@ -321,6 +369,7 @@ def sha256_of_files(paths: Sequence[str | Path], *, force: bool = False) -> list
     """
 
     def digest(path: str | Path) -> str:
+        """Return the SHA-256 of one file; empty if it cannot be read."""
         try:
             if not os.path.isfile(path):  # opening a pipe would wait for its other end
                 return ""
@@ -350,8 +399,9 @@ def select_clips(
     """
     if channel not in CHANNELS:
         raise CorpusError(f"no channel is called {channel!r}; use one of {', '.join(CHANNELS)}.")
-    if unknown := [emotion for emotion in emotions if emotion not in EMOTIONS]:
-        raise CorpusError(f"no emotion is called {unknown[0]!r}; use {', '.join(EMOTIONS)}.")
+    known = list(dict.fromkeys([*EMOTIONS, *sorted(set(table["emotion"]))]))  # a local corpus may have words of its own
+    if unknown := [emotion for emotion in emotions if emotion not in known]:
+        raise CorpusError(f"no emotion is called {unknown[0]!r}; use {', '.join(known)}.")
     if max_clips < 0:
         raise CorpusError(f"max_clips is {max_clips}; give a number of clips, or 0 for all.")
     # Local corpora need not name a channel; theirs counts as speech.
@@ -415,9 +465,11 @@ def example_clips(clips: pd.DataFrame) -> pd.DataFrame:
 def speaker_table(table: pd.DataFrame, root: Path) -> pd.DataFrame:
     """Return one row per speaker: `speaker`, `sex`, `clips`, and `age` (years) if the corpus documents ages."""
     speakers = table.groupby("speaker", as_index=False).agg(sex=("sex", "first"), clips=("clip", "size"))
-    is_crema = get_corpus(table["corpus"].iloc[0]).parse is parse_crema_name
-    ages = read_demographics(root) if is_crema else pd.DataFrame()
-    return speakers if ages.empty else speakers.merge(ages[["speaker", "age"]], how="left", on="speaker")
+    facts = get_corpus(table["corpus"].iloc[0])
+    rows = pd.DataFrame(facts.read(root) if facts.parse else [])
+    if "age" not in rows:
+        return speakers
+    return speakers.merge(rows[["speaker", "age"]].drop_duplicates("speaker"), how="left", on="speaker")
 
 
 def corpus_fingerprint(table: pd.DataFrame) -> str:
@@ -435,7 +487,7 @@ def unmatched_files(corpus: str, data_dir: str | Path = "") -> list[str]:
     root, facts = locate(corpus, data_dir), get_corpus(corpus)
     clips = {row["path"] for row in facts.read(root)}
     files = [path for path in find_audio_files(root, AUDIO_SUFFIXES | audio.UNREADABLE_SUFFIXES) if path not in clips]
-    return sorted(path.relative_to(root).as_posix() for path in files if not (facts.parse and facts.parse(path.name)))
+    return sorted(path.relative_to(root).as_posix() for path in files if not (facts.parse and facts.parse(str(path))))
 
 
 def check_files(table: pd.DataFrame) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from sernb.display.charts import learning_curves
 from sernb.display.charts import mean_attribution_map
 from sernb.display.charts import probability_bars
 from sernb.display.charts import robustness_curves
+from sernb.display.charts import score_curves
 from sernb.display.charts import score_grid
 from sernb.display.charts import score_intervals
 from sernb.display.charts import scores_with_intervals
@@ -27,6 +28,8 @@ from sernb.display.charts import time_breakdown
 from sernb.display.charts import training_history
 from sernb.display.charts import waterfall
 from sernb.display.charts import zcr_rms_scatter
+from sernb.display.mistakes import listen_to_mistakes
+from sernb.display.notices import DEMO_NOTICE
 from sernb.display.notices import notices
 from sernb.display.notices import usable_clips
 from sernb.display.players import MP3_RATES
@@ -34,14 +37,17 @@ from sernb.display.players import PLAYER_SECONDS
 from sernb.display.players import audio_element
 from sernb.display.players import audio_table
 from sernb.display.players import encode_mp3
+from sernb.display.scored import scored_predictions
 from sernb.display.style import CAPTIONED
 from sernb.display.style import CLAIM_COLOUR
 from sernb.display.style import EMOTION_COLOURS
 from sernb.display.style import FIGURE_WIDTH
+from sernb.display.style import OWN_COLOURS
 from sernb.display.style import RC_PARAMS
 from sernb.display.style import TRAIN_COLOUR
 from sernb.display.style import VALIDATION_COLOUR
 from sernb.display.style import caption
+from sernb.display.style import emotion_colour
 from sernb.display.style import encode_png
 from sernb.display.style import get_axes
 from sernb.display.style import log_scale
@@ -74,6 +80,7 @@ from sernb.display.tables import format_cells
 from sernb.display.tables import format_decimals
 from sernb.display.tables import format_pooled
 from sernb.display.tables import format_robustness
+from sernb.display.tables import format_runs
 from sernb.display.tables import format_split_sizes
 from sernb.display.tables import format_verdicts
 from sernb.display.tables import format_with_interval

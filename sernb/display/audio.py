@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from sernb import features
-from sernb.display.style import EMOTION_COLOURS
 from sernb.display.style import FIGURE_WIDTH
 from sernb.display.style import TRAIN_COLOUR
 from sernb.display.style import allow_empty
+from sernb.display.style import emotion_colour
 from sernb.display.style import get_axes
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 def waveform(signal: np.ndarray, sample_rate: int, emotion: str, *, ax: Axes | None = None) -> Axes:
     """Draw amplitude against time in the emotion's colour, with the emotion as the title."""
     ax = get_axes(ax, height=2.2)
-    ax.plot(
-        np.arange(len(signal)) / sample_rate, signal, color=EMOTION_COLOURS[emotion], linewidth=0.5, rasterized=True
-    )
+    ax.plot(np.arange(len(signal)) / sample_rate, signal, color=emotion_colour(emotion), linewidth=0.5, rasterized=True)
     ax.set(title=emotion, xlabel="time (s)", ylabel="amplitude")
     return ax
 
@@ -142,7 +140,7 @@ def _draw_envelope(signal: np.ndarray, sample_rate: int, emotion: str, ax: Axes)
     step = max(1, len(signal) // 600)
     columns = signal[: len(signal) // step * step].reshape(-1, step)
     time = np.arange(len(columns)) * step / sample_rate
-    ax.fill_between(time, columns.min(axis=1), columns.max(axis=1), color=EMOTION_COLOURS[emotion], linewidth=0.3)
+    ax.fill_between(time, columns.min(axis=1), columns.max(axis=1), color=emotion_colour(emotion), linewidth=0.3)
     ax.set(ylabel="amplitude")
 
 
@@ -202,7 +200,7 @@ def probabilities_over_time(probabilities: pd.DataFrame, signal: np.ndarray, sam
     first = probabilities.iloc[[0]].set_axis([0.0])
     last = probabilities.iloc[[-1]].set_axis([len(signal) / sample_rate])
     points = pd.concat([first, probabilities, last])
-    colours = [EMOTION_COLOURS[name] for name in points]
+    colours = [emotion_colour(name) for name in points]
     below.stackplot(
         points.index, points.to_numpy().T, labels=list(points), colors=colours, edgecolor="white", linewidth=0.4
     )

@@ -11,11 +11,11 @@ import pandas as pd
 
 from sernb import results
 from sernb.display.style import CLAIM_COLOUR
-from sernb.display.style import EMOTION_COLOURS
 from sernb.display.style import FIGURE_WIDTH
 from sernb.display.style import TRAIN_COLOUR
 from sernb.display.style import VALIDATION_COLOUR
 from sernb.display.style import allow_empty
+from sernb.display.style import emotion_colour
 from sernb.display.style import get_axes
 from sernb.display.style import log_scale
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+PANEL_WIDTH = 3.1  # inches, of panels side by side: on a phone, a wide figure scrolls instead of shrinking
 SCORE_LABELS = {"accuracy": "accuracy (clips classified correctly)", "uar": "UAR (mean recall over emotions)"}
 
 # a model
@@ -86,7 +87,7 @@ def confusion_heatmaps(matrices: Mapping[str, np.ndarray], labels: Sequence[str]
 
     columns = min(2, len(matrices))
     lines = -(-len(matrices) // columns)
-    size = (FIGURE_WIDTH * columns / 2, 3.0 * lines)
+    size = (PANEL_WIDTH * columns, 3.3 * lines)
     figure, axes = plt.subplots(lines, columns, figsize=size, layout="constrained", squeeze=False)
     figure.get_layout_engine().set(h_pad=0.1)  # otherwise a title touches the label above it
     for ax, (name, matrix) in zip(axes.flat, matrices.items(), strict=False):
@@ -278,6 +279,35 @@ def scores_with_intervals(
     return ax
 
 
+@allow_empty
+def score_curves(
+    curves: Mapping[str, pd.DataFrame], *, xlabel: str, score: str = "uar", ax: Axes | None = None
+) -> Axes:
+    """Draw a score with its interval against a number, such as that of enrolment clips, for one or more curves.
+
+    Args:
+        curves: By name, each indexed by the number, with the columns `<score>`, `<score>_low` and `<score>_high`.
+        xlabel: What the number counts; the numbers are drawn at equal distances.
+        score: `uar` or `accuracy`.
+        ax: Where to draw; a new figure by default.
+
+    Raises:
+        ValueError: There are more curves than line styles.
+    """
+    if len(curves) > len(DISTORTION_LINES):
+        raise ValueError(f"at most {len(DISTORTION_LINES)} curves can be told apart (got {len(curves)})")
+    ax = get_axes(ax, height=3.8)
+    numbers = sorted(set().union(*(curve.index for curve in curves.values())))
+    for i, ((name, curve), (colour, line, marker)) in enumerate(zip(curves.items(), DISTORTION_LINES, strict=False)):
+        places = np.searchsorted(numbers, curve.index) + 0.08 * (i - (len(curves) - 1) / 2)  # bars beside each other
+        ends = np.abs(curve[[f"{score}_low", f"{score}_high"]].to_numpy(dtype=float).T - curve[score].to_numpy())
+        ends = np.nan_to_num(ends)
+        ax.errorbar(places, curve[score], yerr=ends, ls=line, marker=marker, color=colour, capsize=3, label=name)
+    ax.set(xticks=range(len(numbers)), xticklabels=numbers, xlabel=xlabel, ylabel=SCORE_LABELS[score])
+    ax.legend(frameon=False, loc="upper left")
+    return ax
+
+
 # robustness and explanation
 
 DISTORTION_LINES = (
@@ -288,8 +318,8 @@ DISTORTION_LINES = (
 )
 LEVEL_UNITS = {
     "dB SNR": "SNR against the speech (dB)",
-    "dB": "gain (dB), clipped at full scale",
-    "s": "speech removed (s); 0: only silence",
+    "dB": "gain (dB)",
+    "s": "speech removed (s)",
 }
 
 
@@ -313,8 +343,9 @@ def robustness_curves(curves: pd.DataFrame, *, score: str = "uar") -> Figure:
         panels.append(("other distortions", single))
     columns = min(2, len(panels))
     lines = -(-len(panels) // columns)
-    size = (FIGURE_WIDTH, 0.7 + 2.3 * lines)
+    size = (PANEL_WIDTH * columns, 0.7 + 2.4 * lines)
     figure, axes = plt.subplots(lines, columns, figsize=size, sharey=True, layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.1)  # otherwise a title touches the label above it
     axes = np.atleast_1d(axes).ravel()
     for ax, (name, part) in zip(axes, panels, strict=False):
         _robustness_panel(part, curves, score, ax)
@@ -459,7 +490,8 @@ def contribution_heatmap(contributions: pd.DataFrame, *, ax: Axes | None = None)
     ax = get_axes(ax, height=0.5 + 0.34 * len(contributions))
     most = float(np.abs(contributions.to_numpy()).max()) or 1.0
     contributions = contributions.round(1) + 0.0  # no "-0.0"
-    sns.heatmap(contributions, annot=True, fmt=".1f", cmap="PuOr_r", vmin=-most, vmax=most, cbar=False, ax=ax)
+    texts = contributions.map("{:.1f}".format).replace("-", "\N{MINUS SIGN}", regex=True)
+    sns.heatmap(contributions, annot=texts, fmt="", cmap="PuOr_r", vmin=-most, vmax=most, cbar=False, ax=ax)
     ax.set(xlabel="", ylabel="predicted")
     ax.tick_params(axis="x", rotation=40)
     ax.tick_params(axis="y", rotation=0)
@@ -498,7 +530,7 @@ def time_breakdown(time: pd.Series, *, label: str, bounds: pd.Series | None = No
 def probability_bars(probabilities: pd.Series, *, ax: Axes | None = None) -> Axes:
     """Draw a clip's probability of each emotion as bars, beside chance."""
     ax, chance = get_axes(ax, 5.6, 0.7 + 0.28 * len(probabilities)), 1 / len(probabilities)
-    colours = [EMOTION_COLOURS[name] for name in probabilities.index]
+    colours = [emotion_colour(name) for name in probabilities.index]
     bars = ax.barh(probabilities.index, probabilities, color=colours, edgecolor="black", linewidth=0.5)
     ax.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
     ax.axvline(chance, color=CLAIM_COLOUR, linestyle=":")
@@ -516,7 +548,7 @@ def clip_counts(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw the number of clips per emotion."""
     ax = get_axes(ax)
     sizes = table["emotion"].value_counts().sort_index()
-    bars = ax.bar(sizes.index, sizes, color=[EMOTION_COLOURS[e] for e in sizes.index], edgecolor="black", linewidth=0.5)
+    bars = ax.bar(sizes.index, sizes, color=[emotion_colour(e) for e in sizes.index], edgecolor="black", linewidth=0.5)
     ax.bar_label(bars, padding=2)
     ax.margins(y=0.12)
     ax.set(title="Clips by emotion", ylabel="clips")
@@ -534,7 +566,7 @@ def boxes_by_emotion(table: pd.DataFrame, column: str, label: str, *, ax: Axes |
     names = sorted(table["emotion"].unique())
     sns.boxplot(
         table, x="emotion", y=column, hue="emotion", order=names, hue_order=names, whis=(5, 95), ax=ax,
-        palette=EMOTION_COLOURS, legend=False, fliersize=1.5, linewidth=0.8,
+        palette={name: emotion_colour(name) for name in names}, legend=False, fliersize=1.5, linewidth=0.8,
     )  # fmt: skip
     name, _, unit = label.partition(" (")
     ax.set(title=name[0].upper() + name[1:], xlabel="", ylabel=label if len(label) < 20 else unit.rstrip(")"))
@@ -550,7 +582,7 @@ def zcr_rms_scatter(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     names = sorted(table["emotion"].unique())
     sns.scatterplot(
         table, x="zcr", y="rms", hue="emotion", style="emotion", hue_order=names, style_order=names,
-        palette=EMOTION_COLOURS, s=16, linewidth=0, alpha=0.75, ax=ax,
+        palette={name: emotion_colour(name) for name in names}, s=16, linewidth=0, alpha=0.75, ax=ax,
     )  # fmt: skip
     ax.set(title="Two features per clip", xlabel="zero-crossing rate (crossings per sample)", ylabel="RMS energy")
     log_scale(ax)

@@ -10,6 +10,8 @@ from sernb import corpora
 from sernb import features
 from sernb.display.tables import redact
 
+DEMO_NOTICE = "> **Demo page.**"  # the report moves the notice to the top of its page
+
 
 def notices(*tables: pd.DataFrame | None) -> None:
     """Show the notices that the clips of some tables require: synthetic speech, content withheld from a page.
@@ -23,7 +25,7 @@ def notices(*tables: pd.DataFrame | None) -> None:
     present = [table for table in tables if table is not None]
     names = {name for table in present for name in table["corpus"]}
     if text := corpora.synthetic_notice(*sorted(names)):
-        display(Markdown(f"> **Demo page.** {text}"))
+        display(Markdown(f"{DEMO_NOTICE} {text}"))
     if text := next(filter(None, map(corpora.privacy_notice, present)), ""):
         display(Markdown(f"> **Withheld.** {text}"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Study A's colours; calm, which it lacks, is a teal, distinct from the green of neutral and the blue of sad.
+# Study A's colours. Of those that it lacks, calm is a teal and bored navy, distinct from the green of neutral and the
+# blue of sad.
 EMOTION_COLOURS = {
     "angry": "#C00808",
+    "bored": "#1B3F73",
     "calm": "#2FA39A",
     "disgust": "#804E2D",
     "fear": "#7D55AA",
@@ -27,6 +30,9 @@ EMOTION_COLOURS = {
     "surprise": "#EE00FF",
     "unknown": "#777777",
 }
+# Of the words of a local corpus's own, in the order in which they are drawn.
+OWN_COLOURS = ("#8A8D00", "#E377C2", "#00A6D6", "#FF8A73", "#00594F", "#B59F6B", "#6B0F4B", "#A6CE39")
+_next_colour = itertools.cycle(OWN_COLOURS)
 # Blue and orange: distinct to the colour-blind, and by their line styles in greyscale.
 TRAIN_COLOUR, VALIDATION_COLOUR, CLAIM_COLOUR = "#1B4F72", "#D35400", "#777777"
 
@@ -43,6 +49,16 @@ def use_style() -> None:
     plt.style.use(RC_PARAMS)
     set_matplotlib_formats("retina")
     pd.set_option("display.max_colwidth", None)
+
+
+def emotion_colour(emotion: str) -> str:
+    """Return the colour of an emotion, the same in all figures; a word of a corpus's own is assigned one."""
+    return EMOTION_COLOURS.get(emotion) or _assign_colour(emotion)
+
+
+@functools.cache
+def _assign_colour(emotion: str) -> str:
+    return next(_next_colour)
 
 
 def caption(text: str, *, alt: str = "", figure: Figure | None = None) -> None:
@@ -77,6 +93,7 @@ def allow_empty(draw: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(draw)
     def wrapper(data: Any, *args: Any, **options: Any) -> Axes | Figure:
+        """Draw the figure, or one that says that there are no data."""
         if len(data):
             return draw(data, *args, **options)
         ax = get_axes(options.get("ax"))

@@ -92,6 +92,18 @@ def _format_side_scores(entry: Mapping[str, Any], side: str) -> dict[str, str]:
     return cells
 
 
+def format_runs(table: pd.DataFrame) -> pd.DataFrame:
+    """Format what `results.results_table` returns: numbered runs, the parameters that differ, and the test scores."""
+    last = table.columns.get_loc("model") + 1
+    varied = [name for name in table.columns[len(results.RUN_COLUMNS) : last] if table[name].map(str).nunique() > 1]
+    rows = table.to_dict("records")
+    scores = {
+        f"{DISPLAY_NAMES[score]} [95% CI]": [format_with_interval(row, score) for row in rows]
+        for score in results.INTERVAL_SCORES
+    }
+    return table[varied].assign(**scores).set_index(pd.Index(pd.factorize(table["run"])[0], name="run"))
+
+
 def format_cells(cells: pd.DataFrame, scores: Sequence[str] = results.INTERVAL_SCORES) -> pd.DataFrame:
     """Format what `evaluation.score_by` returns: each score in one column with its interval, and short notes.
 
@@ -165,13 +177,13 @@ def interpret_split(result: Mapping[str, Any]) -> str:
 
 def format_pooled(steps: pd.DataFrame) -> pd.DataFrame:
     """Format what `results.pool_runs` returns: scores with their intervals, and their ranges over the seeds."""
-    table = steps[["seeds", "speakers", "rows"]].copy()
+    table = pd.DataFrame(index=steps.index)
     for score in results.INTERVAL_SCORES if len(steps) else ():
         rows = steps.to_dict("records")
         table[f"{score} [95% CI]"] = [format_with_interval(row, score) for row in rows]
         ranges = [(row[f"{score}_least"], row[f"{score}_most"]) for row in rows]
         table[f"{score}, by seed"] = [keep_together(f"{least:.3f} to {most:.3f}") for least, most in ranges]
-    return table.join(steps[["train_accuracy", "minutes"]].round(3))
+    return table.join(steps[["train_accuracy", "minutes"]].round(3)).join(steps[["seeds", "speakers", "rows"]])
 
 
 def compare_with_base(pool: pd.DataFrame, base: str) -> pd.DataFrame:
@@ -269,19 +281,32 @@ def describe_settings(accuracies: pd.DataFrame, claim: float) -> str:
 
 
 def describe_provenance(sweeps: Mapping[str, pd.DataFrame]) -> str:
-    """Return a Markdown list of sweeps: their number of runs, training times, corpus fingerprints and revisions."""
-    return "\n".join(f"- `{name}`: {_describe_origin(runs)}" for name, runs in sweeps.items())
+    """Return a Markdown list of sweeps: runs, seeds, training times, fingerprints, revisions, machines and commands.
+
+    Args:
+        sweeps: Rows of `results.read_sweep` by the sweep's name.
+    """
+    return "\n".join(f"- `{name}`: {_describe_origin(name, runs)}" for name, runs in sweeps.items())
 
 
-def _describe_origin(runs: pd.DataFrame) -> str:
+def _describe_origin(name: str, runs: pd.DataFrame) -> str:
     finished = runs[runs["status"] == "finished"]
-    failed = f" ({len(runs) - len(finished)} failed)" if len(runs) > len(finished) else ""
-    count = f"{len(runs)} run{'s' * (len(runs) != 1)}{failed}"
+    total, failures = runs["run"].nunique(), runs["run"].nunique() - finished["run"].nunique()
+    count = f"{total} run{'s' * (total != 1)}{f' ({failures} failed)' * bool(failures)}"
     if finished.empty:
         return count
-    minutes = f"{finished['seconds'].min() / 60:.0f} to {finished['seconds'].max() / 60:.0f} minutes of training each"
-    fingerprint, revision = (", ".join(sorted(set(finished[key].astype(str)))) for key in ("fingerprint", "revision"))
-    return f"{count}, {minutes}; fingerprint of the clips {fingerprint}, revision {revision}"
+    environments = [results.read_metrics(folder)["environment"] for folder in finished["folder"].unique()]
+    origin = {
+        "seed": finished["SEED"],
+        "fingerprint of the clips": finished["fingerprint"],
+        "revision": finished["revision"],
+        "machine": [environment.get("machine", "unknown") for environment in environments],
+    }
+    texts = [f"{kind} {', '.join(map(str, sorted(set(values))))}" for kind, values in origin.items()]
+    shortest, longest = finished["seconds"].min(), finished["seconds"].max()
+    size, unit = (60, "minutes") if longest >= 60 else (1, "seconds")
+    times = keep_together(f"{shortest / size:.0f} to {longest / size:.0f} {unit}")
+    return f"{count}, {times} of training per model; {'; '.join(texts)}; command `sernb sweep sweeps/{name}.yml`"
 
 
 def format_robustness(curves: pd.DataFrame, score: str = "uar") -> pd.DataFrame:
@@ -298,8 +323,9 @@ def format_robustness(curves: pd.DataFrame, score: str = "uar") -> pd.DataFrame:
 def describe_verdict_rule() -> str:
     """Return the sentences that explain the verdicts of `studies.verdict_table`."""
     return (
-        f"A claim counts as reached if the measured value is at most {100 * studies.TOLERANCE:.0f} points below it, or "
-        "if any single seed reaches it. *Not reached*: we tried to reproduce the score and got a lower one. "
+        f"A claim *holds* if the measured value is at most {100 * studies.TOLERANCE:.0f} points below it, or if any "
+        "single seed reaches it. It *holds only with the leak* if the value on unseen speakers is further below it. "
+        "*Not reached*: we tried to reproduce the score and got a lower one. "
         "*Cannot be checked*: the recordings were never published."
     )
 
@@ -323,8 +349,8 @@ def describe_balance(clips: pd.DataFrame) -> str:
         return "There are no clips."
     fewest, most = clips["emotion"].value_counts().agg(["min", "max"])
     if fewest == most:
-        return f"{most} per emotion: always predicting the same emotion does no better than chance."
-    return f"{fewest} to {most} per emotion: always predicting the most frequent one raises accuracy; see UAR."
+        return f"{most} per emotion, so always predicting the same emotion does no better than chance."
+    return f"{fewest} to {most} per emotion, so always predicting the most frequent one raises accuracy; see UAR."
 
 
 def describe_snr(snr: pd.Series) -> str:
@@ -350,7 +376,7 @@ def describe_curve(last: Mapping[str, float], classes: int, misleading: Sequence
     if misleading:
         advice = f"With `{'` and `'.join(misleading)}`, the validation curve is not informative."
     elif train < 2 / classes:
-        advice = f"Chance is {1 / classes:.2f}, so the network has learned little so far."
+        advice = f"Chance is {1 / classes:.3f}, so the network has learned little so far."
     elif train > val + 0.1:
         advice = "Where the two lines diverge, the network memorises its training clips."
     else:

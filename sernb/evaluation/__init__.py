@@ -5,6 +5,10 @@ from sernb.evaluation.intervals import MIN_ROWS
 from sernb.evaluation.intervals import MIN_SPEAKERS
 from sernb.evaluation.intervals import Comparison
 from sernb.evaluation.intervals import compare_models
+from sernb.evaluation.intervals import confusion_by_speaker
+from sernb.evaluation.intervals import describe_expected_interval
+from sernb.evaluation.intervals import expected_half_width
+from sernb.evaluation.intervals import jackknife_interval
 from sernb.evaluation.intervals import pool_seeds
 from sernb.evaluation.intervals import score_by
 from sernb.evaluation.intervals import speaker_interval
@@ -19,6 +23,8 @@ from sernb.evaluation.leakage import find_leaks
 from sernb.evaluation.leakage import fingerprint_clips
 from sernb.evaluation.leakage import leak_banner
 from sernb.evaluation.leakage import leak_table
+from sernb.evaluation.leakage import overlap_correlation
+from sernb.evaluation.leakage import shares_sound
 from sernb.evaluation.leakage import similar_pairs
 from sernb.evaluation.leakage import unchecked_leaks
 from sernb.evaluation.leakage import waveform_correlation
@@ -29,11 +35,13 @@ from sernb.evaluation.listeners import listener_predictions
 from sernb.evaluation.listeners import load_votes
 from sernb.evaluation.listeners import relabel_as_heard
 from sernb.evaluation.scores import accuracy
+from sernb.evaluation.scores import calibration_error
 from sernb.evaluation.scores import chance_level
 from sernb.evaluation.scores import class_report
 from sernb.evaluation.scores import compute_scores
 from sernb.evaluation.scores import confusion_matrix
 from sernb.evaluation.scores import labels_in
+from sernb.evaluation.scores import reliability
 from sernb.evaluation.scores import select_test_rows
 from sernb.evaluation.scores import uar
 from sernb.evaluation.splits import AUGMENT_CHOICES
@@ -43,6 +51,7 @@ from sernb.evaluation.splits import WITH_FOLDS
 from sernb.evaluation.splits import SplitError
 from sernb.evaluation.splits import add_copies
 from sernb.evaluation.splits import covers_all_folds
+from sernb.evaluation.splits import make_final_split
 from sernb.evaluation.splits import make_split
 from sernb.evaluation.splits import make_splits
 from sernb.evaluation.splits import missing_speakers

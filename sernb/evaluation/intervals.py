@@ -26,6 +26,10 @@ MIN_SPEAKERS = 4
 # `score_by` also cautions against a cell with fewer rows, or a wider interval of accuracy, than these.
 MIN_ROWS = 20
 MAX_WIDTH = 0.3
+# The standard deviation of the speakers' true UARs, and the UAR, of the discriminant on RAVDESS (see
+# `benchmarks/learning_curves.py`): what to expect of a corpus before anything is measured.
+SPEAKER_SD = 0.07
+TYPICAL_UAR = 0.65
 Score = Callable[[np.ndarray], np.ndarray]
 
 
@@ -108,6 +112,49 @@ def wilson_interval(share: float, rows: int) -> tuple[float, float]:
 
     interval = binomtest(round(share * rows), rows).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def expected_half_width(speakers: int, clips: float, *, score: float = TYPICAL_UAR, sd: float = SPEAKER_SD) -> float:
+    """Estimate the half-width of the 95% interval over speakers before anything is measured.
+
+    The scores of single speakers vary by how difficult each is, `sd`, and by chance, score (1 - score) / clips.
+
+    Args:
+        speakers: The number of speakers that are tested.
+        clips: The number of clips of each.
+        score: The UAR that is expected.
+        sd: Standard deviation of the speakers' true scores.
+
+    Returns:
+        The half-width, NaN with fewer than `MIN_SPEAKERS` speakers.
+
+    Example:
+        With RAVDESS's 24 actors, 60 clips each, an interval is about 4 points wide on each side.
+
+        >>> round(100 * expected_half_width(24, 60), 1)
+        3.9
+    """
+    if speakers < MIN_SPEAKERS:
+        return float("nan")
+    return _t_quantile(speakers) * float(np.sqrt((sd**2 + score * (1 - score) / clips) / speakers))
+
+
+def describe_expected_interval(table: pd.DataFrame) -> str:
+    """Return a sentence on how certain a score on a corpus can be, and with how many speakers it would be twice so.
+
+    Args:
+        table: Clip table.
+    """
+    speakers = table["speaker"].nunique()
+    if speakers < MIN_SPEAKERS:
+        return f"With fewer than {MIN_SPEAKERS} speakers there is no interval; the corpus has {speakers}."
+    clips = len(table) / speakers
+    half = expected_half_width(speakers, clips)
+    enough = next(n for n in range(speakers, 1000 * speakers) if expected_half_width(n, clips) <= half / 2)
+    return (
+        f"With {speakers} speakers and about {clips:.0f} clips each, expect a 95% interval of \N{PLUS-MINUS SIGN}"
+        f"{100 * half:.0f} points for the UAR if every speaker is tested; half of that takes {enough} speakers."
+    )
 
 
 def pool_seeds(seeds: Iterable[pd.DataFrame], labels: Sequence[str] | None = None) -> dict[str, float]:
@@ -269,6 +316,7 @@ def compare_score(pairs: np.ndarray, score: Score) -> dict[str, float]:
     """Compare one score of two models, whose confusion matrices by speaker have the shape (speakers, 2, k, k)."""
 
     def difference(matrices: np.ndarray) -> np.ndarray:
+        """Return the score of the first model minus that of the second."""
         return score(matrices[..., 0, :, :]) - score(matrices[..., 1, :, :])
 
     a, b = score(pairs.sum(axis=0))
@@ -323,8 +371,8 @@ def _format_signed(value: float) -> str:
 def _comparison_text(uars: pd.Series, names: tuple[str, str], rows: int, wins: tuple[int, int], speakers: int) -> str:
     difference, low, high = (_format_signed(uars[name]) for name in ("difference", "low", "high"))
     text = (
-        f"On the same {rows} clips of {speakers} speaker{'s' * (speakers != 1)}, the UAR is {uars['a']:.3f} for "
-        f"{names[0]} and {uars['b']:.3f} for {names[1]}, a difference of {difference}"
+        f"On the same {rows} clip{'s' * (rows != 1)} of {speakers} speaker{'s' * (speakers != 1)}, the UAR is "
+        f"{uars['a']:.3f} for {names[0]} and {uars['b']:.3f} for {names[1]}, a difference of {difference}"
     )
     if speakers < MIN_SPEAKERS:
         return f"{text}: too few speakers for an interval or a test, which need {MIN_SPEAKERS}."

@@ -1,9 +1,13 @@
-"""The judgements of CREMA-D's listeners as one more model: the majority vote on each clip, heard without the face.
+"""The judgements of listeners: CREMA-D's as one more model, the majority vote on each clip, heard without the face.
 
 CREMA-D includes `summaryTable.csv`: for each clip the emotion that most of about ten listeners chose among six from
 the voice alone (Cao et al. 2014, doi 10.1109/TAFFC.2014.2336244). Where emotions have equally many votes, one of them
 is drawn by the clip's name, so that over many clips each counts for its share. Such ties are 9% of the corpus, most of
 them between two emotions.
+
+EmoDB includes `erkennung.txt`: for each clip the proportion of about 20 listeners who recognised the intended emotion
+(Burkhardt et al. 2005, doi 10.21437/Interspeech.2005-446). Only clips that at least 80% recognised were published, so
+that a majority vote is right by this choice: EmoDB has no row `listeners`.
 """
 
 from __future__ import annotations
@@ -19,7 +23,8 @@ import pandas as pd
 from sernb import corpora
 
 LISTENERS = "listeners"
-VOTES_FILE = "summaryTable.csv"
+VOTES_FILES = {"crema": "summaryTable.csv", "emodb": "erkennung.txt"}
+MIN_RECOGNISED = 0.8  # of EmoDB's published clips
 VOTE_LETTERS = {"A": "angry", "D": "disgust", "F": "fear", "H": "happy", "N": "neutral", "S": "sad"}
 EMOTIONS = tuple(VOTE_LETTERS.values())
 
@@ -28,19 +33,41 @@ def load_votes(corpus: str, data_dir: str | Path = "") -> pd.DataFrame:
     """Load the listeners' votes on a corpus; empty where there are none, see `describe_votes`.
 
     Args:
-        corpus: A name from `corpora`; only `crema` has listeners.
-        data_dir: Its folder; empty to look it up. `summaryTable.csv` may be in it, one level above or one below.
+        corpus: A name from `corpora`; only `crema` and `emodb` have listeners.
+        data_dir: Its folder; empty to look it up. The file of votes may be in it, one level above or one below.
 
     Returns:
         Indexed by `name` (of the clip's file, without its extension), with `vote`, the emotions with most votes joined
-        by `:`, and `answer`, the one of them that counts.
+        by `:`, and `answer`, the one of them that counts. Of EmoDB also `recognised` and `natural`, the proportions of
+        listeners who recognised the emotion and who found it natural.
 
     Raises:
-        CorpusError: A column of the file is missing, or it holds other letters.
+        CorpusError: A column of the file is missing, or it holds other letters or numbers.
     """
-    file = _votes_path(corpora.locate(corpus, data_dir)) if corpus == "crema" else None
+    file = _votes_path(corpora.locate(corpus, data_dir), corpus) if corpus in VOTES_FILES else None
     if file is None:
         return pd.DataFrame({"vote": [], "answer": []}, index=pd.Index([], name="name"), dtype=object)
+    return _read_crema_votes(file) if corpus == "crema" else _read_emodb_votes(file)
+
+
+def _read_emodb_votes(file: Path) -> pd.DataFrame:
+    """Read the tab-separated table in Latin-1, whose percentages have decimal commas and padding."""
+    try:
+        table = pd.read_csv(file, sep="\t", encoding="latin-1", dtype=str).apply(lambda column: column.str.strip())
+        percent = table[["erkannt", "natuerlich"]].apply(lambda column: column.str.replace(",", ".").astype(float))
+        fields = pd.DataFrame(table["Satz"].map(corpora.parse_emodb_name).tolist())
+        names = pd.Index(table["Satz"].str.removesuffix(".wav"), name="name")
+    except (KeyError, ValueError, AttributeError) as error:
+        raise corpora.CorpusError(
+            f"{file}: not the table of EmoDB's listeners, with the columns Satz, erkannt, natuerlich ({error}). It is "
+            "in EmoDB's download.zip."
+        ) from error
+    votes = {"vote": fields["emotion"], "answer": fields["emotion"]}
+    shares = {"recognised": percent["erkannt"] / 100, "natural": percent["natuerlich"] / 100}
+    return pd.DataFrame(votes | shares).set_axis(names)
+
+
+def _read_crema_votes(file: Path) -> pd.DataFrame:
     table = corpora.read_csv(file)
     if missing := {"FileName", "VoiceVote"} - set(table):
         raise corpora.CorpusError(f"{file}: no column {', '.join(sorted(missing))}; is it the file of CREMA-D?")
@@ -56,9 +83,9 @@ def load_votes(corpus: str, data_dir: str | Path = "") -> pd.DataFrame:
     return pd.DataFrame({"vote": map(":".join, votes), "answer": answers}, index=names)
 
 
-def _votes_path(root: Path) -> Path | None:
+def _votes_path(root: Path, corpus: str) -> Path | None:
     below = sorted(path for path in root.iterdir() if path.is_dir())
-    files = [folder / VOTES_FILE for folder in (root, root.parent, *below)]
+    files = [folder / VOTES_FILES[corpus] for folder in (root, root.parent, *below)]
     return next((file for file in files if file.is_file()), None)
 
 
@@ -69,18 +96,36 @@ def _break_tie(emotions: Sequence[str], name: str) -> str:
 
 def describe_votes(corpus: str, voted: pd.DataFrame, labels: Sequence[str] = EMOTIONS) -> str:
     """Return the text of a page on its row `listeners`, or on why it has none; `labels` are the run's."""
-    if corpus != "crema":
-        return f"{corpora.get_corpus(corpus).title} has no listeners' votes on each clip, so there is no row for them."
+    facts = corpora.get_corpus(corpus)
+    if corpus not in VOTES_FILES:
+        return f"{facts.title} has no listeners' votes on each clip, so there is no row for them."
     if voted.empty:
+        home, _, archive = facts.source.partition(", ")
+        where = f"the folder above AudioWAV of {home}" if corpus == "crema" else f"{archive} of {home}"
         return (
-            f"There is no row for listeners: their votes, `{VOTES_FILE}`, are not beside AudioWAV. The file is in the "
-            f"folder above AudioWAV of {corpora.get_corpus(corpus).source.partition(',')[0]}."
+            f"There is no row for listeners: their votes, `{VOTES_FILES[corpus]}`, are not beside the clips. The file "
+            f"is in {where}."
         )
+    if "recognised" in voted:
+        return _describe_recognition(voted, labels)
     lacking = [emotion for emotion in EMOTIONS if emotion not in labels]
     easier = f" A model without {' and '.join(lacking)} has an easier task than they had." if lacking else ""
     return (
         "**listeners** is the majority vote of CREMA-D's listeners, who heard only the voice and chose among six "
         f"emotions; where emotions have equally many votes, one of them is drawn.{easier}"
+    )
+
+
+def _describe_recognition(voted: pd.DataFrame, labels: Sequence[str]) -> str:
+    rows = voted[voted["answer"].isin(labels) & (voted["recognised"] >= MIN_RECOGNISED)]
+    if rows.empty:
+        return "EmoDB's listeners judged none of the emotions of this run, so there is no row for them."
+    by_emotion = rows.groupby("answer")["recognised"].mean().sort_values()
+    return (
+        f"EmoDB's listeners recognised the intended emotion of a published clip in {by_emotion.mean():.0%} of cases "
+        f"(mean over the emotions; from {by_emotion.iloc[0]:.0%} for {by_emotion.index[0]} to "
+        f"{by_emotion.iloc[-1]:.0%} for {by_emotion.index[-1]}). There is no row for them: only clips that at least "
+        f"{MIN_RECOGNISED:.0%} recognised were published, so that their majority vote is right by this choice."
     )
 
 
@@ -96,8 +141,10 @@ def listener_predictions(rows: pd.DataFrame, voted: pd.DataFrame, labels: Sequen
         labels: The run's label list, one column of probabilities each.
 
     Returns:
-        A table as `predictions.csv`, model `listeners`; the probabilities share out a tie. Empty without votes.
+        A table as `predictions.csv`, model `listeners`; the probabilities share out a tie. Empty without votes, and
+        for EmoDB, whose clips were chosen by them.
     """
+    voted = voted.iloc[:0] if "recognised" in voted else voted
     names, rows = _clip_names(rows), rows.assign(copy=rows["copy"] if "copy" in rows else 0)
     has_vote = names.isin(voted.index) & (rows["copy"] == 0)
     rows, votes = rows[has_vote], voted.loc[names[has_vote]]

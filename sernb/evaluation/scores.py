@@ -64,6 +64,36 @@ def uar(matrix: np.ndarray) -> np.ndarray:
     return recall.sum(axis=-1) / (rows > 0).sum(axis=-1)
 
 
+def reliability(probabilities: np.ndarray, is_correct: np.ndarray, bins: int = 10) -> pd.DataFrame:
+    """Compare a model's confidence with its accuracy: the reliability diagram.
+
+    Args:
+        probabilities: Of each emotion, shape (n, k); the largest one of a row is its confidence.
+        is_correct: Whether each row is classified correctly, shape (n,).
+        bins: Number of equally wide bins of confidence.
+
+    Returns:
+        One row per bin that has rows: `rows`, and the means `confidence` and `accuracy`. The expected calibration error
+        is the mean of their difference, weighted by `rows` (Guo et al. 2017, arXiv 1706.04599).
+    """
+    confidence = np.max(probabilities, axis=1)
+    table = pd.DataFrame({"rows": 1, "confidence": confidence, "accuracy": is_correct})
+    bin_of_row = np.minimum((confidence * bins).astype(int), bins - 1)
+    means = {"rows": "sum", "confidence": "mean", "accuracy": "mean"}
+    return table.groupby(bin_of_row).agg(means).reset_index(drop=True)
+
+
+def calibration_error(table: pd.DataFrame) -> float:
+    """Compute the expected calibration error from what `reliability` returns.
+
+    Example:
+        >>> always_sure = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
+        >>> calibration_error(reliability(always_sure, np.array([True, True, True, False])))
+        0.25
+    """
+    return float(np.average(np.abs(table["accuracy"] - table["confidence"]), weights=table["rows"]))
+
+
 def chance_level(truth: Iterable[str]) -> float:
     """Return the UAR of predictions that ignore the clip: one over the number of classes that are tested."""
     return 1 / len(set(truth))

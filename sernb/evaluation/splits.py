@@ -91,6 +91,15 @@ def make_splits(
     return splits if other is None else {fold: use_test_corpus(splits[fold], other)}
 
 
+def make_final_split(rows: pd.DataFrame) -> pd.DataFrame:
+    """Turn a fold into the split of a final model, which is fitted on every speaker.
+
+    Args:
+        rows: The split clips of one fold. The test rows become the validation set, all others the training set.
+    """
+    return rows.assign(split=rows["split"].eq("test").map({True: "val", False: "train"}))
+
+
 def covers_all_folds(protocol: str, fold: int) -> bool:
     """Return whether a run consists of all folds of its protocol."""
     return protocol in WITH_FOLDS and fold == 0
@@ -392,8 +401,7 @@ def _check_two_emotions(table: pd.DataFrame) -> None:
     emotions = sorted(set(table["emotion"]))
     if len(emotions) < 2:
         raise SplitError(
-            f"a model needs clips of at least two emotions to tell apart (got {' '.join(emotions) or 'no clips'}). "
-            "Use more clips or more EMOTIONS."
+            f"a model needs clips of at least two emotions to tell apart (got {' '.join(emotions) or 'no clips'})"
         )
 
 
@@ -402,7 +410,7 @@ def _check_every_emotion_trained(rows: pd.DataFrame, split: np.ndarray) -> None:
         speakers = rows.loc[rows["emotion"] == missing[0], "speaker"].nunique()
         raise SplitError(
             f"the training set has no clip of {missing[0]}, which {speakers} of {rows['speaker'].nunique()} speakers "
-            "have. Leave it out with EMOTIONS, or use another SEED, FOLD or PROTOCOL."
+            "have. Record it with more speakers, leave it out with EMOTIONS, or use another FOLD or PROTOCOL."
         )
 
 
@@ -432,15 +440,27 @@ def missing_speakers(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def split_readiness(table: pd.DataFrame, *, ratio: str = "60:20:20", seed: int = 42) -> str:
-    """Return a sentence on whether the corpus can be split by speaker now, and if not, why not."""
+    """Return sentences on whether the corpus can be split by speaker now, and if not, what would help."""
     labelled = corpora.drop_unknown(table)
+    emotions, speakers = labelled["emotion"].nunique(), labelled["speaker"].nunique()
+    if emotions < 2 or speakers < len(SIDES):
+        return (
+            "**Not yet:** a split by speaker needs clips of at least two emotions by at least three speakers. Emotions "
+            f"so far: {emotions}; speakers: {speakers}."
+        )
+    short = missing_speakers(labelled).query("`speakers to add` > 0")["speakers to add"]
+    lacking = ", ".join(f"{number} of {emotion}" for emotion, number in short.items())
     try:
         rows = make_split(labelled, "speaker", ratio=ratio, seed=seed)
     except SplitError as error:
-        return f"**Not yet:** {error}"
+        if short.empty:
+            return f"**Not yet:** {error}"
+        rest = labelled[~labelled["emotion"].isin(short.index)]
+        return (
+            f"**Not yet:** more speakers are needed: {lacking}. Without these emotions: "
+            f"{split_readiness(rest, ratio=ratio, seed=seed)}"
+        )
     counts = rows.groupby("split")["speaker"].nunique()
     sides = ", ".join(f"{counts[side]} for {SIDE_NAMES[side]}" for side in SIDES)
-    short = missing_speakers(labelled).query("`speakers to add` > 0")["speakers to add"]
-    lacking = ", ".join(f"{number} of {emotion}" for emotion, number in short.items())
     more = f" To have each emotion in each set, more speakers are needed: {lacking}." if lacking else ""
-    return f"**Yes:** the {labelled['speaker'].nunique()} speakers can be split: {sides}.{more}"
+    return f"**Yes:** the {speakers} speakers can be split ({sides}).{more}"

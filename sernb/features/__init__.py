@@ -1,5 +1,16 @@
 """Compute features of clips, once, and store them."""
 
+from sernb.features.encoders import ALL_LAYERS
+from sernb.features.encoders import ENCODER
+from sernb.features.encoders import ENCODER_PACKAGES
+from sernb.features.encoders import ENCODER_TYPES
+from sernb.features.encoders import EncoderError
+from sernb.features.encoders import SpeechEncoder
+from sernb.features.encoders import encode
+from sernb.features.encoders import encode_clips
+from sernb.features.encoders import encoder_parameters
+from sernb.features.encoders import folder_revision
+from sernb.features.encoders import load_encoder
 from sernb.features.extraction import FEATURES
 from sernb.features.extraction import MIN_BATCH_CLIPS
 from sernb.features.extraction import count_frames
@@ -7,6 +18,7 @@ from sernb.features.extraction import describe_unusable
 from sernb.features.extraction import extract
 from sernb.features.extraction import extract_signal
 from sernb.features.extraction import fill_store
+from sernb.features.extraction import register_feature
 from sernb.features.extraction import split_usable
 from sernb.features.functionals import SPEEDS
 from sernb.features.functionals import compute_functionals

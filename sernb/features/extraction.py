@@ -24,6 +24,11 @@ import pandas as pd
 
 from sernb import audio
 from sernb import utils
+from sernb.features.encoders import ENCODER
+from sernb.features.encoders import ENCODER_PACKAGES
+from sernb.features.encoders import encode
+from sernb.features.encoders import encode_clips
+from sernb.features.encoders import encoder_parameters
 from sernb.features.functionals import compute_functionals
 from sernb.features.functionals import egemaps
 from sernb.features.spectral import HOP_LENGTH
@@ -47,6 +52,7 @@ from sernb.features.store import store_path
 # Results are written in batches of so many clips, or bytes: a killed run loses no more than that.
 MIN_BATCH_CLIPS = 128
 MAX_PENDING_BYTES = 2**24
+ENCODER_CLIPS = 16  # that are decoded, and then encoded, before the next ones
 JOBS_PER_BLOCK = 256  # clips that are begun before the first result is taken: finished ones wait in memory
 
 FEATURES: dict[str, Callable[..., np.ndarray]] = {
@@ -56,14 +62,41 @@ FEATURES: dict[str, Callable[..., np.ndarray]] = {
     "fingerprint": audio_fingerprint,
     "functionals": compute_functionals,
     "egemaps": egemaps,
+    ENCODER: encode,
 }
-CLIP_LEVEL = ("zcr_rms", "fingerprint", "functionals", "egemaps")  # one vector per clip, without frames
+CLIP_LEVEL = ("zcr_rms", "fingerprint", "functionals", "egemaps", ENCODER)  # one vector per clip, without frames
 # NumPy and SciPy alone, which release Python's lock: threads extract these, where processes take seconds to start.
 THREAD_SAFE = ("zcr_rms", "mel", "mfcc", "fingerprint")
+REGISTERED: dict[str, tuple[Callable[..., np.ndarray], bool]] = {}  # with whether they are of a clip as a whole
+OPTIONAL_PACKAGES = {"egemaps": ("opensmile",), ENCODER: ENCODER_PACKAGES}  # the versions matter, as of `PACKAGES`
 NO_OPENSMILE = (
     "eGeMAPS needs the package opensmile, which is not installed: `pip install opensmile`, or `sernb[egemaps]`. "
     "Its licence allows private, research and teaching use, nothing commercial, which is why it is an extra."
 )
+
+
+def register_feature(name: str, function: Callable[..., np.ndarray], *, clip_level: bool = False) -> None:
+    """Add a feature of your own, for example from a notebook, to those that `extract` and the store know.
+
+    A cell that is run again replaces it. What is stored is extracted again if the function's code changes, or that of
+    what it uses (see `utils.source_digest`).
+
+    Args:
+        name: A name that no feature of `sernb` has.
+        function: Called with a signal, shape (n,), the sample rate in Hz, and the feature's settings as keyword-only
+            arguments with defaults. It returns float32 of shape (bands, frames), with frames of `N_FFT` samples centred
+            `HOP_LENGTH` apart, or (numbers,) with `clip_level`.
+        clip_level: Whether it describes a clip as a whole, by one vector.
+
+    Raises:
+        ValueError: The name is one of `sernb`'s own, or not an identifier.
+    """
+    if not name.isidentifier():
+        raise ValueError(f"a feature's name consists of letters, digits and underscores (got {name!r})")
+    if name in FEATURES and name not in REGISTERED:
+        raise ValueError(f"sernb has a feature {name!r} already: choose another name than {', '.join(FEATURES)}")
+    REGISTERED[name] = (function, clip_level)
+    FEATURES[name] = function
 
 
 def extract(
@@ -74,7 +107,7 @@ def extract(
     augmentation: str = "noise",
     seed: int = 0,
     n_jobs: int = -1,
-    **parameters: int,
+    **parameters: int | str,
 ) -> np.ndarray:
     """Return a feature of every row, padded at its end to the longest clip; what is stored is not extracted again.
 
@@ -90,11 +123,13 @@ def extract(
 
     Returns:
         float32, row by row, of shape (n, 2) for `zcr_rms`, (n, 288) for `fingerprint`, (n, 824) for `functionals`,
-        (n, 88) for `egemaps`, (n, bands, frames) for `mel` and `mfcc`, `frames` being those of the longest clip.
+        (n, 88) for `egemaps`, (n, 2 d) for an `encoder` of width d, (n, bands, frames) for `mel` and `mfcc`, `frames`
+        being those of the longest clip.
 
     Raises:
         AudioError: A clip cannot be used (`split_usable` leaves those out); the others are in the store by then.
         ImportError: `egemaps` without the package opensmile.
+        EncoderError: `encoder` without its packages, or of a model that cannot be used.
         StoreError: The store cannot be read or written.
     """
     plan = _make_plan(rows, {feature: parameters}, sample_rate, augmentation, seed)
@@ -121,7 +156,7 @@ def count_frames(
     augmentation: str = "noise",
     seed: int = 0,
     n_jobs: int = -1,
-    **parameters: int,
+    **parameters: int | str,
 ) -> np.ndarray:
     """Return the frames of each row's own clip in what `extract` returns, without its padding; shape (n,).
 
@@ -141,7 +176,7 @@ def _unusable_error(problems: dict[str, audio.AudioError]) -> audio.AudioError:
 
 
 def fill_store(
-    rows: pd.DataFrame, parameters: Mapping[str, Mapping[str, int]], *, sample_rate: int, n_jobs: int = -1
+    rows: pd.DataFrame, parameters: Mapping[str, Mapping[str, int | str]], *, sample_rate: int, n_jobs: int = -1
 ) -> pd.Series:
     """Extract several features of recordings into the store; each clip is decoded once for all that it lacks.
 
@@ -167,7 +202,7 @@ def split_usable(
     also: Sequence[str] = (),
     strict: bool = False,
     n_jobs: int = -1,
-    **parameters: int,
+    **parameters: int | str,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Separate the clips that can be trained on from those that cannot, by extracting a feature that is needed anyway.
 
@@ -226,24 +261,34 @@ class ExtractionPlan:
 
 
 def _make_plan(
-    rows: pd.DataFrame, parameters: Mapping[str, Mapping[str, int]], sample_rate: int, augmentation: str, seed: int
+    rows: pd.DataFrame,
+    parameters: Mapping[str, Mapping[str, int | str]],
+    sample_rate: int,
+    augmentation: str,
+    seed: int,
 ) -> ExtractionPlan:
     records = rows.to_dict("records")
     copies = _augmentation_version() if rows.get("copy", pd.Series([0])).any() else ""
     keys = [_row_key(row, augmentation, seed, copies) for row in records]
-    recipes = {
-        name: {"feature": name, "sample_rate": sample_rate, **default_parameters(FEATURES[name]), **settings}
-        for name, settings in parameters.items()
-    }
+    recipes = {name: _make_recipe(name, sample_rate, settings) for name, settings in parameters.items()}
     paths = {name: _feature_path(name, recipe) for name, recipe in recipes.items()}
     return ExtractionPlan(keys, dict(zip(keys, records, strict=True)), recipes, paths, augmentation, seed)
 
 
+def _make_recipe(name: str, sample_rate: int, settings: Mapping[str, int | str]) -> dict:
+    settings = {**default_parameters(FEATURES[name]), **settings}
+    if name == ENCODER:
+        settings = encoder_parameters(**settings)
+    return {"feature": name, "sample_rate": sample_rate, **settings}
+
+
 def _feature_path(name: str, recipe: dict) -> Path:
     """Return the store's file for a feature as the present code and packages compute it."""
+    if name == ENCODER:  # known by its revision: a folder may be moved
+        recipe = {setting: value for setting, value in recipe.items() if setting != "model"}
     code = utils.source_digest([FEATURES[name], _decode_clip, _extract_frames, insert, decode_row])
     try:
-        return store_path(recipe, code, PACKAGES + (("opensmile",) if name == "egemaps" else ()))
+        return store_path(recipe, code, PACKAGES + OPTIONAL_PACKAGES.get(name, ()))
     except PackageNotFoundError as error:
         raise ImportError(NO_OPENSMILE) from error
 
@@ -260,7 +305,7 @@ def _augmentation_version() -> str:
     return f"nlpaug-{version('nlpaug')}:{utils.source_digest([_augment_clip])[:12]}"
 
 
-def default_parameters(function: Callable) -> dict[str, int]:
+def default_parameters(function: Callable) -> dict[str, int | str]:
     """Return a feature's default settings, so that a default and the same value spelt out share one store."""
     settings = inspect.signature(function).parameters.values()
     return {setting.name: setting.default for setting in settings if setting.kind is setting.KEYWORD_ONLY}
@@ -324,7 +369,10 @@ def _flush(plan: ExtractionPlan, pending: dict[str, list]) -> None:
 
 
 def _run_jobs(jobs: Sequence[tuple], n_jobs: int) -> Iterator[list[tuple[int, np.ndarray]] | audio.AudioError]:
-    if n_jobs == 1 or len(jobs) < 24:  # starting processes costs seconds
+    names = [{recipe["feature"] for recipe in recipes} for _, recipes, *_ in jobs]
+    if names and all(name == {ENCODER} for name in names):  # there are no jobs if another process was faster
+        return _run_encoder(jobs)
+    if n_jobs == 1 or len(jobs) < 24 or {ENCODER} <= set().union(*names):  # starting processes costs seconds
         return _run_serially(jobs)
     threads = all(recipe["feature"] in THREAD_SAFE for _, recipes, *_ in jobs for recipe in recipes)
     # Only one thread at a time may augment (see `audio.seeded_global_rng`): noise is quick, a change of pitch is not.
@@ -340,12 +388,32 @@ def _try_extract(*job: Any) -> list[tuple[int, np.ndarray]] | audio.AudioError:
         return error
 
 
+def _try_extract_with(
+    registered: Mapping[str, tuple[Callable[..., np.ndarray], bool]], *job: Any
+) -> list[tuple[int, np.ndarray]] | audio.AudioError:
+    """Call `_try_extract` in a process that may not know the registered features."""
+    for name, (function, clip_level) in registered.items():
+        register_feature(name, function, clip_level=clip_level)
+    return _try_extract(*job)
+
+
 def _run_serially(jobs: Iterable[tuple]) -> Iterator[list[tuple[int, np.ndarray]] | audio.AudioError]:
     from threadpoolctl import threadpool_limits
 
     # As joblib's processes, which have one BLAS thread each: the last digits must not depend on the number of jobs.
     with threadpool_limits(1, user_api="blas"):
         yield from (_try_extract(*job) for job in jobs)
+
+
+def _run_encoder(jobs: Sequence[tuple]) -> Iterator[list[tuple[int, np.ndarray]] | audio.AudioError]:
+    """Encode some clips at a time in this process: several processes would each load the encoder."""
+    settings = dict(jobs[0][1][0])
+    settings.pop("feature")
+    for start in range(0, len(jobs), ENCODER_CLIPS):
+        loaded = [_try_load(row, settings["sample_rate"], *how) for row, _, *how in jobs[start : start + ENCODER_CLIPS]]
+        signals = [signal for signal in loaded if not isinstance(signal, audio.AudioError)]
+        vectors = iter(encode_clips(signals, **settings) if signals else ())
+        yield from (item if isinstance(item, audio.AudioError) else [(0, next(vectors))] for item in loaded)
 
 
 def _run_in_threads(jobs: Sequence[tuple], n_jobs: int) -> Iterator[list[tuple[int, np.ndarray]] | audio.AudioError]:
@@ -369,7 +437,7 @@ def _run_in_processes(jobs: Sequence[tuple], n_jobs: int) -> Iterator[list[tuple
     parallel = Parallel(n_jobs=n_jobs, return_as="generator", batch_size=8, max_nbytes=None)
     try:
         for block in _job_blocks(jobs):
-            yield from parallel(delayed(_try_extract)(*job) for job in block)
+            yield from parallel(delayed(_try_extract_with)(REGISTERED, *job) for job in block)
     finally:
         # Idle processes would keep their memory during the training that follows.
         get_reusable_executor().shutdown(wait=True)
@@ -386,11 +454,20 @@ def extract_clip(row: dict, recipes: Sequence[dict], augmentation: str, seed: in
     Returns:
         For each recipe the frames of the clip itself (0 for a feature without frames), and the array to store.
     """
-    sample_rate = recipes[0]["sample_rate"]
-    signal = _decode_clip(row, sample_rate)
-    if row.get("copy", 0):
-        signal = _augment_clip(signal, sample_rate, row, augmentation, seed)
+    signal = _load_clip(row, recipes[0]["sample_rate"], augmentation, seed)
     return [extract_signal(signal, recipe) for recipe in recipes]
+
+
+def _load_clip(row: dict, sample_rate: int, augmentation: str, seed: int) -> np.ndarray:
+    signal = _decode_clip(row, sample_rate)
+    return _augment_clip(signal, sample_rate, row, augmentation, seed) if row.get("copy", 0) else signal
+
+
+def _try_load(*job: Any) -> np.ndarray | audio.AudioError:
+    try:
+        return _load_clip(*job)
+    except audio.AudioError as error:
+        return error
 
 
 def _decode_clip(row: dict, sample_rate: int) -> np.ndarray:
@@ -414,7 +491,7 @@ def extract_signal(signal: np.ndarray, recipe: dict) -> tuple[int, np.ndarray]:
     """
     settings = dict(recipe)
     name, sample_rate = settings.pop("feature"), settings.pop("sample_rate")
-    if name in CLIP_LEVEL:
+    if name in CLIP_LEVEL or REGISTERED.get(name, (None, False))[1]:
         return 0, FEATURES[name](signal, sample_rate, **settings)
     return _extract_frames(FEATURES[name], signal, sample_rate, settings)
 

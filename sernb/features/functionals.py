@@ -327,6 +327,7 @@ def _spectral_balances(spectra: Spectrogram) -> Iterable[np.ndarray]:
     """Yield level differences between parts of the spectrum in dB: alpha ratio, Hammarberg index, and two more."""
 
     def level(low: float, high: float, combine=np.sum) -> np.ndarray:
+        """Return the level in dB of a band of frequencies in each frame."""
         inside = (spectra.hertz >= low) & (spectra.hertz < high)
         return 10 * np.log10(combine(spectra.power[inside], axis=0) + 1e-9)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 
 import numpy as np
 
@@ -75,16 +76,25 @@ class InputSpec:
     """Hold how a network's inputs were computed, so that new clips can be prepared in the same way.
 
     `scale` is `db`, `max-minus`, or anything else for neither; `frames` is the width of a spectrogram, 0 for a vector;
-    `mean` and `deviation` are those of `fit_scaler`, None where the inputs were not standardised.
+    `mean` and `deviation` are those of `fit_scaler`, None where the inputs were not standardised. Where a speaker can
+    be enrolled, `mean` is that of the training speakers and counts for `prior_clips` clips, which is 0 elsewhere.
+    `beside` holds the parameters of further features, whose numbers follow those of `feature`.
     """
 
     feature: str
     sample_rate: int
-    parameters: dict[str, int]
+    parameters: dict[str, int | str]
     scale: str = ""
     frames: int = 0
     mean: np.ndarray | None = None
     deviation: np.ndarray | None = None
+    prior_clips: int = 0
+    beside: dict[str, dict[str, int | str]] = field(default_factory=dict)
+
+    @property
+    def features(self) -> dict[str, dict[str, int | str]]:
+        """The parameters of each feature, in the order of their numbers."""
+        return {self.feature: self.parameters, **self.beside}
 
 
 def make_inputs(signals: Sequence[np.ndarray], inputs: InputSpec) -> np.ndarray:
@@ -97,14 +107,20 @@ def make_inputs(signals: Sequence[np.ndarray], inputs: InputSpec) -> np.ndarray:
     Returns:
         float32, shape (n, bands, frames) or (n, numbers).
     """
-    settings = {"feature": inputs.feature, "sample_rate": inputs.sample_rate}
-    recipe = settings | default_parameters(FEATURES[inputs.feature]) | inputs.parameters
-    x = np.stack([_pad_to(extract_signal(signal, recipe)[1], inputs.frames) for signal in signals])
+    recipes = [
+        {"feature": name, "sample_rate": inputs.sample_rate, **default_parameters(FEATURES[name]), **parameters}
+        for name, parameters in inputs.features.items()
+    ]
+    x = np.stack([_pad_to(_extract_all(signal, recipes), inputs.frames) for signal in signals])
     if inputs.scale == "db":
         x = to_db(x)
     elif inputs.scale == "max-minus":
         x = max_minus(x, np.array([len(signal) for signal in signals]))
     return x if inputs.mean is None else apply_scaler(x, inputs.mean, inputs.deviation)
+
+
+def _extract_all(signal: np.ndarray, recipes: Sequence[dict]) -> np.ndarray:
+    return np.concatenate([extract_signal(signal, recipe)[1] for recipe in recipes])
 
 
 def _pad_to(array: np.ndarray, frames: int) -> np.ndarray:

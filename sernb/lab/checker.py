@@ -38,7 +38,7 @@ def check_corpus(root: str | Path) -> w.Widget:
 
 def _show_check(ui: SimpleNamespace) -> None:
     root = corpora.corpus_path(ui.root.value)
-    if not len(corpora.read_manifest(root)):
+    if not corpora.has_clips(root):
         ui.message.value = message_html("This corpus has no clips yet: record or import some.")
         return
     with warnings.catch_warnings(record=True) as caught:
@@ -60,7 +60,8 @@ def _show_check(ui: SimpleNamespace) -> None:
         "Files that are not in the manifest": _text_or_none(corpora.unlisted_files(root)),
         "Notes": _text_or_none(str(warning.message) for warning in caught),
     }
-    text = f"<p>{html.escape(evaluation.split_readiness(table).replace('**', ''))}</p>"
+    advice = (evaluation.split_readiness(table).replace("**", ""), evaluation.describe_expected_interval(table))
+    text = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in advice)
     ui.message.value = text + "".join(f"<h4>{heading}</h4>{body}" for heading, body in sections.items())
 
 

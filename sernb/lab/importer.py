@@ -34,7 +34,7 @@ def import_folder(root: str | Path, folder: str | Path = "") -> w.Widget:
     ui.table.on_msg(lambda _, message, __: report_errors(ui, lambda ui: _apply_edit(ui, message))())
     ui.write.on_click(report_errors(ui, _import))
     report_errors(ui, _list_files)()
-    settings = [ui.root, ui.anonymous, ui.recognise, ui.agreed, ui.write]
+    settings = [ui.root, ui.anonymous, ui.recognise, ui.agreed, w.HBox([ui.write, ui.why])]
     return w.VBox([ui.folder, w.HBox([ui.pattern, ui.codes]), ui.table, ui.message, *settings])
 
 
@@ -53,11 +53,13 @@ def _controls(root: str | Path, folder: str | Path) -> SimpleNamespace:
                              f"{corpora.IDENTITIES}, private, without names)", **tick),
         agreed=w.Checkbox(description="Each of these speakers has agreed to this use of the recordings", **tick),
         write=w.Button(description="Write to the corpus", icon="save", disabled=True, layout=AUTO_LAYOUT),
+        why=w.HTML(),  # the button is disabled
     )  # fmt: skip
 
 
 def _list_files(ui: SimpleNamespace) -> None:
     ui.agreed.value = False  # other recordings, other people
+    _enable_write(ui, "Not yet: type the folder of the recordings first.")
     if not ui.folder.value.strip():
         ui.message.value = message_html("Type the folder of the recordings, then press Enter.")
         return
@@ -99,7 +101,10 @@ def _labelled_table(ui: SimpleNamespace) -> pd.DataFrame:
 
 
 def _earlier_pseudonyms(ui: SimpleNamespace, names: set[str]) -> dict[str, str]:
-    remembered = corpora.known_speakers(_root(ui), names) if ui.recognise.value else {}
+    remembered = corpora.known_speakers(_root(ui), names)
+    if not ui.recognise.value:  # who withdrew is recognised all the same
+        withdrawn = corpora.withdrawn_speakers(_root(ui))
+        remembered = {name: speaker for name, speaker in remembered.items() if speaker in withdrawn}
     return remembered | ui.written.get(_root(ui), {})
 
 
@@ -111,9 +116,9 @@ def _assign_pseudonyms(ui: SimpleNamespace, names: set[str], same: dict[str, str
 
 def _show_labels(ui: SimpleNamespace) -> None:
     """Show the labels as they are now, and what can be imported."""
-    ui.write.disabled = True
     if ui.listed.empty:
         return
+    _enable_write(ui, "Not yet: the labels cannot be read, see above.")
     table = _labelled_table(ui)
     table["about_speaker"] = _speaker_notes(ui, table)
     _fill_table(ui, table)
@@ -127,7 +132,16 @@ def _show_labels(ui: SimpleNamespace) -> None:
         + (f"{renamed}. " if renamed else "")
         + ("" if ui.pattern.value.strip() else "No usual pattern fits these names: type one. ")
     ) + message_html(corpora.speaker_warning(list(speakers)), bad=True)
-    ui.write.disabled = not (usable.any() and ui.agreed.value)
+    if not usable.any():
+        _enable_write(ui, "Not yet: no file can be imported, see the notes in the table.")
+    else:
+        _enable_write(ui, "" if ui.agreed.value else "Not yet: tick the line above if the speakers have agreed.")
+
+
+def _enable_write(ui: SimpleNamespace, problem: str) -> None:
+    """Enable the button that writes to the corpus, or show beside it why it is disabled."""
+    ui.write.disabled = bool(problem)
+    ui.why.value = message_html(problem)
 
 
 def _speaker_notes(ui: SimpleNamespace, table: pd.DataFrame) -> list[str]:
@@ -139,6 +153,7 @@ def _speaker_notes(ui: SimpleNamespace, table: pd.DataFrame) -> list[str]:
     similar |= {name: name for name in used}
 
     def resemblance(row: dict[str, Any]) -> str:
+        """Return what is to be said about a speaker who resembles another one."""
         if row["speaker"] in used:
             return f"joins {row['speaker']} of the corpus"
         if row["joins"] or not (other := similar.get(row["name"])):
@@ -150,7 +165,7 @@ def _speaker_notes(ui: SimpleNamespace, table: pd.DataFrame) -> list[str]:
 
 def _fill_table(ui: SimpleNamespace, table: pd.DataFrame) -> None:
     fields = [name for name in corpora.PATTERN_FIELDS if name in ("speaker", "emotion") or (table[name] != "").any()]
-    choices = {"emotion": list(corpora.EMOTIONS)}
+    choices = {"emotion": list(dict.fromkeys([*corpora.EMOTIONS, *sorted(set(table["emotion"]))]))}
     columns = [{"name": name, "editable": True, "choices": choices.get(name)} for name in fields]
     ui.table.columns = [{"name": "file"}, *columns, {"name": "note"}]
     ui.table.rows = [_label_row(row, fields) for row in table.to_dict("records")]
@@ -162,7 +177,8 @@ def _label_row(row: dict[str, Any], fields: list[str]) -> dict[str, Any]:
         note, mark = (f"written as {path}", "written") if path else (row["problem"], "bad")
         return {**cells, "note": note, "mark": mark, "locked": not row.get("can_retry", False)}
     note = "; ".join(part for part in (row["note"], row.get("about_speaker", "")) if part)
-    return {**cells, "note": note, "mark": "doubt" if note else "", "locked": False}
+    joins = not row["note"] and note.startswith("joins ")
+    return {**cells, "note": note, "mark": "joined" if joins else "doubt" if note else "", "locked": False}
 
 
 def _import(ui: SimpleNamespace) -> None:
@@ -179,7 +195,8 @@ def _import(ui: SimpleNamespace) -> None:
         f"Rejected: {'; '.join(rejected)}" if rejected else "", bad=True
     )
     _fill_table(ui, results)
-    ui.write.disabled = True
+    retry = "Not yet: correct the rejected files, then tick the line above again."
+    _enable_write(ui, retry if results["can_retry"].any() else "Done. Type another folder to import more.")
 
 
 def _remember_written(ui: SimpleNamespace, results: pd.DataFrame) -> None:

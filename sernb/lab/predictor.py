@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import pandas as pd
 from sernb import audio
 from sernb import corpora
 from sernb import display
+from sernb import evaluation
 from sernb import results
 from sernb.lab.widgets import LABEL_STYLE
 from sernb.lab.widgets import ClipView
@@ -24,6 +26,7 @@ from sernb.lab.widgets import message_html
 from sernb.lab.widgets import report_errors
 from sernb.lab.widgets import windows_item
 
+MAX_ENROLLED = 16  # each clip takes a tenth of a second
 SOURCES = ("the browsed clip", "a file", "a clip of my corpus")
 
 
@@ -48,6 +51,7 @@ def predict_clip(
     ui.source.observe(report_errors(ui, _show_prediction), "value")
     ui.upload.observe(report_errors(ui, lambda ui: _choose_source(ui, SOURCES[1])), "value")
     ui.clip.observe(report_errors(ui, lambda ui: _choose_source(ui, SOURCES[2])), "value")
+    ui.enrol.observe(report_errors(ui, _show_prediction), "value")
     ui.predict.on_click(report_errors(ui, _show_prediction))
     ui.typed_run.observe(report_errors(ui, _choose_typed_run), "value")
     ui.refresh.on_click(report_errors(ui, _refresh))
@@ -57,7 +61,7 @@ def predict_clip(
     return w.VBox(
         [
             w.HBox([ui.run, ui.typed_run, ui.refresh], layout=w.Layout(flex_flow="row wrap")),
-            w.HBox([ui.source, ui.upload, ui.clip, ui.predict], layout=w.Layout(flex_flow="row wrap")),
+            w.HBox([ui.source, ui.upload, ui.clip, ui.enrol, ui.predict], layout=w.Layout(flex_flow="row wrap")),
             ui.message,
             w.HBox([ui.bars, ui.view], layout=w.Layout(flex_flow="row wrap")),
             ui.card,
@@ -71,7 +75,7 @@ def _controls(run: str | Path, folders: tuple[str | Path, ...], browser: w.Widge
         is_updating=False,
         folders=folders,
         browser=getattr(browser, "state", None),
-        run=w.Dropdown(options=[str(run)], description="Run", style=style, layout=w.Layout(width="42em")),
+        run=w.Dropdown(options=[_run_name(run)], description="Run", style=style, layout=w.Layout(width="42em")),
         typed_run=w.Text(placeholder="or the folder of another run, then Enter", continuous_update=False,
                      layout=w.Layout(width="20em")),
         refresh=w.Button(description="Search again", icon="refresh"),
@@ -79,6 +83,8 @@ def _controls(run: str | Path, folders: tuple[str | Path, ...], browser: w.Widge
         upload=w.FileUpload(accept="audio/*,.wav,.flac,.ogg,.mp3", description="Choose a file"),
         clip=w.Dropdown(options=[], layout=w.Layout(width="22em")),
         predict=w.Button(description="Predict", icon="play"),
+        enrol=w.Checkbox(True, description="Enrol other clips of the speaker, without their emotions", indent=False,
+                         layout=w.Layout(width="auto", display="none")),
         bars=w.Image(format="png", layout=w.Layout(width="430px", object_fit="contain")),
         view=ClipView(layout=w.Layout(min_width="420px", flex="1 1 420px")),
         card=w.Output(),
@@ -90,13 +96,13 @@ def _controls(run: str | Path, folders: tuple[str | Path, ...], browser: w.Widge
 
 def _refresh_runs(ui: SimpleNamespace) -> None:
     """Offer the runs that can predict, and the clips of local corpora, the latest first."""
-    _offer_runs(ui, map(str, results.find_runs(*ui.folders)))
+    _offer_runs(ui, results.find_runs(*ui.folders))
     _find_clips(ui)
 
 
 def _find_clips(ui: SimpleNamespace) -> None:
     """Offer the clips of local corpora; the latest is selected, unless one is being looked at."""
-    roots = [Path(folder) for folder in ui.folders if Path(folder, corpora.MANIFEST).is_file()]
+    roots = _corpus_folders(ui)
     clips = [(file, str(root / file)) for root in roots for file in corpora.read_manifest(root)["file"][::-1]]
     if list(ui.clip.options) != clips:
         current = ui.clip.value if ui.source.value == SOURCES[2] else None
@@ -108,17 +114,29 @@ def _find_clips(ui: SimpleNamespace) -> None:
         ui.is_updating = False
 
 
-def _offer_runs(ui: SimpleNamespace, runs: Iterable[str]) -> None:
+def _corpus_folders(ui: SimpleNamespace) -> list[Path]:
+    folders = [Path(folder).expanduser() for folder in ui.folders]
+    return [folder for folder in folders if (folder / corpora.MANIFEST).is_file()]
+
+
+def _offer_runs(ui: SimpleNamespace, runs: Iterable[str | Path]) -> None:
     """Offer more runs; the selected one stays the first, so that this changes nothing."""
+    names = map(_run_name, runs)
     ui.is_updating = True
-    ui.run.options, ui.run.index = list(dict.fromkeys([ui.run.value, *ui.run.options, *runs])), 0
+    ui.run.options, ui.run.index = list(dict.fromkeys([ui.run.value, *ui.run.options, *names])), 0
     ui.is_updating = False
+
+
+def _run_name(run: str | Path) -> str:
+    """Return a run's folder in one spelling: relative to the working folder if it is in there, otherwise absolute."""
+    path = Path(os.path.abspath(Path(run).expanduser()))
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _choose_typed_run(ui: SimpleNamespace) -> None:
     if folder := ui.typed_run.value.strip():
         _offer_runs(ui, [folder])
-        ui.run.value = folder
+        ui.run.value = _run_name(folder)
 
 
 def _refresh(ui: SimpleNamespace) -> None:
@@ -133,9 +151,13 @@ def _load_run(ui: SimpleNamespace) -> None:
     _clear(ui)
     ui.card.outputs = ()
     ui.trained_run = results.load_run(ui.run.value.strip())
-    data = {"text/markdown": _escape_markup(results.model_card(ui.trained_run)), "text/plain": ""}
-    ui.card.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)
+    _show_card(ui, ui.trained_run)
     _show_prediction(ui)
+
+
+def _show_card(ui: SimpleNamespace, run: results.TrainedRun) -> None:
+    data = {"text/markdown": _escape_markup(results.model_card(run)), "text/plain": ""}
+    ui.card.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)
 
 
 def _escape_markup(markdown: str) -> str:
@@ -158,19 +180,44 @@ def _clear(ui: SimpleNamespace) -> None:
 
 
 def _predict_selected(ui: SimpleNamespace) -> None:
+    can_enrol = ui.trained_run is not None and ui.source.value == SOURCES[2] and results.can_enrol(ui.trained_run)
+    ui.enrol.layout.display = None if can_enrol else "none"
     if ui.trained_run is None or (clip := _selected_clip(ui)) is None:
         _clear(ui)
         ui.message.value = message_html("Choose a clip." if ui.trained_run else "Choose a run.")
         return
     (name, signal), rate = clip, ui.trained_run.inputs.sample_rate
-    probabilities = results.predict_proba(ui.trained_run, signal)
-    windows = results.predict_windows(ui.trained_run, signal)
+    _clear(ui)  # enrolment may take seconds
+    ui.message.value = message_html(f"{name}: predicting ...")
+    enrolled, same = _enrolment_clips(ui) if can_enrol and ui.enrol.value else ([], 0)
+    run = results.enrol_speaker(ui.trained_run, enrolled)
+    _show_card(ui, run)  # enrolment has a model of its own
+    probabilities = results.predict_proba(run, signal)
+    windows = results.predict_windows(run, signal)
     ui.bars.value = _probability_png(probabilities)
     ui.view.show(windows_item(signal, rate, name, windows))
     label = results.predicted_label(probabilities) or "no prediction, as all outputs are zero"
     ui.message.value = message_html(
         f"{name}: {label} ({probabilities.max():.2f}), the highest of {len(probabilities)} probabilities."
+        + f" Enrolled: {len(enrolled)} other clip{'s' * (len(enrolled) != 1)} of the speaker." * (len(enrolled) > 0)
+        + f" Left out, since they contain sound of this clip: {same}." * (same > 0)
     )
+
+
+def _enrolment_clips(ui: SimpleNamespace) -> tuple[list[Path], int]:
+    """Return the latest other clips of the speaker, and how many were left out: they contain sound of the clip."""
+    path, enrolled, same = Path(ui.clip.value), [], 0
+    root = next(root for root in _corpus_folders(ui) if root / ui.clip.label == path)
+    clips = corpora.read_manifest(root).iloc[::-1]
+    speaker = clips.loc[clips["file"] == ui.clip.label, "speaker"].iloc[0]
+    for file in clips.loc[(clips["speaker"] == speaker) & (clips["file"] != ui.clip.label), "file"]:
+        if evaluation.shares_sound(path, root / file):  # such as a part cut out of it
+            same += 1
+        elif len(enrolled) < MAX_ENROLLED:
+            enrolled.append(root / file)
+        else:
+            break
+    return enrolled, same
 
 
 def _choose_source(ui: SimpleNamespace, source: str) -> None:

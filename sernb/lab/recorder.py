@@ -16,6 +16,7 @@ import traitlets
 
 from sernb import audio
 from sernb import corpora
+from sernb import results
 from sernb.lab.widgets import AUTO_LAYOUT
 from sernb.lab.widgets import JS_DIR
 from sernb.lab.widgets import LABEL_STYLE
@@ -27,7 +28,6 @@ from sernb.lab.widgets import report_errors
 
 SEXES = ("", "female", "male", "other")
 PARTIAL_TAKES = 8  # incomplete takes that are kept in memory; older ones were broken off
-SESSION_TAKES = 3  # of fewer takes, the level of a session says little
 
 
 class Microphone(anywidget.AnyWidget):
@@ -92,22 +92,25 @@ class Microphone(anywidget.AnyWidget):
 def record_clips(
     root: str | Path,
     *,
-    emotions: Sequence[str] = corpora.EMOTIONS[:-1],
-    statements: Sequence[str] = corpora.STATEMENTS,
+    emotions: Sequence[str] = corpora.PROMPT_EMOTIONS,
+    statements: Sequence[str] = (),
     seed: int = 42,
+    run_dirs: Sequence[str | Path] = (),
 ) -> w.Widget:
     """Record clips into a local corpus: speaker, consent, what to say and how, then the microphone.
 
     Args:
         root: The corpus folder, created with the first consent.
-        emotions: The emotions to act.
-        statements: The sentences to say, each in each emotion.
+        emotions: The emotions to act: of `corpora.EMOTIONS`, or words of your own.
+        statements: The sentences to say, each in each emotion; by default the corpus's (`corpora.read_statements`).
         seed: Seed of the order of the prompts, which differs between speakers.
+        run_dirs: Where to look for runs that used the recordings of a speaker who withdraws.
 
     Returns:
         The panel; by its `state`, `predict_clip` learns of new clips.
     """
-    ui = _controls(root, emotions, statements)
+    ui = _controls(root, emotions)
+    ui.own_statements, ui.run_dirs = statements, run_dirs
     ui.plan = {"emotions": emotions, "statements": statements, "seed": seed}
     ui.microphone = Microphone(lambda *take: _save_take(ui, *take))
     for name, react in (
@@ -121,18 +124,22 @@ def record_clips(
         getattr(ui, name).observe(report_errors(ui, _refresh), "value")
     ui.skip.on_click(report_errors(ui, lambda ui: _next_prompt(ui, skip=True)))
     ui.withdraw.on_click(report_errors(ui, _withdraw))
+    ui.delete_runs.on_click(report_errors(ui, _delete_runs))
     report_errors(ui, _change_folder)()
     panel = _layout(ui)
     panel.state = ui
     return panel
 
 
-def _controls(root: str | Path, emotions: Sequence[str], statements: Sequence[str]) -> SimpleNamespace:
+def _controls(root: str | Path, emotions: Sequence[str]) -> SimpleNamespace:
     wide = {"style": LABEL_STYLE, "layout": w.Layout(width="21em")}
     return SimpleNamespace(
         is_updating=False,
         is_new=False,
         skipped=0,
+        consent_text="",
+        withdrawable=set(),  # speakers
+        runs=[],  # those that used the recordings of a speaker who has withdrawn
         levels={},  # of the takes of this session, by folder and speaker
         folder=folder_field(root),
         speaker=w.Combobox(description="Speaker", continuous_update=False, ensure_option=False, **wide),
@@ -142,8 +149,10 @@ def _controls(root: str | Path, emotions: Sequence[str], statements: Sequence[st
         agreed=w.Checkbox(description="The speaker has read this and agrees", indent=False, layout=AUTO_LAYOUT),
         publish=w.Checkbox(description="... and may be heard on published pages", indent=False, layout=AUTO_LAYOUT),
         withdraw=w.Button(icon="trash", layout=AUTO_LAYOUT),
+        traces=w.HTML(),  # of a speaker who has withdrawn
+        delete_runs=w.Button(icon="trash", button_style="danger", layout=w.Layout(width="auto", display="none")),
         emotion=w.Dropdown(options=list(emotions), description="Emotion", **wide),
-        statement=w.Combobox(options=list(statements), description="Sentence", ensure_option=False,
+        statement=w.Combobox(description="Sentence", ensure_option=False,
                              style=wide["style"], layout=w.Layout(width="32em")),
         skip=w.Button(description="Another prompt", icon="forward", layout=AUTO_LAYOUT),
         message=w.HTML(),
@@ -157,6 +166,8 @@ def _layout(ui: SimpleNamespace) -> w.Widget:
             w.HBox([ui.speaker, ui.sex, ui.condition]),
             ui.consent,
             w.HBox([ui.agreed, w.HTML("&emsp;"), ui.publish, w.HTML("&emsp;"), ui.withdraw]),
+            ui.traces,
+            ui.delete_runs,
             w.HBox([ui.emotion, ui.statement, ui.skip]),
             ui.microphone,
             ui.message,
@@ -165,9 +176,11 @@ def _layout(ui: SimpleNamespace) -> w.Widget:
 
 
 def _change_folder(ui: SimpleNamespace) -> None:
-    """Show another corpus: its consent text and speakers, and a new pseudonym to begin with."""
-    ui.consent.value = f"<i>“{html.escape(corpora.consent_text(ui.folder.value))}”</i>"
-    fresh = _offer_speakers(ui)
+    """Show another corpus: its sentences and speakers, and a new pseudonym to begin with."""
+    ui.plan["statements"] = ui.own_statements or corpora.read_statements(ui.folder.value)
+    ui.statement.options = tuple(ui.plan["statements"])
+    _show_traces(ui, [])
+    fresh = corpora.next_pseudonym(ui.folder.value)
     if ui.speaker.value == fresh:
         _change_speaker(ui)
     else:
@@ -177,14 +190,20 @@ def _change_folder(ui: SimpleNamespace) -> None:
 def _offer_speakers(ui: SimpleNamespace) -> str:
     """Offer the next free pseudonym, which is returned, and the speakers who have agreed."""
     fresh = corpora.next_pseudonym(ui.folder.value)
-    ui.speaker.options = (fresh, *sorted(set(corpora.active_consents(ui.folder.value)["speaker"])))
+    consenting = set(corpora.active_consents(ui.folder.value)["speaker"])
+    ui.speaker.options = (fresh, *sorted(consenting))
+    ui.withdrawable = consenting | set(corpora.read_manifest(ui.folder.value)["speaker"].str.strip())
     return fresh
 
 
 def _change_speaker(ui: SimpleNamespace) -> None:
     """Show another speaker's consent, sex and condition, and the next prompt."""
+    _offer_speakers(ui)
+    ui.consent_text = corpora.consent_text(ui.folder.value)
+    ui.consent.value = _consent_html(ui.consent_text)
     consents = corpora.active_consents(ui.folder.value).set_index("speaker")
-    has_agreed = ui.speaker.value in consents.index
+    # An import, or an earlier form, is a consent to something else than the text above the tick.
+    has_agreed = consents["consent"].get(ui.speaker.value) == ui.consent_text
     own = corpora.read_manifest(ui.folder.value).query("speaker == @ui.speaker.value")
     ui.is_updating = True
     ui.is_new = ui.speaker.value not in corpora.used_speaker_ids(ui.folder.value)
@@ -197,6 +216,11 @@ def _change_speaker(ui: SimpleNamespace) -> None:
     _next_prompt(ui)
 
 
+def _consent_html(text: str) -> str:
+    hint = f"<br><small>To use another text, save it as {corpora.CONSENT_FORM} in the corpus folder.</small>"
+    return f"<i>“{html.escape(text)}”</i>{hint if text == corpora.CONSENT_TEXT else ''}"
+
+
 def _change_consent(ui: SimpleNamespace) -> None:
     """Store what was ticked, or undo it; a tick for publication alone has no effect."""
     if ui.is_updating:
@@ -204,7 +228,8 @@ def _change_consent(ui: SimpleNamespace) -> None:
     try:
         if ui.agreed.value:
             # Another window or an import may have given a new speaker's pseudonym to somebody else by now.
-            corpora.store_consent(ui.folder.value, ui.speaker.value, publish=ui.publish.value, new=ui.is_new)
+            options = {"publish": ui.publish.value, "text": ui.consent_text, "new": ui.is_new}
+            corpora.store_consent(ui.folder.value, ui.speaker.value, **options)
             ui.is_new = False
         elif ui.speaker.value in set(corpora.active_consents(ui.folder.value)["speaker"]):
             corpora.undo_consent(ui.folder.value, ui.speaker.value)
@@ -213,6 +238,7 @@ def _change_consent(ui: SimpleNamespace) -> None:
         _consent_failed(ui, error)
         return
     _offer_speakers(ui)
+    _show_progress(ui)
     _refresh(ui)
 
 
@@ -229,18 +255,42 @@ def _consent_failed(ui: SimpleNamespace, error: Exception) -> None:
 
 
 def _withdraw(ui: SimpleNamespace) -> None:
-    """Delete all clips of the speaker, after a second click."""
+    """Delete all clips and stored features of the speaker, after a second click; show which runs used them."""
     speaker, question = ui.speaker.value, f"Delete all clips of {ui.speaker.value}?"
     if ui.withdraw.description != question:
         ui.withdraw.description, ui.withdraw.button_style = question, "danger"
         ui.message.value = message_html(f"This cannot be undone. Click again to delete {speaker}'s clips.", bad=True)
         return
-    deleted = corpora.withdraw_speaker(ui.folder.value, speaker)
+    removal = results.remove_speaker(ui.folder.value, speaker, ui.run_dirs)
     _change_folder(ui)
     ui.message.value = message_html(
-        f"{speaker} has withdrawn: {len(deleted)} files deleted. Trained models, results of runs and the feature store "
-        "may still hold what was computed from them."
+        f"{speaker} has withdrawn: {len(removal.files)} files and {removal.n_features} stored features deleted."
     )
+    _show_traces(ui, removal.runs, speaker)
+
+
+def _show_traces(ui: SimpleNamespace, runs: Sequence[Path], speaker: str = "") -> None:
+    """Show which runs used a speaker's recordings, with a button that deletes them."""
+    ui.runs = list(dict.fromkeys(run.resolve() for run in runs))
+    names = "".join(f"<li>{html.escape(str(run))}</li>" for run in ui.runs)
+    text = f"Models and predictions of these runs were made with {speaker}'s recordings:"
+    ui.traces.value = f"{html.escape(text)}<ul>{names}</ul>" if ui.runs else ""
+    ui.delete_runs.description, ui.delete_runs.button_style = f"Delete these runs ({len(ui.runs)})", ""
+    ui.delete_runs.layout.display = None if ui.runs else "none"
+
+
+def _delete_runs(ui: SimpleNamespace) -> None:
+    """Delete the runs that used the recordings of a speaker who has withdrawn, after a second click."""
+    n_runs = len(ui.runs)
+    question = f"Delete {n_runs} run{'s' * (n_runs != 1)}? This cannot be undone"
+    if ui.delete_runs.description != question:
+        ui.delete_runs.description, ui.delete_runs.button_style = question, "danger"
+        return
+    while ui.runs:
+        results.remove_run(ui.runs[0])
+        del ui.runs[0]
+    _show_traces(ui, [])
+    ui.message.value = message_html(f"The files of {n_runs} run{'s' * (n_runs != 1)} were deleted.")
 
 
 def _next_prompt(ui: SimpleNamespace, *, skip: bool = False) -> None:
@@ -249,15 +299,23 @@ def _next_prompt(ui: SimpleNamespace, *, skip: bool = False) -> None:
     if len(left):
         emotion, statement = left.iloc[ui.skipped % len(left)]
         ui.emotion.value, ui.statement.value = emotion, statement
-    total = len(ui.plan["emotions"]) * len(ui.plan["statements"])
-    ui.message.value = message_html(f"{ui.speaker.value}: {total - len(left)} of {total} prompts recorded.")
-    if ui.speaker.value in corpora.withdrawn_speakers(ui.folder.value):
-        ui.message.value = message_html(
-            f"{ui.speaker.value} withdrew from this corpus. Tick the consent line only if this person agrees anew; "
-            f"for somebody else, use {corpora.next_pseudonym(ui.folder.value)}.",
-            bad=True,
-        )
+    _show_progress(ui)
     _refresh(ui)
+
+
+def _show_progress(ui: SimpleNamespace) -> None:
+    """Show how many prompts the speaker has recorded, or that the speaker has withdrawn."""
+    folder, speaker = ui.folder.value, ui.speaker.value
+    if speaker in corpora.withdrawn_speakers(folder):
+        text = (
+            f"{speaker} withdrew from this corpus. Tick the consent line only if this person agrees anew; "
+            f"for somebody else, use {corpora.next_pseudonym(folder)}."
+        )
+        ui.message.value = message_html(text, bad=True)
+        return
+    total = len(ui.plan["emotions"]) * len(ui.plan["statements"])
+    n_recorded = total - len(corpora.remaining_prompts(folder, speaker, **ui.plan))
+    ui.message.value = message_html(f"{speaker}: {n_recorded} of {total} prompts recorded.")
 
 
 def _refresh(ui: SimpleNamespace) -> None:
@@ -269,7 +327,7 @@ def _refresh(ui: SimpleNamespace) -> None:
     except corpora.LocalError as error:
         why = str(error)
     ui.withdraw.description, ui.withdraw.button_style = "Withdraw this speaker", ""
-    ui.withdraw.disabled = not ui.agreed.value
+    ui.withdraw.disabled = speaker not in ui.withdrawable
     with ui.microphone.hold_sync():
         ui.microphone.speaker, ui.microphone.emotion = speaker, ui.emotion.value
         ui.microphone.statement, ui.microphone.why, ui.microphone.ready = ui.statement.value, why, not why
@@ -295,10 +353,11 @@ def _save_take(ui: SimpleNamespace, signal: np.ndarray, sample_rate: int, labels
 
 
 def _advise(session: list[dict[str, float]], levels: dict[str, float]) -> str:
-    """Add a take to its session; return advice on the take, or else on the level of the whole session."""
+    """Add a take to its session; return advice on the take, or else on the whole session."""
     session.append(levels)
     advice = audio.level_advice(levels)
-    if advice or len(session) < SESSION_TAKES or any(take["clipped"] for take in session):
+    if advice or len(session) < corpora.SESSION_CLIPS:
         return advice
-    advice = audio.session_level_advice(float(np.median([take["level"] for take in session])))
+    level, snr = (float(np.median([take[name] for take in session])) for name in ("level", "snr"))
+    advice = audio.session_level_advice(level, snr, has_clipped=any(take["clipped"] for take in session))
     return f"this session is {advice}" if advice else ""

@@ -110,6 +110,7 @@ def report_errors(ui: SimpleNamespace, act: Callable[[SimpleNamespace], None]) -
     """Return a callback that shows an error of `act` in `ui.message`; otherwise it would end up in a log."""
 
     def call(*_: Any) -> None:
+        """Call the function and show its error in the panel."""
         try:
             act(ui)
         except Exception as error:

@@ -2,17 +2,20 @@
 
 Its weights have a closed form (Fisher's discriminant with a shrunken covariance), so that there are no epochs, no
 learning rate and no initial weights to choose. Beside the clips it is fitted on copies of them at several playback
-speeds (speed perturbation). The result is a Keras model like any other.
+speeds (speed perturbation). The result is a Keras model like any other. The features of a frozen speech encoder can
+take the place of the functionals, or be used beside them.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,14 +23,15 @@ import pandas as pd
 from sernb import audio
 from sernb import evaluation
 from sernb import features
-from sernb.models.training import HISTORY_COLUMNS
 from sernb.models.training import FitResult
+from sernb.models.training import one_epoch_history
 from sernb.models.training import one_hot
 from sernb.models.training import predict_rows
 
 if TYPE_CHECKING:
     import keras
 
+FUNCTIONALS = "functionals"
 DISCRIMINANT, TRANSDUCTIVE = "discriminant", "discriminant-transductive"
 DEFAULT_COPIES = 8
 DEFAULT_SHRINKAGE = 15  # per cent
@@ -40,18 +44,19 @@ COMPLETE = "complete model"
 
 @dataclass(frozen=True)
 class SplitFeatures:
-    """One split: its rows and their functionals, and the rows that may be fitted on, with speed-perturbed copies.
+    """One split: its rows and their features, and the rows that may be fitted on, with speed-perturbed copies.
 
-    `x` has shape (n, d), `fit_x` one row for each of `fit_rows`.
+    `x` has shape (n, d), `fit_x` one row for each of `fit_rows`; `groups` names the group of each number, shape (d,).
     """
 
     rows: pd.DataFrame
     x: np.ndarray
     fit_rows: pd.DataFrame
     fit_x: np.ndarray
+    groups: np.ndarray
 
     def training_data(self, sides: Sequence[str]) -> tuple[np.ndarray, pd.Series]:
-        """Return the functionals and the emotions of the rows of some sides, copies included."""
+        """Return the features and the emotions of the rows of some sides, copies included."""
         inside = self.fit_rows["split"].isin(sides).to_numpy()
         return self.fit_x[inside], self.fit_rows.loc[inside, "emotion"]
 
@@ -60,13 +65,38 @@ class SplitFeatures:
         return (self.rows["split"] == name).to_numpy()
 
 
+def select_features(
+    encoder: str = "", *, layer: int = features.ALL_LAYERS, functionals: bool = False
+) -> dict[str, dict[str, int | str]]:
+    """Return the features of a discriminant and their parameters: the functionals, a speech encoder, or both.
+
+    Args:
+        encoder: A model for `features.encode`, checked here; without one, the functionals alone.
+        layer: The layer of the encoder.
+        functionals: With an encoder: whether to use the functionals too.
+
+    Raises:
+        EncoderError: The encoder cannot be used, or has no such layer.
+    """
+    if not encoder:
+        return {FUNCTIONALS: {}}
+    parameters = {features.ENCODER: features.encoder_parameters(encoder, layer)}
+    return {FUNCTIONALS: {}, **parameters} if functionals else parameters
+
+
 def extract_split_features(
-    rows: pd.DataFrame, *, sample_rate: int = 16000, copies: int = DEFAULT_COPIES, seed: int = 0
+    rows: pd.DataFrame,
+    parameters: Mapping[str, Mapping[str, int | str]] | None = None,
+    *,
+    sample_rate: int = 16000,
+    copies: int = DEFAULT_COPIES,
+    seed: int = 0,
 ) -> SplitFeatures:
-    """Extract the functionals of a split and of speed-perturbed copies of its training and validation rows.
+    """Extract the features of a split and of speed-perturbed copies of its training and validation rows.
 
     Args:
         rows: Split clips as `evaluation.make_split` returns them, without copies.
+        parameters: The result of `select_features`; the functionals if not given.
         sample_rate: In Hz.
         copies: Number of copies of each clip outside the test set, see `audio.augment`.
         seed: Seed of their speeds.
@@ -74,12 +104,28 @@ def extract_split_features(
     outside = rows[rows["split"] != "test"]
     fit_rows = pd.concat([outside.assign(copy=copy) for copy in range(copies + 1)], ignore_index=True)
     options = {"sample_rate": sample_rate, "augmentation": audio.SPEED_PERTURBATION, "seed": seed}
-    x = features.extract(rows, "functionals", **options)
-    return SplitFeatures(rows, x, fit_rows, features.extract(fit_rows, "functionals", **options, speeds=1))
+    parameters = parameters or select_features()
+    # The copies have a speed of their own.
+    fit_parameters = {
+        name: parts | ({"speeds": 1} if name == FUNCTIONALS else {}) for name, parts in parameters.items()
+    }
+    x, fit_x = _extract_all(rows, parameters, options), _extract_all(fit_rows, fit_parameters, options)
+    return SplitFeatures(rows, x, fit_rows, fit_x, _feature_groups(parameters, x.shape[1]))
+
+
+def _extract_all(rows: pd.DataFrame, parameters: Mapping[str, Mapping], options: Mapping[str, Any]) -> np.ndarray:
+    arrays = [features.extract(rows, name, **options, **parts) for name, parts in parameters.items()]
+    return arrays[0] if len(arrays) == 1 else np.hstack(arrays)
+
+
+def _feature_groups(names: Iterable[str], size: int) -> np.ndarray:
+    """Return the group of each number: those of the functionals, and means and deviations of an encoder's frames."""
+    groups = features.feature_groups() if FUNCTIONALS in names else np.array([], dtype=str)
+    return np.concatenate([groups, np.repeat(("encoder mean", "encoder deviation"), (size - len(groups)) // 2)])
 
 
 def normalise_by_speaker(split: SplitFeatures) -> SplitFeatures:
-    """Standardise the functionals of each speaker by that speaker's own mean and deviation, test speakers included.
+    """Standardise the features of each speaker by that speaker's own mean and deviation, test speakers included.
 
     This uses all test clips of a speaker, though not their labels: a transductive setting, for applications with many
     clips of a speaker before a prediction is needed.
@@ -90,7 +136,7 @@ def normalise_by_speaker(split: SplitFeatures) -> SplitFeatures:
 
 def _standardise_speakers(x: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
     out = np.empty_like(x)
-    for at in rows.groupby(["speaker", "copy"]).indices.values():
+    for at in rows.groupby(["corpus", "speaker", "copy"]).indices.values():
         deviation = x[at].std(axis=0)
         out[at] = (x[at] - x[at].mean(axis=0)) / np.where(deviation > 1e-6, deviation, 1)
     return out
@@ -187,19 +233,42 @@ def fit_discriminant(
         The result as of `models.fit`; the history has one epoch.
     """
     start = time.perf_counter()
-    solved = [
-        solve_discriminant(class_statistics(*split.training_data(sides), labels), shrinkage)
-        for sides in (("train",), FIT_SIDES)
-    ]
-    temperature = _fit_temperature(split, labels, *solved[0])
-    first, model = (discriminant_model(w / temperature, b / temperature, name) for w, b in solved)
+    first, model = _solve_calibrated(split, labels, shrinkage, name)
     seconds = time.perf_counter() - start
     x, y, labels = split.x[..., None], one_hot(split.rows["emotion"], list(labels)), list(labels)
     predictions, losses = predict_rows(model, x, y, split.rows, labels)
     val_predictions, val_losses = predict_rows(first, x, y, split.rows, labels)
     predictions[split.side("val")] = val_predictions[split.side("val")]
     losses["val"] = val_losses["val"]
-    return FitResult(model, _history_table(predictions, losses, name), predictions, seconds, losses)
+    return FitResult(model, one_epoch_history(predictions, losses, name), predictions, seconds, losses)
+
+
+def fit_final_discriminant(
+    split: SplitFeatures, labels: Sequence[str], *, shrinkage: int = DEFAULT_SHRINKAGE, name: str = DISCRIMINANT
+) -> keras.Model:
+    """Solve the discriminant of a split without test rows: its score is that of the models of the folds.
+
+    Args:
+        split: The result of `extract_split_features` for the rows of `evaluation.make_final_split`; its validation
+            rows calibrate the probabilities.
+        labels: The run's label list.
+        shrinkage: As for `solve_discriminant`.
+        name: The model's name.
+    """
+    return _solve_calibrated(split, labels, shrinkage, name)[1]
+
+
+def _solve_calibrated(
+    split: SplitFeatures, labels: Sequence[str], shrinkage: int, name: str
+) -> tuple[keras.Model, keras.Model]:
+    """Return a model fitted on the training set, and one fitted on the validation set too."""
+    solved = [
+        solve_discriminant(class_statistics(*split.training_data(sides), labels), shrinkage)
+        for sides in (("train",), FIT_SIDES)
+    ]
+    temperature = _fit_temperature(split, labels, *solved[0])
+    first, model = (discriminant_model(w / temperature, b / temperature, name) for w, b in solved)
+    return first, model
 
 
 def _fit_temperature(split: SplitFeatures, labels: Sequence[str], weights: np.ndarray, biases: np.ndarray) -> float:
@@ -216,14 +285,6 @@ def _fit_temperature(split: SplitFeatures, labels: Sequence[str], weights: np.nd
     truth = one_hot(split.rows.loc[val, "emotion"], list(labels)).astype(bool)
     loss = lambda power: -log_softmax(logits / np.exp(power), axis=1)[truth].mean()  # noqa: E731
     return float(np.exp(minimize_scalar(loss, bounds=(0, 6), method="bounded").x))
-
-
-def _history_table(predictions: pd.DataFrame, losses: Mapping[str, float], name: str) -> pd.DataFrame:
-    accuracy = (predictions["truth"] == predictions["prediction"]).groupby(predictions["split"]).mean()
-    row = {"model": name, "epoch": 1}
-    for side in FIT_SIDES:
-        row |= {f"{side}_loss": losses[side], f"{side}_accuracy": accuracy[side]}
-    return pd.DataFrame([row])[HISTORY_COLUMNS]
 
 
 # what it is made of
@@ -260,7 +321,7 @@ def _solve_without(
     """Solve the discriminant of the training set, complete and without each ingredient."""
     statistics = class_statistics(*split.training_data(("train",)), labels)
     recordings = class_statistics(*_without_copies(split).training_data(("train",)), labels)
-    group = features.feature_groups()
+    group = split.groups
     solved = {COMPLETE: solve_discriminant(statistics, shrinkage)}
     for name in dict.fromkeys(group):
         solved[f"without {name}"] = solve_discriminant(statistics, shrinkage, group != name)
@@ -304,7 +365,7 @@ def logit_contributions(split: SplitFeatures, labels: Sequence[str], model: kera
     margin = weights - (weights.sum(axis=1, keepdims=True) - weights) / (len(labels) - 1)
     mean = split.training_data(FIT_SIDES)[0].mean(axis=0)
     contributions = (split.x[test] - mean) * margin.T[predicted]
-    group = features.feature_groups()
+    group = split.groups
     table = pd.DataFrame({name: contributions[:, group == name].sum(axis=1) for name in dict.fromkeys(group)})
     table.insert(0, "prediction", np.array(labels, dtype=object)[predicted])
     table.insert(0, "truth", split.rows.loc[test, "emotion"].to_numpy())

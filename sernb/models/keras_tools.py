@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from sernb import utils
 
 if TYPE_CHECKING:
     import keras
@@ -65,8 +68,8 @@ def _silenced_stderr() -> Iterator[None]:
 def set_precision(precision: str) -> None:
     """Let the models built from now on compute in `float32`, or in `bfloat16` with weights kept in float32.
 
-    The second takes about half the time on processors that multiply bfloat16 themselves (AVX512-BF16, AMX) and more
-    on those that do not.
+    The second takes about half the time on processors that multiply bfloat16 themselves (AVX512-BF16, AMX), and several
+    times as long on those that do not; then there is a warning.
 
     Raises:
         ValueError: Another precision.
@@ -76,6 +79,12 @@ def set_precision(precision: str) -> None:
     if precision not in PRECISIONS:
         raise ValueError(f"PRECISION must be one of {', '.join(PRECISIONS)} (got {precision!r})")
     keras.config.set_dtype_policy(precision)
+    if precision != "float32" and not utils.multiplies_bfloat16() and not keras.distribution.list_devices("gpu"):
+        warnings.warn(
+            f"This processor has no instructions for bfloat16, so that {precision} takes several times as long "
+            "as float32. Set PRECISION to float32; the scores then differ slightly.",
+            stacklevel=2,
+        )
 
 
 def compile_model(model: keras.Model, loss: str | Callable = "categorical_crossentropy") -> keras.Model:

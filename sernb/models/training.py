@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -146,60 +145,43 @@ def _build_variables(model: keras.Model, x: np.ndarray, y: np.ndarray) -> None:
 def _make_batches(
     x: np.ndarray, y: np.ndarray, rows: np.ndarray, batch_size: int, *, shuffle: bool = False
 ) -> tf.data.Dataset:
-    """Return the inputs and labels of some rows in batches, read from memory or from disk.
+    """Return the inputs and labels of some rows in batches, in a new order each epoch if they are shuffled.
+
+    The orders follow from the seed of `seed_everything`. Keras's shuffle of plain arrays is not
+    used: once a seed is set, it repeats one order in every epoch.
 
     TensorFlow's autotuner is off: it sleeps for 10 ms, then doubles the wait each time, and the end of an epoch often
     waits for it, for up to as long as the epoch took. With plain arrays there is little to tune.
     """
     import tensorflow as tf
 
-    read = _batches_from_disk if utils.is_memmap(x) else _batches_from_memory
+    seed = np.random.randint(2**31)
+    if utils.is_memmap(x):
+        batches = _batches_from_disk(x, y, rows, batch_size, np.random.default_rng(seed) if shuffle else None)
+    else:
+        indices = tf.data.Dataset.from_tensor_slices(rows)
+        if shuffle:
+            indices = indices.shuffle(len(rows), seed=seed, reshuffle_each_iteration=True)
+        arrays = tf.data.Dataset.from_tensors((x, y)).repeat()
+        gather = lambda batch, arrays: tuple(tf.gather(array, batch) for array in arrays)  # noqa: E731
+        batches = tf.data.Dataset.zip((indices.batch(batch_size), arrays)).map(gather, tf.data.AUTOTUNE)
     options = tf.data.Options()
     options.autotune.enabled = False
     options.experimental_optimization.apply_default_optimizations = False  # as in Keras: they cost more than they save
     steps = tf.data.experimental.assert_cardinality(-(-len(rows) // batch_size))
-    return read(x, y, rows, batch_size, shuffle).apply(steps).prefetch(tf.data.AUTOTUNE).with_options(options)
-
-
-def _batches_from_memory(
-    x: np.ndarray, y: np.ndarray, rows: np.ndarray, batch_size: int, shuffle: bool
-) -> tf.data.Dataset:
-    import tensorflow as tf
-
-    def order(_: tf.Tensor) -> tf.Tensor:
-        return tf.random.shuffle(tf.range(len(rows))) if shuffle else tf.range(len(rows))
-
-    def split(indices: tf.Tensor) -> tf.data.Dataset:
-        return tf.data.Dataset.from_tensor_slices(indices).batch(batch_size)
-
-    def select(indices: tf.Tensor, arrays: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
-        return tuple(tf.gather(array, indices) for array in arrays)
-
-    batches = tf.data.Dataset.range(1).map(order).prefetch(1).flat_map(split)
-    arrays = tf.data.Dataset.from_tensors((x[rows], y[rows])).repeat()
-    return tf.data.Dataset.zip((batches, arrays)).map(select, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.apply(steps).prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
 def _batches_from_disk(
-    x: np.ndarray, y: np.ndarray, rows: np.ndarray, batch_size: int, shuffle: bool
+    x: np.ndarray, y: np.ndarray, rows: np.ndarray, batch_size: int, rng: np.random.Generator | None
 ) -> tf.data.Dataset:
-    """Read one batch at a time, in orders drawn from the generators that `seed_everything` has seeded.
-
-    As Keras does for a `PyDataset`, one order is drawn and dropped before the first epoch, and whole batches are
-    shuffled as well. Neither is needed, but without them the scores would differ from those of earlier runs.
-    """
+    """Read one batch at a time, in a new order each epoch if there is a generator of random numbers."""
     import tensorflow as tf
 
-    rng = np.random.default_rng(np.random.randint(2**31))
-    if shuffle:
-        rng.permutation(rows)
-
     def read() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        order, starts = rows, list(range(0, len(rows), batch_size))
-        if shuffle:
-            order = rng.permutation(rows)
-            random.shuffle(starts)
-        for start in starts:
+        """Yield the batches of one epoch."""
+        order = rows if rng is None else rng.permutation(rows)
+        for start in range(0, len(rows), batch_size):
             batch = order[start : start + batch_size]
             yield np.asarray(x[batch]), y[batch]
 
@@ -214,6 +196,7 @@ def _progress(name: str, epochs: int) -> keras.callbacks.Callback:
     bar = utils.progress_bar(total=epochs, desc=name, unit="epoch")
 
     def step(epoch: int, logs: dict) -> None:
+        """Advance the progress bar, and stop the training at a loss of NaN."""
         bar.set_postfix(val=f"{logs['val_accuracy']:.3f}")
         bar.update()
         if not np.isfinite(logs["loss"] + logs["val_loss"]):
@@ -232,6 +215,7 @@ def _schedule(recipe: Recipe, model: keras.Model, epochs: int, steps: int) -> li
     warmup = min(recipe.warmup, epochs / 2)
 
     def rate(step: int) -> float:
+        """Return the learning rate of one step."""
         epoch = step / steps
         if epoch < warmup:
             return recipe.peak * (epoch + 1 / steps) / warmup
@@ -247,13 +231,22 @@ def _history_table(name: str, history: Mapping[str, list[float]]) -> pd.DataFram
     return curves.assign(model=name, epoch=np.arange(1, len(curves) + 1))[HISTORY_COLUMNS]
 
 
+def one_epoch_history(predictions: pd.DataFrame, losses: Mapping[str, float], name: str) -> pd.DataFrame:
+    """Return the history of a model that is fitted in one step, with the columns of `HISTORY_COLUMNS`."""
+    accuracy = (predictions["truth"] == predictions["prediction"]).groupby(predictions["split"]).mean()
+    row = {"model": name, "epoch": 1}
+    for side in ("train", "val"):
+        row |= {f"{side}_loss": losses[side], f"{side}_accuracy": accuracy.get(side, np.nan)}
+    return pd.DataFrame([row])[HISTORY_COLUMNS]
+
+
 def predict_rows(
     model: keras.Model, x: np.ndarray, y: np.ndarray, rows: pd.DataFrame, labels: list[str]
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """Predict every row and compute the loss of each side of the split.
 
     Args:
-        model: Fitted model.
+        model: Fitted model: inputs in, one output per label.
         x: Inputs with their channel axis, shape (n, ..., 1).
         y: One-hot labels, shape (n, k).
         rows: Split clips.
@@ -261,7 +254,7 @@ def predict_rows(
 
     Returns:
         The table of `predictions.csv` (probabilities are the outputs divided by their sum, NaN where all are zero),
-        and the mean categorical cross-entropy of train, val and test.
+        and the mean categorical cross-entropy of each side that has rows.
     """
     import keras
 
@@ -276,4 +269,5 @@ def predict_rows(
     table = rows[["clip", "copy", "speaker", "split"]].assign(truth=rows["emotion"], prediction=prediction)
     table.insert(0, "model", model.name)
     table[labels] = probabilities.round(6)
-    return table, {side: float(loss[(rows["split"] == side).to_numpy()].mean()) for side in evaluation.SIDES}
+    in_side = {side: (rows["split"] == side).to_numpy() for side in evaluation.SIDES}
+    return table, {side: float(loss[chosen].mean()) for side, chosen in in_side.items() if chosen.any()}

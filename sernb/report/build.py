@@ -139,7 +139,8 @@ def assemble_sources(book: Book, output_dir: Path) -> Path:
             copy = partial(shutil.copytree, dirs_exist_ok=True) if extra.is_dir() else shutil.copy
             copy(extra, source / extra.name)
     (source / "references.bib").touch()  # the configuration names it, but a user's own list may come without one
-    shutil.copy(book.root / CONFIG_FILE, source)
+    config = yaml.safe_load((book.root / CONFIG_FILE).read_text(encoding="utf-8")) | book.config
+    (source / CONFIG_FILE).write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
     (source / "_toc.yml").write_text(yaml.safe_dump(table_of_contents(book), sort_keys=False), encoding="utf-8")
     return source
 
@@ -164,7 +165,8 @@ def _stage_page(chapter: Chapter, book: Book, output_dir: Path, source: Path) ->
     notebook = runs.read_notebook(output_dir / "runs" / chapter.name / chapter.source.name)
     _refuse_private(chapter, book, notebook)
     first = {source.name: name for source, name in _first_pages(book).items()}
-    make_page(notebook, title=chapter.title, terms=_glossary_terms(book), pages=first)
+    fold_code = book.fold_code or chapter.fold_code
+    make_page(notebook, title=chapter.title, terms=_glossary_terms(book), pages=first, fold_code=fold_code)
     if chapter.title:
         notebook.cells.append(nbformat.v4.new_markdown_cell(_command(chapter, book.root) + _helpers(chapter)))
     notebook = nbformat.v4.upgrade(notebook)
@@ -279,7 +281,9 @@ def _source_digest(source: Path) -> str:
 
 def _render(source: Path, output_dir: Path) -> Path:
     """Build the HTML; a warning of Sphinx is an error, since it means a broken page."""
-    jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+    # As in `runs.import_nbformat`.
+    start = "import sys; sys.modules['rfc3987_syntax'] = None; from jupyter_book.cli.main import main; main()"
+    jupyter_book = [sys.executable, "-c", start]
     command = [*jupyter_book, "build", str(source)]
     options = ["--path-output", str(output_dir / "sphinx"), "--all", "-W", "--keep-going", "-q"]
     shutil.rmtree(output_dir / "sphinx", ignore_errors=True)

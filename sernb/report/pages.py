@@ -26,7 +26,12 @@ MIN_TEXT_LENGTH = 29  # characters: shorter cells of a table contain numbers and
 
 
 def make_page(
-    notebook: Any, *, title: str = "", terms: Sequence[str] = (), pages: Mapping[str, str] | None = None
+    notebook: Any,
+    *,
+    title: str = "",
+    terms: Sequence[str] = (),
+    pages: Mapping[str, str] | None = None,
+    fold_code: bool = False,
 ) -> None:
     """Turn an executed notebook into a page, in place.
 
@@ -35,17 +40,21 @@ def make_page(
         title: The page's title, which replaces the notebook's own; none keeps that.
         terms: Words of the glossary, each of which is linked where it is first used.
         pages: The book's page of each notebook, by the notebook's file name.
+        fold_code: Whether code is shown only on a click.
 
     Raises:
         ValueError: There is a title, but no heading that it could replace.
     """
     show_parameters(notebook)
     _strip_papermill(notebook)
+    _move_demo_notice(notebook)
     notebook.cells = [part for cell in notebook.cells for part in split_figures(cell)]
     _mark_wide(notebook)
     _tidy_tables(notebook)
     _link_pages(notebook, pages or {})
     link_terms(notebook, terms)
+    if fold_code:
+        _fold_code(notebook)
     if title:
         _set_title(notebook, title)
 
@@ -81,6 +90,19 @@ def _strip_papermill(notebook: Any) -> None:
     """Remove papermill's metadata: it contains paths of this machine, which must not be published."""
     for part in [notebook, *notebook.cells]:
         part.metadata.pop("papermill", None)
+
+
+def _move_demo_notice(notebook: Any) -> None:
+    """Move the notice that a page is about synthetic speech to the top, below the title."""
+    for cell in notebook.cells:
+        outputs = cell.get("outputs", [])
+        for output in outputs:
+            if (notice := output.get("data", {}).get("text/markdown", "")).startswith(display.DEMO_NOTICE):
+                outputs.remove(output)
+                heading = next(cell for cell in notebook.cells if HEADING.search(cell.source))
+                title = HEADING.search(heading.source)[0]
+                heading.source = heading.source.replace(title, f"{title}\n\n{notice}", 1)
+                return
 
 
 # figures and tables
@@ -142,12 +164,7 @@ def _tidy_tables(notebook: Any) -> None:
             for table in soup("table"):
                 _merge_header_rows(table)
                 for cell in table("td"):
-                    if (
-                        not cell.attrs
-                        and not cell.find()
-                        and len(cell.text) >= MIN_TEXT_LENGTH
-                        and "\xa0" not in cell.text
-                    ):
+                    if _contains_text(cell):
                         cell["class"] = "words"
             output.data["text/html"] = str(soup)
 
@@ -171,6 +188,12 @@ def _merge_header_rows(table: Tag) -> None:
         table.select("thead > tr")[1].decompose()
 
 
+def _fold_code(notebook: Any) -> None:
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and "remove-input" not in runs.cell_tags(cell):
+            cell.metadata["tags"] = [*dict.fromkeys([*runs.cell_tags(cell), "hide-input"])]
+
+
 # prose
 
 
@@ -178,6 +201,7 @@ def _link_pages(notebook: Any, pages: Mapping[str, str]) -> None:
     """Turn links to other notebooks into links to their pages, or into their names where the book has no such page."""
 
     def replacement(match: re.Match[str]) -> str:
+        """Return a link to the page of a notebook, or its name if the book does not have it."""
         return f"{{doc}}`{pages[match[1]]}`" if match[1] in pages else f"`{match[1]}`"
 
     for cell in notebook.cells:

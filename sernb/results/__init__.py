@@ -1,5 +1,7 @@
 """A run's files: written, read and queried."""
 
+from sernb.results.cards import model_card
+from sernb.results.exchange import write_audformat
 from sernb.results.explanation import Attribution
 from sernb.results.explanation import AttributionError
 from sernb.results.explanation import integrated_gradients
@@ -13,9 +15,11 @@ from sernb.results.files import MODEL_COLUMNS
 from sernb.results.files import RUN_COLUMNS
 from sernb.results.files import SCORES
 from sernb.results.files import answers_of_runs
+from sernb.results.files import compare_runs
 from sernb.results.files import epochs_to_reach
 from sernb.results.files import final_val_accuracy
 from sernb.results.files import is_dir_parameter
+from sernb.results.files import keep_most_seeds
 from sernb.results.files import pool_runs
 from sernb.results.files import publish_sweep
 from sernb.results.files import read_history
@@ -24,6 +28,7 @@ from sernb.results.files import read_predictions
 from sernb.results.files import read_sweep
 from sernb.results.files import read_tables
 from sernb.results.files import results_table
+from sernb.results.files import runs_beside
 from sernb.results.files import runs_of_speaker
 from sernb.results.files import test_answers
 from sernb.results.files import write_tables
@@ -40,10 +45,12 @@ from sernb.results.outputs import remove_run
 from sernb.results.outputs import write_record
 from sernb.results.prediction import PredictionError
 from sernb.results.prediction import TrainedRun
+from sernb.results.prediction import can_enrol
+from sernb.results.prediction import enrol_speaker
 from sernb.results.prediction import find_runs
 from sernb.results.prediction import load_folds
 from sernb.results.prediction import load_run
-from sernb.results.prediction import model_card
+from sernb.results.prediction import merge_windows
 from sernb.results.prediction import predict_batch
 from sernb.results.prediction import predict_files
 from sernb.results.prediction import predict_proba
@@ -56,8 +63,14 @@ from sernb.results.prediction import test_clips
 from sernb.results.robustness import UNDISTORTED
 from sernb.results.robustness import distorted_predictions
 from sernb.results.robustness import score_distortions
+from sernb.results.saving import FinalModels
 from sernb.results.saving import evaluate_model
 from sernb.results.saving import git_revision
 from sernb.results.saving import pool_folds
 from sernb.results.saving import run_folds
 from sernb.results.saving import save_run
+from sernb.results.scoring import PredictionTableError
+from sernb.results.scoring import ScoredPredictions
+from sernb.results.scoring import score_predictions
+from sernb.results.withdrawal import Removal
+from sernb.results.withdrawal import remove_speaker

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,19 @@ def read_metrics(folder: str | Path) -> dict[str, Any]:
 
 
 def read_predictions(folder: str | Path) -> pd.DataFrame:
-    """Return a run's `predictions.csv`; speakers stay text (`01`, `NA`)."""
-    return pd.read_csv(Path(folder) / "predictions.csv", converters={"speaker": str, "clip": str})
+    """Return a run's `predictions.csv`, or else `predictions.parquet`; speakers stay text (`01`, `NA`).
+
+    Raises:
+        OSError: There is neither.
+        ImportError: There is only a Parquet file, and pandas has no package to read it.
+    """
+    file = Path(folder) / "predictions.csv"
+    if not file.exists() and (parquet := file.with_suffix(".parquet")).exists():
+        try:
+            return pd.read_parquet(parquet)
+        except ImportError as error:
+            raise ImportError(f"{parquet}: to read it, install pyarrow: `pip install pyarrow`") from error
+    return pd.read_csv(file, converters={"speaker": str, "clip": str})
 
 
 # many runs
@@ -212,6 +224,89 @@ def _pool_group(group: pd.DataFrame) -> dict[str, float]:
     return row | {"minutes": group["seconds"].mean() / 60}
 
 
+def keep_most_seeds(sweeps: Iterable[pd.DataFrame], by: Sequence[str]) -> pd.DataFrame:
+    """Return, for each group, the rows of the one sweep that ran it with the most seeds; at a tie, of the first.
+
+    Args:
+        sweeps: Tables of `read_sweep` that share some of their runs' settings.
+        by: The columns of the groups.
+    """
+    runs = pd.concat(dict(enumerate(sweeps)), names=["sweep", "row"]).reset_index("sweep")
+    seeds = runs.groupby(["sweep", *by])["SEED"].transform("nunique")
+    longest = runs[seeds == seeds.groupby([runs[name] for name in by]).transform("max")]
+    first = longest.groupby(list(by))["sweep"].transform("min")
+    return longest[longest["sweep"] == first].drop(columns="sweep").reset_index(drop=True)
+
+
+def runs_beside(folder: str | Path) -> list[Path]:
+    """Return a finished run, then the other runs of its notebook in the folders beside it, the newest first."""
+    folder = Path(folder)
+    files = sorted(folder.parent.glob("*/metrics.json"), key=lambda file: -file.stat().st_mtime)
+    others = [file.parent for file in files if file.parent.resolve() != folder.resolve()]
+    return [folder, *(other for other in others if _run_notebook_name(other) == _run_notebook_name(folder))]
+
+
+def _run_notebook_name(folder: Path) -> str:
+    with contextlib.suppress(DamagedFileError):
+        return Path(read_metrics(folder).get("notebook", "")).stem
+    return ""
+
+
+def compare_runs(
+    first: str | Path, second: str | Path, names: tuple[str, str] = ("the first run", "the second run")
+) -> tuple[pd.DataFrame, str]:
+    """Compare the first models of two finished runs.
+
+    Args:
+        first: The folder of a run.
+        second: That of the other.
+        names: What to call them.
+
+    Returns:
+        The parameters in which the runs differ, one row each and one column per run; and a text on their UAR on the
+        recordings that are in the test sets of both, see `evaluation.compare_models`. With fewer than
+        `evaluation.MIN_ROWS` recordings or `evaluation.MIN_SPEAKERS` speakers in common, it says that there is no
+        comparison.
+    """
+    metrics = [read_metrics(folder) for folder in (first, second)]
+    values = [{name: v for name, v in run["parameters"].items() if not is_dir_parameter(name)} for run in metrics]
+    settings = pd.DataFrame(dict(zip(names, values, strict=True)), dtype=object).rename_axis("parameter")
+    settings = settings[settings[names[0]].map(str) != settings[names[1]].map(str)]
+    if failed := [name for name, run in zip(names, metrics, strict=True) if "failed" in _first_entry(run)]:
+        return settings, f"There are no scores of {failed[0]}, whose training failed."
+    tables = [_first_recordings(folder) for folder in (first, second)]
+    common = set(tables[0]["clip"]) & set(tables[1]["clip"])
+    if _tested_corpus(metrics[0]) != _tested_corpus(metrics[1]) or not common:
+        return settings, "The two test sets have no recording in common, so only their intervals can be compared."
+    pair = [table[table["clip"].isin(common)].assign(model=name) for table, name in zip(tables, names, strict=True)]
+    text, n_speakers = _common_text(tables, names, len(common)), pair[0]["speaker"].nunique()
+    if len(common) < evaluation.MIN_ROWS or n_speakers < evaluation.MIN_SPEAKERS:
+        needed = f"at least {evaluation.MIN_ROWS} recordings of at least {evaluation.MIN_SPEAKERS} speakers"
+        return settings, f"{text} A comparison needs {needed}; here, the number of speakers is {n_speakers}."
+    return settings, f"{text} {evaluation.compare_models(*pair).summary}"
+
+
+def _common_text(tables: Sequence[pd.DataFrame], names: Sequence[str], common: int) -> str:
+    """Return how many recordings two test sets have in common."""
+    sizes = " and ".join(f"{table['clip'].nunique()} of {name}" for table, name in zip(tables, names, strict=True))
+    return f"The two test sets ({sizes}) have {common} recording{'s' * (common != 1)} in common."
+
+
+def _first_entry(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return next(iter(metrics["models"].values()))
+
+
+def _first_recordings(folder: str | Path) -> pd.DataFrame:
+    """Return a run's predictions of the recordings, not the copies, of its test set, by its first model."""
+    predictions = evaluation.select_test_rows(read_predictions(folder))
+    first = predictions["model"] == next(iter(read_metrics(folder)["models"]))
+    return predictions[first & (predictions["copy"] == 0)]
+
+
+def _tested_corpus(metrics: Mapping[str, Any]) -> str:
+    return metrics["split"].get("tested", metrics["corpus"])["name"]
+
+
 def write_tables(folder: str | Path, *, index: bool = True, **tables: pd.DataFrame) -> None:
     """Write each table as `<name>.csv`, with its index or without.
 
@@ -232,7 +327,7 @@ def runs_of_speaker(folders: Iterable[str | Path], data_dir: str | Path, speaker
         speaker: The speaker's id.
     """
     root = Path(data_dir).expanduser().resolve()
-    files = {file for folder in folders for file in Path(folder).expanduser().rglob("predictions.csv")}
+    files = {file for folder in folders for file in Path(folder).expanduser().rglob("predictions.*")}
     runs = sorted(file.parent for file in files if file.with_name("metrics.json").is_file())
     return [run for run in runs if root in _local_folders(run) and speaker in set(read_predictions(run)["speaker"])]
 
@@ -252,12 +347,13 @@ def test_answers(folder: str | Path, model: str = "") -> pd.DataFrame:
 
     They come from the run's predictions or, for a published run, from their counts.
     """
+    folder = utils.find_resource(folder)
     columns = ["model", "speaker", "truth", "prediction"]
-    if (Path(folder) / "predictions.csv").is_file():
+    if (folder / "predictions.csv").is_file():
         answers = read_predictions(folder)
         answers = answers.loc[answers["split"] == "test", columns]
     else:
-        counts = pd.read_csv(Path(folder) / ANSWERS_FILE, converters={"speaker": str})
+        counts = pd.read_csv(folder / ANSWERS_FILE, converters={"speaker": str})
         answers = counts.loc[counts.index.repeat(counts["rows"]), columns]
     return answers[answers["model"] == model] if model else answers
 

@@ -11,7 +11,9 @@ from typing import Any
 from sernb import utils
 
 RECORD_FILE = "run.json"
-RESULT_FILES = ("metrics.json", "predictions.csv", "history.csv", "inputs.json")
+BASELINE_FILE = "baselines.csv"  # scores of the baselines beside the models, written by notebooks 03 and 07
+RESULT_FILES = ("metrics.json", "predictions.csv", "history.csv", "inputs.json", BASELINE_FILE)
+MODEL_SUFFIXES = (".keras", ".joblib")
 MAX_NAMED = 3  # files that a message names
 
 
@@ -52,10 +54,13 @@ def remove_recorded_files(folder: str | Path) -> None:
 
 
 def remove_run(folder: str | Path) -> None:
-    """Remove the files of a run and of its folds, and their records; files of the user stay."""
+    """Remove the files of a run and of its folds, their records and empty folders; files of the user stay."""
+    folder = Path(folder)
     remove_recorded_files(folder)
-    for record in (Path(folder) / RECORD_FILE, *Path(folder).glob(f"fold-*/{RECORD_FILE}")):
-        record.unlink(missing_ok=True)
+    for path in (*folder.glob("fold-*/"), folder):
+        (path / RECORD_FILE).unlink(missing_ok=True)
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
 
 
 def claim_files(folder: str | Path, names: Iterable[str], **facts: Any) -> None:
@@ -101,7 +106,7 @@ def check_output_dir(folder: str | Path) -> None:
         OutputError: There is such a file, the folder's or a fold's.
     """
     folder = Path(folder)
-    patterns = RESULT_FILES if read_record(folder) else (*RESULT_FILES, "*.keras")
+    patterns = RESULT_FILES if read_record(folder) else (*RESULT_FILES, *(f"*{suffix}" for suffix in MODEL_SUFFIXES))
     paths = [path for pattern in patterns for path in (*folder.glob(pattern), *folder.glob(f"fold-*/{pattern}"))]
     check_unclaimed(folder, [path.relative_to(folder).as_posix() for path in paths])
 

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
@@ -44,7 +45,7 @@ class TrainedRun:
 
     folder: Path
     result: dict[str, Any]
-    model: keras.Model
+    model: keras.Model | models.EstimatorModel
     inputs: features.InputSpec
 
     @property
@@ -71,6 +72,9 @@ def find_runs(*folders: str | Path) -> list[Path]:
 def load_run(run: str | Path, model: str = "") -> TrainedRun:
     """Load a model of a finished run.
 
+    Loading an estimator (`.joblib`) runs code that the file contains, as with every pickle: load only runs that you
+    trust. A network (`.keras`) contains no code.
+
     Args:
         run: The run's folder.
         model: The model's name; the run's first if empty.
@@ -80,16 +84,46 @@ def load_run(run: str | Path, model: str = "") -> TrainedRun:
     """
     folder = Path(run).expanduser()
     result = _read_result(folder)
-    if folds := result["split"].get("folds"):
+    if (folds := result["split"].get("folds")) and "final" not in result:
         raise PredictionError(
-            f"{folder} pooled {len(folds)} folds; name one of them: {folder}/fold-{folds[0]['fold']}."
+            f"{folder} pooled {len(folds)} folds and has no model of its own; name one of the folds: "
+            f"{folder}/fold-{folds[0]['fold']}."
         )
     name = model or next(iter(result["models"]))
     if name not in result["models"]:
         raise PredictionError(f"{folder} has no model {name!r}; it has {', '.join(result['models'])}.")
     if failure := result["models"][name].get("failed"):
         raise PredictionError(f"{name} of {folder} cannot predict: {failure}.")
-    return TrainedRun(folder, result, _load_network(folder / f"{name}.keras"), _read_input_spec(folder, name))
+    return TrainedRun(folder, result, _load_model(folder, name), _read_input_spec(folder, name))
+
+
+def can_enrol(run: TrainedRun) -> bool:
+    """Return whether a run has a model for `enrol_speaker`."""
+    return models.ENROLLED in run.result["models"]
+
+
+def enrol_speaker(run: TrainedRun, paths: Iterable[str | Path]) -> TrainedRun:
+    """Return the model of a run for one speaker, of whom some clips are known, without their emotions.
+
+    Args:
+        run: What `load_run` returned, whichever model it is of.
+        paths: Files of the speaker; without any, the run is returned as it is.
+
+    Raises:
+        PredictionError: The run has no model for enrolment.
+        AudioError: A file cannot be decoded.
+    """
+    if not (paths := list(paths)):
+        return run
+    if not can_enrol(run):
+        raise PredictionError(
+            f"{run.folder} cannot enrol a speaker: it has no model {models.ENROLLED}. Name a run of 07_unseen_speakers."
+        )
+    enrolled = load_run(run.folder, models.ENROLLED)
+    signals = [_load_signal(path, enrolled.inputs.sample_rate) for path in paths]
+    clips = features.make_inputs(signals, replace(enrolled.inputs, mean=None))
+    mean = models.speaker_mean(clips, enrolled.inputs.mean, enrolled.inputs.prior_clips)
+    return replace(enrolled, inputs=replace(enrolled.inputs, mean=mean))
 
 
 def load_folds(run: str | Path, model: str = "") -> list[TrainedRun]:
@@ -127,12 +161,37 @@ def _read_input_spec(folder: Path, name: str) -> features.InputSpec:
         scaler = {
             key: np.array(facts[key], dtype=np.float32) for key in ("mean", "deviation") if facts[key] is not None
         }
-        return features.InputSpec(**{**facts, **scaler})
+        spec = features.InputSpec(**{**facts, **scaler})
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise PredictionError(
             f"{file} does not say how the inputs of {name} were made (it is damaged or of another run). "
             "Run the notebook again."
         ) from error
+    if unknown := [feature for feature in spec.features if feature not in features.FEATURES]:
+        raise PredictionError(
+            f"the inputs of {name} in {folder} are a feature {unknown[0]!r}, which sernb does not have: "
+            "call features.register_feature first, as in the notebook that trained it."
+        )
+    if features.ENCODER in spec.features:
+        try:
+            features.encoder_parameters(**spec.features[features.ENCODER])
+        except features.EncoderError as error:
+            raise PredictionError(f"{folder} needs the encoder that it was trained with. {error}") from error
+    return spec
+
+
+def _load_model(folder: Path, name: str) -> keras.Model | models.EstimatorModel:
+    file = folder / f"{name}{models.ESTIMATOR_SUFFIX}"
+    if not file.is_file():
+        return _load_network(folder / f"{name}{models.KERAS_SUFFIX}")
+    models.init_backend()
+    import joblib
+
+    try:
+        return joblib.load(file)
+    except Exception as error:  # of a damaged pickle, or of a package that is missing; no common class
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise PredictionError(f"{file} cannot be loaded ({reason}). Run the notebook again.") from error
 
 
 def _load_network(file: Path) -> keras.Model:
@@ -150,44 +209,6 @@ def _load_network(file: Path) -> keras.Model:
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise PredictionError(f"{file} cannot be loaded ({reason}). Run the notebook again.") from error
     raise PredictionError(f"{file} is damaged ({damaged} has a wrong checksum). Run the notebook again.")
-
-
-def model_card(run: TrainedRun) -> str:
-    """Return a model card as Markdown: what it was trained on, its score on unseen speakers, what it is for."""
-    name, corpus, split = run.model.name, run.result["corpus"], run.result["split"]
-    synthetic = " It was trained on **synthetic speech** and says nothing about people." * bool(
-        corpora.synthetic_notice(corpus["name"])
-    )
-    return f"""\
-**{name}**, trained by `{Path(run.result["notebook"]).stem}` on {corpora.get_corpus(corpus["name"]).title}:
-{split["train"]} rows of {_count_speakers(run, "train")} (protocol `{split["protocol"]}`, fingerprint
-`{corpus["fingerprint"]}`).{synthetic}
-
-- {_describe_score(run)}
-- **Licence of the data:** {corpora.get_corpus(corpus["name"]).licence}. It applies to anyone who passes this model on.
-- **Labels:** {", ".join(run.labels)}. It always returns one of these, and its probabilities are not guarantees.
-- **Intended use:** learning and research, to explore how such a network classifies speech.
-- **Limits:** one network, one seed, one split. Another microphone, room, language, age or illness is another task.
-- **Not a diagnosis**, and not for decisions about the person who speaks.
-"""
-
-
-def _describe_score(run: TrainedRun) -> str:
-    entry, split = run.result["models"][run.model.name], run.result["split"]
-    uar, (low, high) = entry["test"]["uar"], entry["ci95"]["uar"]
-    interval = "no interval" if low is None else f"95% interval {low:.2f} to {high:.2f}"
-    tested = sum(any(row) for row in entry["confusion"])  # emotions with test rows
-    score = f"**{uar:.2f}** ({interval}; chance {1 / tested:.2f}), {split['test']} rows"
-    if "tested" in split:
-        score += f" of {corpora.get_corpus(split['tested']['name']).title}"
-    if split.get("test_leaks", split["leaks"])["speaker"]:  # validation may share speakers where the test does not
-        return f"**UAR on unseen speakers: not measured.** On clips of the speakers that it was trained on: {score}."
-    return f"**UAR on unseen speakers:** {score} of {_count_speakers(run, 'test')}."
-
-
-def _count_speakers(run: TrainedRun, side: str) -> str:
-    number = run.result["split"]["speakers"][side]
-    return f"{number} speaker{'s' * (number != 1)}"
 
 
 def test_clips(run: TrainedRun, data_dir: str | Path = "") -> pd.DataFrame:
@@ -291,6 +312,28 @@ def predict_windows(
     return _predict_windows(run, [part for _, part in parts]).set_index(middles)
 
 
+def merge_windows(windows: pd.DataFrame) -> pd.DataFrame:
+    """Merge neighbouring windows with the same most probable emotion into parts of the recording.
+
+    A part ends halfway between the middles of two windows; the first begins at 0, the last ends with the recording.
+
+    Args:
+        windows: What `predict_windows` returns.
+
+    Returns:
+        `tier` (`prediction`), `start`, `end` and `label`, as `audio.write_annotations` takes them, and `probability`,
+        the mean over the part's windows. Parts without a prediction are left out.
+    """
+    middles = windows.index.to_numpy()
+    labels = np.array([predicted_label(row) for _, row in windows.iterrows()])
+    first = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
+    starts = np.r_[0.0, (middles[first[1:] - 1] + middles[first[1:]]) / 2]
+    ends = np.r_[starts[1:], middles[-1] + middles[0]]  # the first window begins at 0, the last ends with the recording
+    means = np.add.reduceat(windows.max(axis=1).to_numpy(), first) / np.diff(np.r_[first, len(windows)])
+    parts = {"start": starts, "end": ends, "label": labels[first], "probability": means}
+    return pd.DataFrame({"tier": "prediction", **parts}).query("label != ''").reset_index(drop=True)
+
+
 def _windows(signal: np.ndarray, length: int, hop: int) -> Iterable[tuple[int, np.ndarray]]:
     """Yield start and samples of each window; the last one ends with the signal."""
     last = max(0, len(signal) - length)
@@ -303,9 +346,12 @@ def _predict_windows(run: TrainedRun, signals: list[np.ndarray]) -> pd.DataFrame
 
 
 def network_probabilities(
-    model: keras.Model, inputs: features.InputSpec, signals: Sequence[np.ndarray], labels: list[str]
+    model: keras.Model | models.EstimatorModel,
+    inputs: features.InputSpec,
+    signals: Sequence[np.ndarray],
+    labels: list[str],
 ) -> pd.DataFrame:
-    """Return a network's outputs for some signals, divided by their sum: one row per signal, one column per label."""
+    """Return a model's outputs for some signals, divided by their sum: one row per signal, one column per label."""
     import keras
 
     batches = [signals[i : i + MAX_BATCH] for i in range(0, len(signals), MAX_BATCH)]

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import asdict
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from sernb import evaluation
 from sernb import features
 from sernb import models
 from sernb import utils
+from sernb.results.files import read_metrics
+from sernb.results.outputs import MODEL_SUFFIXES
 from sernb.results.outputs import RESULT_FILES
 from sernb.results.outputs import claim_files
 from sernb.results.outputs import read_record
@@ -32,6 +35,15 @@ from sernb.results.prediction import network_probabilities
 
 SCHEMA = 1
 MAX_DIFFERENCE = 0.05  # of a probability predicted again: what a network in bfloat16 may differ by
+
+
+@dataclass(frozen=True)
+class FinalModels:
+    """Hold the models fitted on all speakers, by name, how their inputs are made, and the rows they were fitted on."""
+
+    models: Mapping[str, Any]
+    inputs: Mapping[str, features.InputSpec]
+    rows: pd.DataFrame
 
 
 def evaluate_model(trained: models.FitResult, labels: list[str]) -> dict[str, Any]:
@@ -97,7 +109,8 @@ def save_run(
     """
     folder = Path(output_dir)
     for name, spec in (inputs or {}).items():
-        if not trained[name].failed_epoch:
+        # How an enrolled speaker's clip is predicted depends on the clips drawn for it.
+        if not trained[name].failed_epoch and not spec.prior_clips:
             check_inputs(trained[name], spec, rows, labels)
     result = {
         "schema": SCHEMA,
@@ -109,14 +122,14 @@ def save_run(
         "models": {name: evaluate_model(model, labels) for name, model in trained.items()},
         "environment": describe_environment(parameters.get("SEED")),
     }
-    _start_writing(folder, [*RESULT_FILES, *(f"{name}.keras" for name in trained)])
+    files = {name: models.model_file(folder, fit_result.model, name) for name, fit_result in trained.items()}
+    _start_writing(folder, [*RESULT_FILES, *(file.name for file in files.values())])
     pd.concat([model.predictions for model in trained.values()]).to_csv(folder / "predictions.csv", index=False)
     pd.concat([model.history for model in trained.values()]).to_csv(folder / "history.csv", index=False)
-    for name, model in trained.items():
-        models.strip_optimizer(model.model).save(folder / f"{name}.keras")
+    for name, file in files.items():
+        models.save_model(trained[name].model, file)
     if inputs:
-        specs = {name: asdict(spec) for name, spec in inputs.items()}
-        (folder / "inputs.json").write_text(json.dumps(specs, default=np.ndarray.tolist) + "\n")
+        _write_inputs(folder, inputs)
     return _write_metrics(folder, result)
 
 
@@ -124,7 +137,7 @@ def _start_writing(folder: Path, names: list[str]) -> None:
     """Claim the files of a run, and remove those of an earlier one: `metrics.json` says that a run is complete."""
     claim_files(folder, names)
     for name in read_record(folder)["files"]:
-        if name in RESULT_FILES or ("/" not in name and name.endswith(".keras")):
+        if name in RESULT_FILES or ("/" not in name and name.endswith(MODEL_SUFFIXES)):
             (folder / name).unlink(missing_ok=True)
 
 
@@ -160,6 +173,7 @@ def run_folds(
     folds: Sequence[int],
     output_dir: str | Path,
     parameters: Mapping[str, Any],
+    fit_final: Callable[[], FinalModels] | None = None,
 ) -> dict[str, Any]:
     """Train one fold into `output_dir`, or several into `fold-<k>` inside it, whose predictions are then pooled.
 
@@ -169,6 +183,7 @@ def run_folds(
         folds: The keys of `evaluation.make_splits`; `[0]` if the protocol has no folds.
         output_dir: The folder of the run.
         parameters: As the notebook ran with them, `FOLD` among them: 0 stands for all folds.
+        fit_final: Called after several folds; fits the models that the pooled run keeps, on all speakers.
 
     Returns:
         The content of the run's `metrics.json`.
@@ -182,7 +197,8 @@ def run_folds(
             return train_fold(folds[0], folder, dict(parameters))
         for fold in folds:
             train_fold(fold, folder / f"fold-{fold}", {**parameters, "FOLD": fold})
-        return pool_folds(folder, folds, parameters)
+        result = pool_folds(folder, folds, parameters)
+        return save_final_models(folder, fit_final()) if fit_final else result
 
 
 def pool_folds(output_dir: str | Path, folds: Iterable[int], parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,7 +206,7 @@ def pool_folds(output_dir: str | Path, folds: Iterable[int], parameters: Mapping
 
     Each fold's run is in `fold-<k>` of the folder. Added to these are `predictions.csv` (the test rows of all folds)
     and `history.csv`, each with a column `fold`, and `metrics.json`: `split.folds` describes each fold, and the
-    counts of `split` are sums over folds. The only networks to load are those of the folds.
+    counts of `split` are sums over folds. The run has no model of its own until `save_final_models` adds it.
 
     Args:
         output_dir: The folder above those of the folds.
@@ -217,6 +233,36 @@ def pool_folds(output_dir: str | Path, folds: Iterable[int], parameters: Mapping
     predictions[predictions["split"] == "test"].to_csv(folder / "predictions.csv", index=False)
     history.to_csv(folder / "history.csv", index=False)
     return _write_metrics(folder, result)
+
+
+def save_final_models(output_dir: str | Path, final: FinalModels) -> dict[str, Any]:
+    """Add models that were fitted on all speakers to a run that pooled its folds.
+
+    Their scores are those of the folds' models, each of which was tested on other speakers. `metrics.json` gets an
+    entry `final` with the numbers of clips and speakers.
+
+    Args:
+        output_dir: The folder of the pooled run.
+        final: The models, how their inputs are made, and the rows that they were fitted on.
+
+    Returns:
+        The content of `metrics.json`.
+    """
+    folder = Path(output_dir)
+    result = read_metrics(folder)
+    files = {name: models.model_file(folder, model, name) for name, model in final.models.items()}
+    claim_files(folder, ["inputs.json", *(file.name for file in files.values())])
+    for name, file in files.items():
+        models.save_model(final.models[name], file)
+    _write_inputs(folder, final.inputs)
+    clips = final.rows[final.rows["copy"] == 0]
+    facts = {"clips": len(clips), "speakers": int(clips["speaker"].nunique())}
+    return _write_metrics(folder, {**result, "final": facts})
+
+
+def _write_inputs(folder: Path, inputs: Mapping[str, features.InputSpec]) -> None:
+    specs = {name: asdict(spec) for name, spec in inputs.items()}
+    (folder / "inputs.json").write_text(json.dumps(specs, default=np.ndarray.tolist) + "\n")
 
 
 def _read_folds(folder: Path, folds: Iterable[int], name: str) -> pd.DataFrame:
@@ -296,10 +342,11 @@ def describe_environment(seed: int | None) -> dict[str, Any]:
     import keras
 
     packages = ("sernb", "numpy", "librosa", "keras", "tensorflow", "nlpaug", "scikit-learn")
+    optional = [package for package in features.ENCODER_PACKAGES if _package_version(package)]
     return {
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {utils.cpu_count()} cores",
-        "versions": {package: _package_version(package) for package in packages},
+        "versions": {package: _package_version(package) for package in (*packages, *optional)},
         "backend": keras.backend.backend(),
         "revision": git_revision(),
         "seed": seed,
@@ -324,6 +371,7 @@ def git_revision() -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 
     def git(*words: str) -> str:
+        """Return what a git command prints."""
         process = subprocess.run(
             ["git", *words], cwd=root, env=environment, capture_output=True, text=True, encoding="utf-8", check=False
         )
@@ -333,6 +381,9 @@ def git_revision() -> str:
         # An unpacked archive, or a copy inside another project's repository, is not a checkout.
         if Path(git("rev-parse", "--show-toplevel")).resolve() != root or not git("ls-files", "sernb/__init__.py"):
             return ""
-        return git("describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*")
+        describe = ("describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*")
+        # The filter that removes outputs starts a process for each notebook: only if there are changes is it used.
+        revision = git("-c", "filter.nbstripout.clean=cat", *describe)
+        return git(*describe) if revision.endswith("+") else revision
     except OSError:  # there is no git
         return ""

@@ -5,7 +5,6 @@ from sernb.runs.execution import Outcome
 from sernb.runs.execution import check_job
 from sernb.runs.execution import record_job
 from sernb.runs.execution import run_notebook
-from sernb.runs.execution import slug
 from sernb.runs.freshness import Job
 from sernb.runs.freshness import is_up_to_date
 from sernb.runs.freshness import run_key
@@ -14,6 +13,7 @@ from sernb.runs.notebooks import RunError
 from sernb.runs.notebooks import assignments
 from sernb.runs.notebooks import cell_tags
 from sernb.runs.notebooks import find_notebook
+from sernb.runs.notebooks import import_nbformat
 from sernb.runs.notebooks import notebook_parameters
 from sernb.runs.notebooks import parse_parameters
 from sernb.runs.notebooks import read_notebook
@@ -21,6 +21,7 @@ from sernb.runs.parameters import PARAMETER_LIMITS
 from sernb.runs.parameters import check_notebook
 from sernb.runs.parameters import check_parameters
 from sernb.runs.parameters import short_repr
+from sernb.runs.parameters import slug
 from sernb.runs.parameters import validate_parameters
 from sernb.runs.sweeps import RESULTS_TABLE
 from sernb.runs.sweeps import SweepError

@@ -6,9 +6,14 @@ finished run is recognised and not repeated. `sweeps` executes many runs.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import secrets
+import threading
 import time
+from collections.abc import Callable
+from collections.abc import Iterator
 from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +27,9 @@ from sernb.runs.freshness import is_up_to_date
 from sernb.runs.freshness import run_key
 from sernb.runs.notebooks import RunError
 from sernb.runs.notebooks import cell_tags
+from sernb.runs.notebooks import import_nbformat
 from sernb.runs.notebooks import notebook_parameters
+from sernb.runs.notebooks import read_notebook
 from sernb.runs.parameters import validate_parameters
 
 QUIET_ENVIRONMENT = {
@@ -30,6 +37,7 @@ QUIET_ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
 }
+CANCEL_SECONDS = 0.2  # between looks at whether a run was cancelled
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "NUMBA_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
 
 
@@ -41,24 +49,6 @@ class Outcome:
     status: str
     seconds: float = 0.0
     error: str = ""
-
-
-def slug(parameters: dict[str, Any]) -> str:
-    """Return a readable folder name: `corpus-demo-crema_max-clips-240`."""
-    # A folder is private to a machine, and the name may be published: a digest tells two folders apart.
-    values = {
-        name: utils.text_digest(str(value))[:6] if results.is_dir_parameter(name) else value
-        for name, value in parameters.items()
-    }
-    text = "_".join(f"{_slug_value(name)}-{_slug_value(value)}" for name, value in values.items()) or "defaults"
-    return text if len(text) <= 120 else f"{text[:110]}-{utils.text_digest(text)[:8]}"
-
-
-def _slug_value(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "+".join(map(_slug_value, value)) or "none"
-    sign = "-" if isinstance(value, int | float) and value < 0 else ""
-    return sign + re.sub(r"[^a-z0-9.+]+", "-", str(value).lower()).strip("-")
 
 
 # one run
@@ -73,6 +63,8 @@ def run_notebook(
     threads: int = 0,
     again: bool = False,
     bar: bool = False,
+    on_cell: Callable[[int, int], None] | None = None,
+    cancelled: threading.Event | None = None,
     fork: bool = False,
     sweep: str = "",
 ) -> Path:
@@ -86,6 +78,8 @@ def run_notebook(
         threads: How many threads its libraries may use; 0 leaves that to them.
         again: Repeat the run even if it is up to date.
         bar: Show a progress bar over the cells, if someone is watching.
+        on_cell: Called before each cell with its index and the number of cells.
+        cancelled: When it is set, the run ends at once.
         fork: On Linux, fork the kernel from a process that has imported TensorFlow and librosa. The first such run
             starts that process and waits for its imports; later ones start faster.
         sweep: The sweep that the run belongs to, for `kernels.stop_sweep`.
@@ -97,14 +91,15 @@ def run_notebook(
         ParameterError: A parameter is wrong; nothing has been run or written.
         OutputError: The folder holds files that no earlier run wrote; nothing has been run or written.
         FolderInUseError: Another process is writing into the folder.
-        RunError: The notebook failed; it is kept with its traceback.
+        RunError: The notebook failed, and is kept with its traceback; or the run was cancelled.
     """
     job = Job(Path(notebook).absolute(), Path(output_dir).absolute(), parameters, cwd)
     check_job(job)
     if again or not is_up_to_date(job):
         with utils.output_lock(job.output_dir):
             if again or not is_up_to_date(job):  # the process that held the lock may have made this very run
-                _execute(job, threads, bar, fork=fork, sweep=sweep)
+                with _stop_when(cancelled, sweep) as sweep:
+                    _execute(job, threads, bar, on_cell, fork=fork, sweep=sweep)
     return job.output_dir / job.notebook.name
 
 
@@ -121,12 +116,42 @@ def check_job(job: Job) -> None:
     results.check_run_dir(job.output_dir, job.notebook)
 
 
-def _execute(job: Job, threads: int, bar: bool, **kernel_options: Any) -> None:
+@contextlib.contextmanager
+def _stop_when(cancelled: threading.Event | None, sweep: str) -> Iterator[str]:
+    """Kill a run's kernel as soon as the run is cancelled; yield the name of its sweep, a new one if it has none."""
+    if cancelled is None:
+        yield sweep
+        return
+    from sernb.runs.kernels import stop_sweep
+
+    sweep, is_done = sweep or f"run {secrets.token_hex(8)}", threading.Event()
+
+    def watch() -> None:
+        """Stop the sweep as soon as the user has cancelled it."""
+        while not is_done.wait(CANCEL_SECONDS):
+            if cancelled.is_set():
+                stop_sweep(sweep)
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield sweep
+    except RunError as error:
+        if not cancelled.is_set():
+            raise
+        raise RunError("the run was cancelled") from error
+    finally:
+        is_done.set()
+        watcher.join()
+
+
+def _execute(job: Job, threads: int, bar: bool, on_cell: Callable | None = None, **kernel_options: Any) -> None:
     results.remove_recorded_files(job.output_dir)  # so that old results are never beside a new failure
     start, key, before = time.monotonic(), run_key(job), _list_results(job.output_dir)
     record_job(job, status="running", key=key, files=[job.notebook.name, *results.RESULT_FILES])
     try:
-        _run_papermill(job, threads, bar, **kernel_options)
+        _run_papermill(job, threads, bar, on_cell, **kernel_options)
         outcome = {"status": "finished", "error": ""}
     except Exception as error:  # whatever ends a notebook is this run's failure and no other's
         outcome = {"status": "failed", "error": _describe_failure(job, error), "error_type": _error_type(error)}
@@ -138,9 +163,8 @@ def _execute(job: Job, threads: int, bar: bool, **kernel_options: Any) -> None:
         raise RunError(outcome["error"])
 
 
-def _run_papermill(job: Job, threads: int, bar: bool, **kernel_options: Any) -> None:
-    import nbformat
-
+def _run_papermill(job: Job, threads: int, bar: bool, on_cell: Callable | None, **kernel_options: Any) -> None:
+    nbformat = import_nbformat()  # before papermill imports it
     from sernb.runs.kernels import kernel_manager
 
     target = job.output_dir / job.notebook.name
@@ -148,6 +172,10 @@ def _run_papermill(job: Job, threads: int, bar: bool, **kernel_options: Any) -> 
     if "OUTPUT_DIR" in notebook_parameters(job.notebook):
         parameters["OUTPUT_DIR"] = str(job.output_dir)
     environment = _kernel_environment(job.output_dir, threads)
+    hooks = {}
+    if on_cell is not None:
+        n_cells = len(read_notebook(job.notebook).cells) + bool(parameters)  # papermill inserts a cell of parameters
+        hooks["on_cell_start"] = lambda cell, cell_index: on_cell(cell_index, n_cells)
     # In an empty context: Jupyter keeps its event loop in the context, and runs in other threads would share it.
     notebook = Context().run(
         _execute_in_own_loop,
@@ -162,6 +190,7 @@ def _run_papermill(job: Job, threads: int, bar: bool, **kernel_options: Any) -> 
         kernel_manager_class=kernel_manager(environment, job.cwd or Path.cwd(), **kernel_options),
         # With a normal shutdown TensorFlow takes seconds to exit, and ipykernel complains of tasks that it destroys.
         shutdown_kernel="immediate",
+        **hooks,
     )
     _check_complete(notebook)
     for cell in notebook.cells:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sernb import corpora
+from sernb import features
 from sernb import results
 from sernb import utils
 from sernb.runs.notebooks import cell_tags
@@ -34,6 +35,8 @@ PACKAGES = (
     "soundfile",
     "nlpaug",
     "opensmile",
+    "torch",
+    "transformers",
     "keras",
     "tensorflow",
     "matplotlib",
@@ -112,6 +115,9 @@ def _data_digest(parameters: dict[str, Any], cwd: Path) -> str:
     data_dirs = {name: name.removesuffix("CORPUS") + "DATA_DIR" for name in parameters if name.endswith("CORPUS")}
     others = [name for name in parameters if results.is_dir_parameter(name) and name not in data_dirs.values()]
     digests = [utils.folder_digest(Path(cwd, parameters[name])) for name in others if parameters[name]]
+    encoder = Path(cwd, Path(parameters.get("ENCODER", "")).expanduser())
+    if encoder != cwd and encoder.is_dir():  # else a name of a model, or none
+        digests.append(features.folder_revision(encoder))
     for name, data_dir in data_dirs.items():
         with contextlib.suppress(corpora.CorpusError, corpora.DemoError):  # the notebook will say what is wrong
             root = corpora.locate(parameters[name], parameters.get(data_dir, ""))
@@ -138,6 +144,7 @@ def absolute_folders(parameters: dict[str, Any], cwd: Path) -> dict[str, Any]:
     """Return the parameters with absolute folders: the kernel need not share the caller's working directory."""
 
     def absolute(name: str, value: Any) -> Any:
+        """Return the absolute path of a folder, and any other value as it is."""
         is_folder = value and results.is_dir_parameter(name)
         return str(Path(cwd, Path(value).expanduser()).absolute()) if is_folder else value
 

@@ -36,6 +36,7 @@ def serve() -> None:
     _import_quietly()
     # Some libraries set variables when they are imported, and only then.
     set_by_imports = {name: value for name, value in os.environ.items() if before.get(name) != value}
+    server = os.getpid()
     kernels: set[int] = set()
     idle_seconds = 0
     while idle_seconds < IDLE_SECONDS:
@@ -54,7 +55,7 @@ def serve() -> None:
             continue
         if pid == 0:
             os.close(reply_pipe)
-            _become_kernel(set_by_imports, **json.loads(line))
+            _become_kernel(server, set_by_imports, **json.loads(line))
         kernels.add(pid)
         try:
             os.write(reply_pipe, f"{pid}\n".encode())
@@ -95,10 +96,9 @@ def _is_running(pid: int) -> bool:
 
 
 def _become_kernel(
-    set_by_imports: dict[str, str], command: list[str], environment: dict[str, str], folder: str
+    server: int, set_by_imports: dict[str, str], command: list[str], environment: dict[str, str], folder: str
 ) -> None:
-    """Turn this fork into the kernel that `command` would start."""
-    server = os.getppid()
+    """Turn this fork of the process `server` into the kernel that `command` would start."""
     status = 1
     try:
         os.setsid()  # as jupyter_client does, so that an interrupt in the terminal does not reach the kernel
@@ -112,6 +112,8 @@ def _become_kernel(
 
         sys.argv = [*command, f"--IPKernelApp.parent_handle={server}"]  # the kernel ends when the server does
         app = IPKernelApp.instance()
+        if os.getppid() != server:  # it has ended already, which ipykernel may not notice
+            return
         app.initialize(sys.argv[sys.argv.index("ipykernel_launcher") + 1 :])
         _redirect_tensorflow_log()
         app.start()

@@ -7,6 +7,7 @@ that has already imported them, see `kernel_server`. Each run still has a proces
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import json
 import os
@@ -15,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import uuid
 from collections import defaultdict
 from concurrent.futures import Future
 from pathlib import Path
@@ -29,8 +31,9 @@ from sernb import utils
 
 KERNEL_DIR = Path(sys.prefix, "share", "jupyter", "kernels")
 SERVER = Path(__file__).with_name("kernel_server.py")
+ON_LINUX = sys.platform.startswith("linux")
 # Forking a process that has loaded Apple's frameworks is not safe.
-CAN_FORK = sys.platform.startswith("linux")
+CAN_FORK = ON_LINUX
 # Variables that no library reads when it is imported: kernels in which only these differ may share a server.
 PER_KERNEL = (utils.LOCKED_FOLDER, "SERNB_DATA", "SERNB_CACHE", "PYTEST_CURRENT_TEST")
 SERVER_SECONDS = 180  # how long to wait for a server, which first imports its libraries
@@ -99,6 +102,9 @@ def kernel_manager(environment: dict[str, str], folder: Path, *, fork: bool = Fa
         async def start_kernel(self, **kwargs: Any) -> None:
             """Start the kernel in its environment and folder, unless its sweep was stopped."""
             refuse_if_stopped(sweep)
+            if ON_LINUX:
+                # Another program could take a TCP port before the kernel does; the name of a socket is unique.
+                self.transport, self.ip = "ipc", f"@sernb-{uuid.uuid4()}"
             if fork and CAN_FORK:
                 self.provisioner = _ForkingProvisioner(kernel_spec=self.kernel_spec, parent=self)
                 self.provisioner.sweep = sweep
@@ -190,6 +196,7 @@ class _KernelServer:
             bufsize=0,
             start_new_session=True,  # so that it does not get the terminal's interrupt
         )
+        atexit.register(self._process.kill)  # while it imports, it does not notice the end of its input
 
     def fork(self, command: list[str], environment: dict[str, str], folder: str) -> int:
         """Return the process id of a new kernel; raise OSError if the server has ended or does not respond."""

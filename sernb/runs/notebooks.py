@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from sernb import utils
@@ -16,6 +18,22 @@ class ParameterError(ValueError):
 
 class RunError(RuntimeError):
     """A notebook that failed, and where to read how."""
+
+
+def import_nbformat() -> ModuleType:
+    """Import nbformat without a grammar of web addresses, which takes two seconds and is not used for notebooks.
+
+    nbformat imports jsonschema, which builds the grammar if `rfc3987_syntax` is installed. JupyterLab installs it.
+    """
+    hide = "rfc3987_syntax" not in sys.modules
+    if hide:
+        sys.modules["rfc3987_syntax"] = None  # jsonschema takes it for not installed
+    try:
+        import nbformat
+    finally:
+        if hide:
+            del sys.modules["rfc3987_syntax"]
+    return nbformat
 
 
 def find_notebook(name: str | Path) -> Path:
@@ -36,8 +54,7 @@ def read_notebook(path: Path) -> Any:
     Raises:
         RunError: There is none at this path.
     """
-    import nbformat
-
+    nbformat = import_nbformat()
     if not path.is_file():
         raise RunError(f"{path}: there is no such notebook")
     try:

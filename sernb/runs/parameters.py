@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ from sernb.runs.notebooks import notebook_parameters
 
 MEL_BANDS = 128  # librosa computes MFCCs from so many bands, and silently returns no more coefficients
 MAX_SEED = 2**32 - 1  # scikit-learn's and NumPy's
+SETTINGS = "{settings}"  # in an OUTPUT_DIR: a folder per setting
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,20 @@ def _one_of(names: Iterable[str], *, empty: str = "") -> ParameterLimit:
     return ParameterLimit(text, lambda value: value in names or (value == "" and bool(empty)), names)
 
 
-def _some_of(names: Iterable[str], *, min_length: int = 0) -> ParameterLimit:
+def _some_of(
+    names: Iterable[str], *, min_length: int = 0, is_other: Callable[[str], bool] = lambda name: False, note: str = ""
+) -> ParameterLimit:
+    """Return the limit of a list of names, of which `is_other` allows more."""
     names = tuple(names)
 
     def is_valid(value: Any) -> bool:
+        """Return whether a value is a list of different valid names."""
         is_list = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
-        return is_list and len(value) >= min_length and set(value) <= set(names) and len(set(value)) == len(value)
+        if not is_list or len(value) < min_length or len(set(value)) < len(value):
+            return False
+        return all(name in names or is_other(name) for name in value)
 
-    text = "a list of different names" + ", at least one," * min_length + f" from {', '.join(names)}"
+    text = "a list of different names" + ", at least one," * min_length + f" from {', '.join(names)}{note}"
     return ParameterLimit(text, is_valid, names)
 
 
@@ -101,7 +109,11 @@ PARAMETER_LIMITS: dict[str, ParameterLimit] = {
     "SEED": _whole_number(0, MAX_SEED),
     "MAX_CLIPS": _whole_number(0, unit="clips", note="0: all"),
     "DISTORTED": _whole_number(0, unit="clips", note="0: all"),
-    "EMOTIONS": _some_of(corpora.EMOTIONS),
+    "EMOTIONS": _some_of(
+        corpora.EMOTIONS,
+        is_other=lambda name: not corpora.label_problem(name),
+        note=", or of a local corpus's own words",
+    ),
     "CHANNEL": _one_of(corpora.CHANNELS),
     "EPOCHS": _whole_number(0, note="0: the study's own number"),
     "PROTOCOL": _one_of(evaluation.PROTOCOLS),
@@ -118,6 +130,11 @@ PARAMETER_LIMITS: dict[str, ParameterLimit] = {
     "RECIPE": _one_of(models.RECIPES),
     "COPIES": _whole_number(0, 100, unit="speed-perturbed copies of each clip"),
     "SHRINKAGE": _whole_number(0, 100, unit="per cent"),
+    "ENROL_CLIPS": _whole_number(1, 1000, unit="enrolment clips of each speaker"),
+    "PRIOR_CLIPS": _whole_number(1, 1000, unit="clips that the prior counts for"),
+    "ENCODER": _folder_limit('a speech encoder\'s name on the Hugging Face hub or its folder, or "" for none'),
+    "ENCODER_LAYER": _whole_number(0, 1000, note="0: the mean of all layers"),
+    "ENCODER_WITH_FUNCTIONALS": ParameterLimit("True or False", lambda value: isinstance(value, bool)),
     "PRECISION": _one_of(models.PRECISIONS),
 }
 
@@ -158,19 +175,53 @@ def check_parameters(
 def check_notebook(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """Return a notebook's parameters, its UPPER_CASE names with plain values; refuse wrong ones.
 
+    In `OUTPUT_DIR`, `{settings}` is replaced by a name for the other parameters: each setting has a folder of its own.
+
     Raises:
         ParameterError: See `check_parameters`.
         OutputError: Results in `OUTPUT_DIR` that no earlier run wrote would be overwritten.
     """
     plain = (str, int, float, bool, list)
     parameters = {name: value for name, value in namespace.items() if name.isupper() and isinstance(value, plain)}
+    if earlier := namespace.get("PARAMETERS"):  # run again, the cell also finds what cells below it assign, as LABELS
+        parameters = {name: parameters[name] for name in parameters if name in {*earlier, *PARAMETER_LIMITS}}
     utils.memory_limit()  # refuses a memory limit that is not a number
     # A name of the table is checked whatever its value: None is no plain value, and never a right one.
     checked = {name: value for name, value in namespace.items() if name in parameters or name in PARAMETER_LIMITS}
     check_parameters(checked, base=Path.cwd())
     if "OUTPUT_DIR" in parameters:
+        parameters["OUTPUT_DIR"] = _setting_dir(parameters["OUTPUT_DIR"], parameters)
         results.check_output_dir(parameters["OUTPUT_DIR"])
     return parameters
+
+
+# folders named by parameters
+
+
+def slug(parameters: dict[str, Any]) -> str:
+    """Return a readable folder name: `corpus-demo-crema_max-clips-240`."""
+    # A folder is private to a machine, and the name may be published: a digest tells two folders apart.
+    values = {
+        name: utils.text_digest(str(value))[:6] if results.is_dir_parameter(name) else value
+        for name, value in parameters.items()
+    }
+    text = "_".join(f"{_slug_value(name)}-{_slug_value(value)}" for name, value in values.items()) or "defaults"
+    return text if len(text) <= 120 else f"{text[:110]}-{utils.text_digest(text)[:8]}"
+
+
+def _slug_value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "+".join(map(_slug_value, value)) or "none"
+    sign = "-" if isinstance(value, int | float) and value < 0 else ""
+    text = str(value).lower()
+    digest = "" if text.isascii() else f"-{utils.text_digest(text)[:6]}"  # the name has no other letters
+    return sign + re.sub(r"[^a-z0-9.+]+", "-", text).strip("-") + digest
+
+
+def _setting_dir(output_dir: str, parameters: Mapping[str, Any]) -> str:
+    """Return an `OUTPUT_DIR` with `SETTINGS` replaced by a name for all other parameters that are not 0 or empty."""
+    settings = {name: value for name, value in parameters.items() if name != "OUTPUT_DIR" and value}
+    return output_dir.replace(SETTINGS, slug(settings))
 
 
 def _limit_error(name: str, value: Any, description: str) -> ParameterError:
@@ -196,8 +247,11 @@ def _suggestion(name: str, value: Any) -> str:
 
 
 def _check_emotions(values: Mapping[str, Any]) -> None:
-    """Refuse to train a network on fewer than two emotions, or on the label unknown."""
+    """Refuse to train a network on fewer than two emotions, or on the label unknown, and words no corpus has."""
     emotions = set(values.get("EMOTIONS", ()))
+    has_own_words = "CORPUS" not in values or corpora.get_corpus(values["CORPUS"]).parse is None
+    if emotions - set(corpora.EMOTIONS) and not has_own_words:
+        raise _limit_error("EMOTIONS", list(values["EMOTIONS"]), PARAMETER_LIMITS["EMOTIONS"].description)
     if "PROTOCOL" in values and emotions and len(emotions - {"unknown"}) < 2:
         raise _limit_error("EMOTIONS", list(values["EMOTIONS"]), "at least two known emotions, or [] for all")
 

@@ -29,7 +29,6 @@ from sernb.runs.execution import Outcome
 from sernb.runs.execution import check_job
 from sernb.runs.execution import record_job
 from sernb.runs.execution import run_notebook
-from sernb.runs.execution import slug
 from sernb.runs.freshness import Job
 from sernb.runs.freshness import is_up_to_date
 from sernb.runs.freshness import notebook_digest
@@ -37,6 +36,7 @@ from sernb.runs.freshness import package_versions
 from sernb.runs.notebooks import ParameterError
 from sernb.runs.notebooks import RunError
 from sernb.runs.notebooks import uses_tensorflow
+from sernb.runs.parameters import slug
 from sernb.runs.parameters import validate_parameters
 
 if TYPE_CHECKING:
@@ -171,6 +171,7 @@ def run_sweep(sweep_file: Path, output_dir: Path, *, workers: int = 0, scheduler
     ended: set[Path] = set()
 
     def update_table(outcome: Outcome) -> None:
+        """Write the table of results again after a run has ended."""
         ended.add(outcome.job.output_dir)
         if outcome.status != "kept" or len(ended) == len(jobs):
             write_results_table([job for job in jobs if job.output_dir in ended], folder / RESULTS_TABLE)
@@ -327,7 +328,7 @@ def _cluster(count: int, workers: int, scheduler: str) -> Iterator[Client]:
     # not see them: a limit on the workers would have no effect. Any free port: Dask warns if a second sweep uses its
     # usual one.
     options = {"processes": False, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "memory_limit": 0}
-    options["silence_logs"] = logging.ERROR  # Dask warns of runs that an interrupt has cancelled
+    options["silence_logs"] = logging.CRITICAL  # after an interrupt, Dask reports cancelled runs and lost connections
     with LocalCluster(n_workers=workers, **options) as cluster, Client(cluster) as client:
         yield client
 
@@ -490,6 +491,7 @@ def _progress_board(total: int, up_to_date: int) -> Iterator[tuple[_SweepProgres
         task = bar.add_task("starting", total=total)
 
         def update(outcome: Outcome | None = None) -> None:
+            """Print the run that has ended and move the progress bar."""
             if outcome:
                 progress.count(outcome)
                 line = f"{outcome.status:>8} {outcome.seconds:7.1f} s  {outcome.job.output_dir.name}"

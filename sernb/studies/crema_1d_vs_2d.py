@@ -95,7 +95,7 @@ def check_network_names(names: Sequence[str]) -> None:
         raise ValueError(f"MODELS: no network is called {unknown[0]!r}; it must be one of {', '.join(NETWORKS)}")
 
 
-def build_network(name: str, input_shape: tuple[int, ...], classes: int) -> keras.Model:
+def study_a_network(name: str, input_shape: tuple[int, ...], classes: int) -> keras.Model:
     """Build a network of study A: convolutions each followed by max-pooling, one dense layer, softmax; Adam.
 
     Args:

@@ -12,6 +12,7 @@ from sernb.utils.locks import LOCKED_FOLDER
 from sernb.utils.locks import FolderInUseError
 from sernb.utils.locks import output_lock
 from sernb.utils.machine import cpu_count
+from sernb.utils.machine import multiplies_bfloat16
 from sernb.utils.progress import is_headless
 from sernb.utils.progress import progress_bar
 from sernb.utils.resources import find_resource

@@ -6,6 +6,8 @@ import contextlib
 import functools
 from pathlib import Path
 
+CPU_FACTS = Path("/proc/cpuinfo")  # on Linux
+BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16", "bf16"}
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -14,6 +16,15 @@ def cpu_count() -> int:
     import joblib
 
     return joblib.cpu_count()
+
+
+def multiplies_bfloat16() -> bool:
+    """Return whether the processor has instructions for bfloat16; True where this cannot be found out."""
+    try:
+        words = set(CPU_FACTS.read_text().split())
+    except OSError:
+        return True
+    return bool(words & BFLOAT16_FLAGS) or not words & {"flags", "Features"}
 
 
 @functools.cache

@@ -7,8 +7,11 @@ import functools
 import importlib.util
 import inspect
 import os
+import sys
+import textwrap
 import threading
 import time
+import types
 import uuid
 from collections.abc import Callable
 from collections.abc import Container
@@ -23,6 +26,7 @@ from sernb.utils.text import text_digest
 WHOLE = ""  # stands for the name of a definition: all of a module
 STARTED, PROCESS = time.time(), uuid.uuid4().hex
 _PARSER = threading.RLock()
+PLAIN = bool | int | float | str | bytes | None
 
 
 def parse_code(code: str) -> ast.Module:
@@ -40,16 +44,67 @@ def source_digest(functions: Iterable[Callable]) -> str:
 
     Comments, docstrings and layout do not count. Names are followed through imports and re-exports; what is looked up
     at run time by a string is not seen. A file that was changed after this process started may no longer hold the code
-    that runs: the digest is then valid in this process only. That of a function without a file (written in a notebook)
-    is different at each call.
+    that runs: the digest is then valid in this process only.
+
+    For a function written in a notebook, the functions and plain values of the notebook that it uses count, and the
+    versions of other packages. If it has no source, or uses any other object of the notebook, its digest is different
+    at each call.
     """
     functions = [inspect.unwrap(getattr(function, "func", function)) for function in functions]
-    starts = {(function.__module__, function.__qualname__.split(".")[0]) for function in functions}
-    if not all(_module_file(module) for module, _ in starts):
-        return uuid.uuid4().hex
-    definitions = _reachable(_known(module, name) for module, name in starts)
+    in_files = [function for function in functions if _module_file(function.__module__)]
+    starts = {_known(function.__module__, function.__qualname__.split(".")[0]) for function in in_files}
+    code: dict[str, str] = {}
+    for function in functions:
+        if function not in in_files and not _read_notebook_function(function, code, starts):
+            return uuid.uuid4().hex
+    definitions = _reachable(starts)
     changed = any(os.stat(_module_file(module)).st_mtime > STARTED for module, _ in definitions)
-    return _digest(definitions, PROCESS if changed else "")
+    return _digest(definitions, "".join(f"{name} {code[name]}\n" for name in sorted(code)) + PROCESS * changed)
+
+
+def _read_notebook_function(function: Callable, code: dict[str, str], starts: set[tuple[str, str]]) -> bool:
+    """Add the code of a function without a file, and what it uses, to `code` and `starts`; False if it is unknown."""
+    if getattr(function, "__closure__", None):  # values of the function around it
+        return False
+    try:
+        tree = parse_code(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):
+        return False
+    _remove_docstrings(tree)
+    code[function.__qualname__] = code.get(function.__qualname__, "") + ast.dump(tree)  # lambdas share a name
+    names = _global_names(function.__code__)
+    return all(
+        _read_notebook_value(name, function.__globals__[name], attributes, code, starts)
+        for name, *attributes in _chains(tree)
+        if name in names and name in function.__globals__ and name not in code
+    )
+
+
+def _read_notebook_value(
+    name: str, value: object, attributes: Sequence[str], code: dict[str, str], starts: set[tuple[str, str]]
+) -> bool:
+    """Add what a name of a notebook stands for to `code` or `starts`; return False if a digest cannot tell."""
+    module = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None) or ""
+    package = module.split(".")[0]
+    is_definition = inspect.isroutine(value) or inspect.isclass(value)
+    if package == __package__.split(".")[0] and (is_definition or inspect.ismodule(value)):
+        attributes = attributes if inspect.ismodule(value) else [value.__qualname__.split(".")[0]]
+        starts.add(_resolve(module, attributes) or (module, WHOLE))
+    elif inspect.isfunction(value) and not _module_file(module):
+        return _read_notebook_function(value, code, starts)
+    elif isinstance(value, PLAIN) or isinstance(value, tuple) and all(isinstance(item, PLAIN) for item in value):
+        code[name] = repr(value)
+    elif inspect.ismodule(value) or is_definition and package != "__main__":
+        code[name] = f"{module} {getattr(sys.modules.get(package), '__version__', '')}"
+    else:
+        return False
+    return True
+
+
+def _global_names(code: types.CodeType) -> set[str]:
+    """Return the names that code, and functions defined in it, look up outside of it."""
+    inner = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return {*code.co_names}.union(*map(_global_names, inner))
 
 
 def code_digest(code: str, package: str = "sernb") -> str:
@@ -132,8 +187,8 @@ def _known(module: str, name: str) -> tuple[str, str]:
     return _resolve(module, [name]) or (module, WHOLE)
 
 
-def _module_file(module: str) -> Path | None:
-    package, *names = module.split(".")
+def _module_file(module: str | None) -> Path | None:
+    package, *names = (module or "__main__").split(".")  # code run by `exec` can have no module
     path = _package_path(package)
     if path is None or not names:
         return path
@@ -144,6 +199,8 @@ def _module_file(module: str) -> Path | None:
 @functools.cache
 def _package_path(package: str) -> Path | None:
     """Return the file of a top-level package or module; without importing it."""
+    if package == "__main__":  # a notebook, or a script whose name is another
+        return None
     try:
         spec = importlib.util.find_spec(package)
     except (ValueError, ImportError):
@@ -161,12 +218,17 @@ def _read_module(module: str, file: Path, stamp: tuple[int, int]) -> _Module:
     return _parse(module, file.read_text(encoding="utf-8"), module.split(".")[0], file.name == "__init__.py")
 
 
-def _parse(module: str, text: str, package: str, is_package: bool = False) -> _Module:
-    tree, imports = parse_code(text), {}
+def _remove_docstrings(tree: ast.Module) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and _is_docstring(node.body[0]):
             del node.body[0]
-        elif isinstance(node, ast.Import | ast.ImportFrom):
+
+
+def _parse(module: str, text: str, package: str, is_package: bool = False) -> _Module:
+    tree, imports = parse_code(text), {}
+    _remove_docstrings(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
             imports |= _imported(node, module if is_package else module.rpartition(".")[0])
     statements: dict[str, list[ast.stmt]] = {}
     for statement in tree.body:

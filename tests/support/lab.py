@@ -22,6 +22,7 @@ import nbformat
 import numpy as np
 import soundfile
 from playwright.sync_api import TimeoutError
+from playwright.sync_api import expect
 
 from sernb import runs
 
@@ -29,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 # Announcements would be requested from the network, and would cover the notebook.
 SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 PATIENCE = 240_000  # ms; a loaded machine is slow
+expect.set_options(timeout=PATIENCE / 4)
 
 
 # Several views of one widget without a kernel: `model` keeps what they send; `deliver` and `put` stand for the kernel.
@@ -121,7 +123,7 @@ def jupyterlab(folder: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             server.terminate()
-            server.wait(timeout=30)
+            server.wait(timeout=PATIENCE / 1000)
 
 
 def _wait(address: str, server: subprocess.Popen) -> None:

@@ -18,6 +18,17 @@ from sernb import studies
 RATE = 16000
 
 
+def demo_clips(labels: list[str]) -> pd.DataFrame:
+    """Return 90 spoken clips of demo-ravdess with some emotions."""
+    return corpora.load("demo-ravdess", channel="speech", emotions=labels, max_clips=90)
+
+
+def functionals_of(table: pd.DataFrame, copies: int) -> models.SplitFeatures:
+    """Return the functionals of clips split by speaker, and of copies of the training clips."""
+    rows = evaluation.make_split(table, "speaker", ratio="50:25:25", seed=1)
+    return models.extract_split_features(rows, copies=copies, seed=1)
+
+
 def inputs_of(kind: str, rows: pd.DataFrame) -> tuple[np.ndarray, features.InputSpec]:
     """Return the inputs of a run, made in one of the ways of the notebooks, and their specification."""
     train = (rows["split"] == "train").to_numpy()
@@ -44,7 +55,9 @@ def make_run(folder: Path, table: pd.DataFrame, kind: str) -> Path:
     x, inputs = inputs_of(kind, rows)
     models.seed_everything(1)
     flat = kind == "numbers"
-    model = studies.build_network("conv1d-b", (2, 1), 3) if flat else studies.paper_cnn((*x.shape[1:], 1), len(labels))
+    model = (
+        studies.study_a_network("conv1d-b", (2, 1), 3) if flat else studies.paper_cnn((*x.shape[1:], 1), len(labels))
+    )
     trained = models.fit(model, x, rows, labels, epochs=2)
     results.save_run(
         folder, {model.name: trained}, notebook="03_paper_replication", parameters={"SEED": 1}, table=table, rows=rows,

@@ -140,7 +140,13 @@ function render({ model, el }) {
     countdown = setTimeout(() => count(left - 1), 1000);
   };
 
-  const forget = () => { if (take) URL.revokeObjectURL(take.url); take = null; player.removeAttribute("src"); };
+  const forget = () => {
+    if (!take) return;
+    player.removeAttribute("src");
+    player.load(); // stop loading the take before its URL is revoked
+    URL.revokeObjectURL(take.url);
+    take = null;
+  };
 
   const finish = () => {
     clearTimeout(countdown);

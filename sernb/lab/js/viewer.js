@@ -3,6 +3,15 @@
 
 const element = (tag, name, text = "") => Object.assign(document.createElement(tag), { className: name, textContent: text });
 
+/** Stop loading what the columns show, then revoke the URLs: the browser reports a URL that is revoked too early. */
+function release(columns, urls) {
+  for (const { box, player } of columns) {
+    box.querySelectorAll("audio, img").forEach((view) => view.removeAttribute("src"));
+    player.load();
+  }
+  urls.forEach(URL.revokeObjectURL);
+}
+
 /** Return one clip's player and figure; `follow` is called at each frame while the page is visible. */
 function clipColumn(clip, urls) {
   const blob = (bytes, type) => {
@@ -26,6 +35,11 @@ function clipColumn(clip, urls) {
     player.play();
   };
   frame.append(figure, cursor);
+  if (clip.part) {
+    const shade = element("div", "sernb-part"), [start, end] = clip.part.map(position);
+    Object.assign(shade.style, { left: `${100 * start}%`, width: `${100 * (end - start)}%` });
+    frame.append(shade);
+  }
   box.append(element("div", "sernb-title", clip.title), player, frame);
   const follow = () => { cursor.style.left = `${100 * position(Math.min(player.currentTime, clip.seconds))}%`; };
   return { box, player, follow };
@@ -39,12 +53,12 @@ function render({ model, el }) {
   let columns = [], urls = [], running = true;
 
   const draw = () => {
-    const previous = urls;
+    const previous = [columns, urls];
     urls = [];
     columns = model.get("clips").map((clip) => clipColumn(clip, urls));
     root.replaceChildren(...columns.map((column) => column.box));
     root.dataset.count = model.get("count");
-    previous.forEach(URL.revokeObjectURL);
+    release(...previous);
   };
   const follow = () => { columns.forEach((column) => column.follow()); if (running) requestAnimationFrame(follow); };
 
@@ -59,7 +73,7 @@ function render({ model, el }) {
   model.on("change:clips", draw);
   draw();
   follow();
-  return () => { running = false; model.off("change:clips", draw); urls.forEach(URL.revokeObjectURL); };
+  return () => { running = false; model.off("change:clips", draw); release(columns, urls); };
 }
 
 export default { render };

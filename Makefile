@@ -7,21 +7,26 @@ STRIP := $(BIN)/nbstripout --keep-id --extra-keys "metadata.language_info.codemi
   metadata.language_info.file_extension metadata.language_info.mimetype metadata.language_info.nbconvert_exporter \
   metadata.language_info.pygments_lexer metadata.language_info.version"
 
-.PHONY: help report reference test test-all setup lab lint bench clean
+.PHONY: help report pdf reference test test-all setup lab lint bench bench-full clean
 
 help:
 	@echo "make report   run every chapter on the built-in demo corpora and build the HTML book"
+	@echo "make pdf      print the first page and the results as _build/results.pdf; needs Chromium"
 	@echo "make test     run the quick tests"
 	@echo "make test-all run every test: all notebooks, the book, JupyterLab in a browser"
 	@echo "make setup    make .venv alone"
 	@echo "make lab      open the notebooks in JupyterLab"
 	@echo "make lint     check the style of code and notebooks"
-	@echo "make bench    measure time and memory beside what they are compared with (an hour; 9 GB of memory)"
-	@echo "make reference   make the figures of book/results anew from the real corpora (some six hours; it can be stopped)"
+	@echo "make bench    measure time and memory beside what they are compared with, on a few clips"
+	@echo "make bench-full  the same at full size, for the book (an hour; 9 GB of memory)"
+	@echo "make reference   make the figures of book/results anew from the real corpora (some seven hours; it can be stopped)"
 	@echo "make clean    remove built books and caches; runs/ and .venv stay"
 
 report: $(READY)
 	$(BIN)/sernb report
+
+pdf: report
+	$(BIN)/python tools/make_pdf.py
 
 # The figures of book/results, on the real corpora that SERNB_DATA names; stopped, it goes on where it was.
 SWEEPS := waterfall paper-grid recipes crema-1d-vs-2d faults cross-corpus trust-runs unseen-speakers
@@ -30,7 +35,7 @@ MADE := runs/reference
 TRUSTED := corpus-ravdess_channel-speech_protocol-folds:ravdess-speech \
   corpus-crema_emotions-angry+disgust+fear+happy+sad_protocol-speaker_split-60-10-30:crema
 reference: $(READY)
-	@test -n "$$SERNB_DATA" || { echo "Set SERNB_DATA to the folder that holds ravdess/ and crema/."; exit 1; }
+	@test -n "$$SERNB_DATA" || { echo "Set SERNB_DATA to the folder that holds ravdess/, crema/ and emodb/."; exit 1; }
 	for name in $(SWEEPS); do \
 	  $(BIN)/sernb sweep sweeps/$$name.yml -o $(MADE)/$$name && \
 	  $(BIN)/python -c "from sernb import results; print(results.publish_sweep('$(MADE)/$$name', 'book/results'))" \
@@ -47,17 +52,21 @@ reference: $(READY)
 	  cp $(MADE)/unseen/seed-$$seed/ablation.csv $(MADE)/unseen/seed-$$seed/evidence.csv \
 	    book/results/unseen/seed-$$seed/ || exit 1; \
 	done
+	$(BIN)/python benchmarks/matched_training.py
+	$(BIN)/python benchmarks/learning_curves.py --again
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --dist loadscope -m "not slow and not notebook and not report and not lab"
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow and not notebook and not report and not lab"
 
 test-all: $(READY)
-	$(BIN)/python -m pytest -n auto --dist loadscope
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 setup: $(READY)
 
+# JupyterLab's own news and updates would be requested from the network.
 lab: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/01_explore.ipynb \
+	  --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 	  $$([ "$$(id -u)" != 0 ] || echo --allow-root) $(ARGS)
 
 lint: $(READY)
@@ -68,6 +77,9 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/bench.py
+
+bench-full: $(READY)
+	$(BIN)/python benchmarks/bench.py --full --peers
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache
@@ -89,5 +101,6 @@ $(READY): requirements.lock pyproject.toml
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	fi
 	@$(BIN)/python -c "from sernb import audio; audio.compile_librosa()"
-	@if [ -e .git ]; then git config filter.nbstripout.clean '$(STRIP)'; fi
+	@if [ -e .git ]; then git -c filter.nbstripout.clean=cat update-index -q --refresh; \
+	  git config filter.nbstripout.clean '$(STRIP)'; fi
 	@touch $@

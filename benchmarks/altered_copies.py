@@ -6,7 +6,9 @@
 The first table gives, for each way of altering, the similarity of the fingerprints (a pair is compared further from
 `evaluation.FINGERPRINT_THRESHOLD`) and the correlation of the waveforms (a pair is reported from
 `evaluation.CORRELATION_THRESHOLD`): minimum, median, and the share that the audit finds. The other tables show
-different clips with similar fingerprints: how many there are, and how far they correlate.
+different clips with similar fingerprints: how many there are, and how far they correlate. The last table is for
+`evaluation.shares_sound`: the correlation where they overlap of parts cut out of a clip, and of different clips of one
+speaker.
 """
 
 from __future__ import annotations
@@ -121,6 +123,25 @@ def count_by_similarity(pairs: pd.DataFrame) -> pd.DataFrame:
     return pairs.groupby(bins, observed=True)["correlation"].describe()[["count", "50%", "max"]]
 
 
+def compare_parts(table: pd.DataFrame, pairs_per_clip: int = 6) -> pd.DataFrame:
+    """Return the overlap correlation of parts of each clip, and of the clip with others of its speaker."""
+    rng, rows = np.random.default_rng(0), []
+    with tempfile.TemporaryDirectory() as folder:
+        for i, clip in enumerate(table.itertuples()):
+            signal, rate = soundfile.read(clip.path)
+            length, start = len(signal) // 3, len(signal) // 4  # parts of a third, which overlap by half
+            parts = [Path(folder, f"{i}-{k}.wav") for k in range(2)]
+            for k, part in enumerate(parts):
+                begin = start + k * length // 2
+                soundfile.write(part, signal[begin : begin + length], rate)
+            others = table.loc[(table["speaker"] == clip.speaker) & (table["path"] != clip.path), "path"].to_numpy()
+            others = rng.choice(others, min(pairs_per_clip, len(others)), replace=False)
+            kinds = [("part and clip", parts[0], clip.path), ("overlapping parts", *parts)]
+            kinds += [("different clips of a speaker", clip.path, other) for other in others]
+            rows += [{"kind": kind, "correlation": evaluation.overlap_correlation(a, b)} for kind, a, b in kinds]
+    return pd.DataFrame(rows)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("corpus")
@@ -133,4 +154,7 @@ if __name__ == "__main__":
         print(summarise(compare_copies(corpus.sample(number, random_state=0))).round(3).to_string(), end="\n\n")
     pairs = similar_clips(corpus)
     print(count_by_similarity(pairs).round(3).to_string(), end="\n\n")
-    print(pairs.head(8).round(3).to_string())
+    print(pairs.head(8).round(3).to_string(), end="\n\n")
+    speakers = corpus["speaker"].drop_duplicates().head(4)
+    parts = compare_parts(corpus[corpus["speaker"].isin(speakers)].groupby("speaker").sample(10, random_state=0))
+    print(parts.groupby("kind", sort=False)["correlation"].describe()[["count", "min", "50%", "max"]].round(3))

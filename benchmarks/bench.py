@@ -1,14 +1,15 @@
-"""Measure time and memory beside what they are compared with, in one run: `make bench`.
+"""Measure time and memory beside what they are compared with, in one run: `make bench` or `make bench-full`.
 
-    python benchmarks/bench.py    # all parts at full size: most of an hour, 9 GB of memory
-    python benchmarks/bench.py preparation --clips 1000 --to ''   # one part, smaller, nothing written
+    python benchmarks/bench.py                  # all parts, small, into runs/bench/bench.csv
+    python benchmarks/bench.py --full --peers   # at full size: most of an hour, 9 GB of memory; into book/results
+    python benchmarks/bench.py preparation --clips 1000 --to ''   # one part, nothing written
 
-Parts: `preparation` (both features of study A, against the published way), `growth` (1,000 and 10,000 clips; --large
-for 100,000), `training` (our loop against bare Keras, data on disk against data in memory), `features` (from nothing
-and from the store), `stages` (of one clip's way to a feature), `sweep` (twelve demo runs, beside papermill in a loop)
-and `report` (the whole book, cold and again). What is measured has a process of its own, whose memory is that of all
-its children too; loops that take turns have one each. The clips are made of real ones of CREMA-D where `SERNB_DATA`
-names a folder with it, otherwise of the demo corpus.
+Parts: `preparation` (both features of study A, against the published way), `growth` (two sizes of a corpus; --large
+for 100,000 clips), `training` (our loop against bare Keras, data on disk against data in memory), `features` (from
+nothing and from the store), `stages` (of one clip's way to a feature), `functionals` (beside openSMILE), `sweep` (demo
+runs, beside papermill in a loop) and `report` (the whole book, cold and again). What is measured has a process of its
+own, whose memory is that of all its children too; loops that take turns have one each. The clips are made of real ones
+of CREMA-D where `SERNB_DATA` names a folder with it, otherwise of the demo corpus.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import clips
 import numpy as np
 import pandas as pd
+import peers
 import stages
 import sweep_runs
 from measuring import measure
@@ -42,8 +45,27 @@ from sernb import models
 from sernb import studies
 from sernb import utils
 
-RESULTS = Path(__file__).parents[1] / "book" / "results" / "engine" / "bench.csv"
-CREMA_CLIPS, RATE = 7442, 22_050
+ROOT = Path(__file__).parents[1]
+RATE = 22_050
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much each part measures, and the table that it is written to."""
+
+    preparation: int  # clips, as many as CREMA-D has in the full bench
+    growth: tuple[int, ...]
+    training: int
+    rounds: int
+    features: int  # clips per corpus; 0 for all
+    stages: int
+    functionals: int
+    sweep: int  # runs
+    table: Path
+
+
+FULL = Size(7442, (1000, 10_000), 360, 9, 0, 500, 500, 12, ROOT / "book" / "results" / "engine" / "bench.csv")
+SMALL = Size(600, (300, 3000), 120, 3, 300, 150, 100, 3, ROOT / "runs" / "bench" / "bench.csv")
 ASPECTS = [
     ("demo-crema", "zcr_rms", 22_050, {}),
     ("demo-crema", "mel", 22_050, {}),
@@ -91,7 +113,7 @@ def prepare_with_store(folder: Path, output: Path, cache: Path) -> float:
 
 def preparation(folder: Path, options: argparse.Namespace) -> list[dict]:
     """Measure both features of study A, from file names to arrays: as published, and ours cold and warm."""
-    count = options.clips or CREMA_CLIPS
+    count = options.clips or options.size.preparation
     corpus = clips.make_clips(folder / "crema", count)
     theirs, ours = folder / "theirs.npz", folder / "ours.npz"
     published, published_peak = measure(prepare_as_published, corpus, theirs)
@@ -141,9 +163,8 @@ def _last_row() -> int:
 
 def growth(folder: Path, options: argparse.Namespace) -> list[dict]:
     """Measure whether time per clip or memory grows with the number of one-second clips; then add 100 clips."""
-    sizes = (
-        [options.clips, 10 * options.clips] if options.clips else [1000, 10_000, *([100_000] if options.large else [])]
-    )
+    sizes = [options.clips, 10 * options.clips] if options.clips else list(options.size.growth)
+    sizes += [100_000] if options.large else []
     rows, smallest = [], 0.0
     for size in sizes:
         corpus, cache = folder / f"clips-{size}", folder / f"cache-{size}"
@@ -193,7 +214,7 @@ def _model(name: str, x: np.ndarray, labels: list[str]):  # noqa: ANN202 (Keras 
     return (
         studies.paper_cnn(shape, len(labels))
         if name == "paper-cnn"
-        else studies.build_network(name, shape, len(labels))
+        else studies.study_a_network(name, shape, len(labels))
     )
 
 
@@ -235,15 +256,16 @@ def train(folder: Path, options: argparse.Namespace) -> list[dict]:
     Whole trainings one after the other would be minutes apart, and a shared machine changes more in that time than
     the loops differ.
     """
-    rows, count = [], options.clips or 360
+    rows, count = [], options.clips or options.size.training
+    rounds = options.rounds or options.size.rounds
     for name in NETWORKS:
         measure(arrays, name, count, folder)
         for suffix, loops in {"": (our_loop, bare_loop), ", data on disk": (disk_loop, our_loop)}.items():
-            seconds = measure_in_turns(loops, options.rounds, name, folder, options.epochs)
+            seconds = measure_in_turns(loops, rounds, name, folder, options.epochs)
             ratios = seconds[:, 1] / seconds[:, 0]
             low, high = np.quantile(ratios, [0.25, 0.75])
             middle = seconds[np.argsort(ratios)[len(ratios) // 2]]
-            half = f"{2 * options.epochs} epochs; half of {options.rounds} rounds: {low:.2f} to {high:.2f}"
+            half = f"{2 * options.epochs} epochs; half of {rounds} rounds: {low:.2f} to {high:.2f}"
             rows.append(row("training", f"{name}{suffix}, {half}", count, *middle, "s"))
     return rows
 
@@ -251,9 +273,11 @@ def train(folder: Path, options: argparse.Namespace) -> list[dict]:
 # features
 
 
-def extract(corpus: str, feature: str, sample_rate: int, settings: dict, cache: Path) -> tuple[int, float]:
+def extract(
+    corpus: str, max_clips: int, feature: str, sample_rate: int, settings: dict, cache: Path
+) -> tuple[int, float]:
     """Return the number of clips and the seconds that their feature takes."""
-    table = corpora.load(corpus)
+    table = corpora.load(corpus, max_clips=max_clips)
     os.environ["SERNB_CACHE"] = str(cache)
     start = time.perf_counter()
     features.extract(table, feature, sample_rate=sample_rate, **settings)
@@ -269,7 +293,7 @@ def aspects(folder: Path, options: argparse.Namespace) -> list[dict]:
         except corpora.CorpusError as error:
             print(f"skipped: {error}")
             continue
-        arguments = (corpus, feature, sample_rate, settings, folder / f"{corpus}-{feature}")
+        arguments = (corpus, options.size.features, feature, sample_rate, settings, folder / f"{corpus}-{feature}")
         ((count, cold), peak), ((_, warm), _) = (measure(extract, *arguments) for _ in range(2))
         rows.append(row("features", f"{feature} of {corpus}, warm against cold", count, warm, cold, "s"))
         rows.append(row("features", f"{feature} of {corpus}, peak memory", count, peak, None, "MB"))
@@ -282,6 +306,7 @@ PARTS = {
     "training": train,
     "features": aspects,
     "stages": stages.measure_stages,
+    "functionals": peers.measure_functionals,
     "sweep": sweep_runs.measure_sweep,
     "report": stages.measure_report,
 }
@@ -294,9 +319,13 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=0, help="how many, instead of the full number")
     parser.add_argument("--large", action="store_true", help="growth up to 100,000 clips (10 GB of disk)")
     parser.add_argument("--epochs", type=int, default=2, help="of a fit; a round has two fits of each loop")
-    parser.add_argument("--rounds", type=int, default=9, help="of fits; an odd number, for the median")
-    parser.add_argument("--to", default=str(RESULTS), help="where to; '' for nowhere")
+    parser.add_argument("--rounds", type=int, default=0, help="of fits, instead of 3 or 9; odd, for the median")
+    parser.add_argument("--full", action="store_true", help="at full size, into the book's table: most of an hour")
+    parser.add_argument("--peers", action="store_true", help="install openSMILE in runs/bench/venv to compare with it")
+    parser.add_argument("--to", help="where to; '' for nowhere")
     options = parser.parse_args()
+    options.size = FULL if options.full else SMALL
+    options.to = str(options.size.table) if options.to is None else options.to
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"unknown part {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
     rows = []

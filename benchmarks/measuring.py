@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import platform
 import sys
 from collections.abc import Callable
@@ -113,6 +114,7 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: version(name) for name in ("numpy", "librosa", "keras", "tensorflow")},
         "revision": results.git_revision(),
+        "date": datetime.date.today().isoformat(),
     }
 
 

@@ -45,7 +45,7 @@ OTHER = "listening, looking, scoring"
 
 def measure_stages(folder: Path, options: argparse.Namespace) -> list[dict]:
     """Measure the milliseconds per clip of each stage on one core, beside reading the bytes and the FFTs alone."""
-    count = options.clips or 500
+    count = options.clips or options.size.stages
     corpus = clips.make_clips(folder / "crema", count)
     times, _ = measure(time_stages, corpus, folder / "cache")
     bound, librosas = (times.pop("its FFTs alone"), times.pop("its bytes alone")), times.pop("librosa's spectrogram")

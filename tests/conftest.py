@@ -11,6 +11,7 @@ import pytest
 from support.browser import CHROMIUM
 from support.browser import FLAGS
 
+from sernb import features
 from sernb import runs
 
 # A shell script's background jobs ignore Ctrl-C, and so would every process that a test starts and then interrupts.
@@ -114,3 +115,12 @@ def browser():
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield started
         started.close()
+
+
+@pytest.fixture
+def own_features(monkeypatch: pytest.MonkeyPatch):
+    """Forget the features that a test registers when it ends."""
+    registered = features.extraction.REGISTERED
+    known = {name: function for name, function in features.FEATURES.items() if name not in registered}
+    monkeypatch.setattr("sernb.features.extraction.FEATURES", known)
+    monkeypatch.setattr("sernb.features.extraction.REGISTERED", {})

@@ -36,7 +36,7 @@ def test_the_study_in_ten_lines():
 
 
 @pytest.mark.slow
-def test_a_model_of_ones_own_and_predictions_of_another_toolkit(tmp_path, monkeypatch):
+def test_a_model_of_ones_own_and_predictions_of_another_toolkit(tmp_path, monkeypatch, own_features):
     monkeypatch.chdir(tmp_path)
     outputs = []
     monkeypatch.setattr("IPython.display.display", lambda output, **_: outputs.append(output))

@@ -97,14 +97,8 @@ def crest(signal, sample_rate, *, offset: float = 0.0):
     return np.array([np.abs(signal).max() / np.sqrt(np.mean(signal**2)) + offset], np.float32)
 
 
-@pytest.fixture
-def own_feature(monkeypatch):
-    monkeypatch.setattr("sernb.features.extraction.FEATURES", dict(features.FEATURES))
-    monkeypatch.setattr("sernb.features.extraction.REGISTERED", {})
+def test_a_registered_feature_is_stored_like_any_other(rows, own_features, monkeypatch):
     features.register_feature("crest", crest, clip_level=True)
-
-
-def test_a_registered_feature_is_stored_like_any_other(rows, own_feature, monkeypatch):
     first = features.extract(rows, "crest", sample_rate=8000)
     assert first.shape == (len(rows), 1) and (first > 1).all()
     np.testing.assert_allclose(features.extract(rows, "crest", sample_rate=8000, offset=2.0), first + 2, rtol=1e-6)

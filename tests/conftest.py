@@ -25,8 +25,8 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 REAL = Path(os.environ.get("SERNB_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
-@pytest.hookimpl(wrapper=True)  # so that it comes before pytest-xdist's own, which reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]):
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Distribute the tests over the workers of `--dist loadgroup` so that all of them end at about the same time.
 
     The tests that share a module's fixtures run first, in one worker per module, so that each such fixture is made
@@ -37,7 +37,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if _shares_fixtures(item):
                 item.add_marker(pytest.mark.xdist_group(item.path.stem))
         items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in LONG))
-    return (yield)
 
 
 def _shares_fixtures(item: pytest.Item) -> bool:

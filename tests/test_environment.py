@@ -148,3 +148,16 @@ def test_jupyterlab_opens_the_first_notebook_and_requests_no_news_from_the_netwo
     app.parse_command_line(re.findall(r"--LabApp\S+", printed))
     assert app.default_url == "/lab/tree/notebooks/01_explore.ipynb"
     assert app.news_url is None and app.check_for_updates_class is NeverCheckForUpdate
+
+
+@pytest.fixture(scope="module")
+def made_once() -> object:
+    return object()
+
+
+def test_tests_that_share_a_fixture_of_their_module_run_in_one_worker(
+    request: pytest.FixtureRequest, made_once: object
+):
+    """pytest-xdist marks the tests of a group by their id; with some versions of pytest it does not see the groups."""
+    in_workers = bool(request.config.getoption("loadgroup", False))
+    assert request.node.nodeid.endswith("@test_environment") == in_workers

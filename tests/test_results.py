@@ -12,8 +12,11 @@ import pytest
 
 from sernb import display
 from sernb import evaluation
+from sernb import features
 from sernb import results
 from sernb import runs
+from sernb import studies
+from sernb.results import saving
 
 ROOT = Path(__file__).parents[1]
 
@@ -90,6 +93,23 @@ def test_a_failed_run_has_one_row_whatever_files_it_left(tmp_path: Path):
     assert table["status"].tolist() == ["failed: ValueError", "finished"] and table["SEED"].tolist() == [3, 1]
     assert table["accuracy"].isna().tolist() == [True, False] and table["leaks_twin"][1] == 2
     assert table[["SEED", "clips"]].to_csv(index=False) == "SEED,clips\n3,\n1,7\n", "3 stays 3, and is not 3.0"
+
+
+@pytest.mark.slow
+def test_a_final_model_counts_recordings_and_is_not_saved_with_nan_weights(tmp_path: Path):
+    networks = {name: studies.study_a_network("conv1d-b", (2, 1), 2) for name in ("good", "bad")}
+    networks["bad"].set_weights([np.full_like(weights, np.nan) for weights in networks["bad"].get_weights()])
+    spec = features.InputSpec("zcr_rms", 16000, {"length": 16000})
+    rows = pd.DataFrame({"speaker": ["ann", "ann", "bob"], "copy": [0, 1, 0]})
+    inputs = dict.fromkeys(networks, spec)
+    folder = run_folder(tmp_path / "pooled")
+    result = saving.save_final_models(folder, results.FinalModels(networks, inputs, rows))
+    assert result["final"] == {"clips": 2, "speakers": 2} == results.read_metrics(folder)["final"]
+    assert [file.name for file in folder.glob("*.keras")] == ["good.keras"]
+    assert list(json.loads((folder / "inputs.json").read_text())) == ["good"]
+    failed = run_folder(tmp_path / "failed")
+    saving.save_final_models(failed, results.FinalModels({"bad": networks["bad"]}, inputs, rows))
+    assert "final" not in results.read_metrics(failed) and not (failed / "inputs.json").exists()
 
 
 def test_runs_beside_one_another_are_listed_and_compared(tmp_path: Path):

@@ -239,7 +239,7 @@ def save_final_models(output_dir: str | Path, final: FinalModels) -> dict[str, A
     """Add models that were fitted on all speakers to a run that pooled its folds.
 
     Their scores are those of the folds' models, each of which was tested on other speakers. `metrics.json` gets an
-    entry `final` with the numbers of clips and speakers.
+    entry `final` with the numbers of clips and speakers. A network whose loss became NaN is not saved.
 
     Args:
         output_dir: The folder of the pooled run.
@@ -250,14 +250,24 @@ def save_final_models(output_dir: str | Path, final: FinalModels) -> dict[str, A
     """
     folder = Path(output_dir)
     result = read_metrics(folder)
-    files = {name: models.model_file(folder, model, name) for name, model in final.models.items()}
+    files = {
+        name: models.model_file(folder, model, name)
+        for name, model in final.models.items()
+        if _has_finite_weights(model)
+    }
+    if not files:
+        return result
     claim_files(folder, ["inputs.json", *(file.name for file in files.values())])
     for name, file in files.items():
         models.save_model(final.models[name], file)
-    _write_inputs(folder, final.inputs)
+    _write_inputs(folder, {name: final.inputs[name] for name in files})
     clips = final.rows[final.rows["copy"] == 0]
     facts = {"clips": len(clips), "speakers": int(clips["speaker"].nunique())}
     return _write_metrics(folder, {**result, "final": facts})
+
+
+def _has_finite_weights(model: Any) -> bool:
+    return all(np.isfinite(weights).all() for weights in model.get_weights()) if hasattr(model, "get_weights") else True
 
 
 def _write_inputs(folder: Path, inputs: Mapping[str, features.InputSpec]) -> None:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 from sernb import audio
 from sernb import cli
 from sernb import corpora
+from sernb import evaluation
 from sernb import features
 from sernb import models
 from sernb import results
@@ -328,16 +330,24 @@ def test_07_and_predict_with_an_encoder(tmp_path, saved, table):
     refused(tmp_path / "run", table, "no such folder")
 
 
-@pytest.mark.notebook
-def test_07_and_predict_with_an_encoder_beside_the_functionals(tmp_path, saved, table):
-    from test_notebooks import run
-
-    small = {"MAX_CLIPS": 48, "COPIES": 0, "FOLD": 1, "EMOTIONS": ["angry", "neutral", "sad"]}
-    encoder = {"ENCODER": str(saved["hubert-group"]), "ENCODER_LAYER": 2, "ENCODER_WITH_FUNCTIONALS": True}
-    result = results.read_metrics(run("07_unseen_speakers", tmp_path / "run", **small, **encoder))
+@pytest.mark.slow
+def test_an_encoder_beside_the_functionals(tmp_path, saved, table):
+    parameters = models.select_features(str(saved["hubert-group"]), layer=2, functionals=True)
+    labels, rows = corpora.emotion_labels(table), evaluation.make_split(table, "speaker", ratio="50:25:25", seed=1)
+    split = models.extract_split_features(rows, parameters, copies=0, seed=1)
     numbers = len(features.feature_names()) + 2 * WIDTH
-    assert result["models"]["discriminant"]["weights"] == 3 * (numbers + 1)
-    check_predictions(tmp_path / "run", table)
+    assert split.x.shape == (len(rows), numbers)
+    enrolled = models.fit_discriminant(models.enrol_speakers(split, 2), labels, name=models.ENROLLED)
+    (name, settings), (other, other_settings) = parameters.items()
+    spec = features.InputSpec(name, RATE, settings, beside={other: other_settings})
+    mean = models.training_mean(split)
+    with_mean = replace(spec, mean=mean, deviation=np.ones_like(mean), prior_clips=models.PRIOR_CLIPS)
+    results.save_run(
+        tmp_path, {models.DISCRIMINANT: models.fit_discriminant(split, labels), models.ENROLLED: enrolled},
+        notebook="07_unseen_speakers", parameters={"SEED": 1}, table=table, rows=rows, labels=labels,
+        protocol="speaker", inputs={models.DISCRIMINANT: spec, models.ENROLLED: with_mean},
+    )  # fmt: skip
+    check_predictions(tmp_path, table)
 
 
 def check_predictions(folder: Path, table) -> None:

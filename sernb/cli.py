@@ -195,7 +195,7 @@ def check_command(
         _print_reasons(odd, "odd")
     _print_unmatched(corpora.get_corpus(corpus), unmatched)
     for speakers in corpora.similar_speakers(table):
-        typer.echo(f"similar speaker ids, counted as different speakers: {', '.join(map(repr, speakers))}")
+        typer.echo(f"similar speaker IDs, counted as different speakers: {', '.join(map(repr, speakers))}")
     _print_conflicts(corpora.conflicting_copies(table))
     if official := corpora.describe_official(table):
         typer.echo(official)

@@ -420,14 +420,14 @@ def test_similar_speaker_ids_are_reported(tmp_path, speakers):
         f"{name},sad,{speaker}" for name, speaker in zip(("a.wav", "b.wav", "ü 1.wav"), (*speakers, "x"), strict=True)
     ]
     with pytest.warns(
-        corpora.CorpusWarning, match="2 speaker ids differ only in .* `sernb check local` lists them"
+        corpora.CorpusWarning, match="2 speaker IDs differ only in .* `sernb check local` lists them"
     ) as log:
         table = corpora.load("local", local_corpus(tmp_path, rows))
     assert corpora.similar_speakers(table) == [sorted(speakers)]
     assert "anna" not in str(log[0].message).lower(), "the ids may be private"
     result = CliRunner().invoke(cli.app, ["check", "local", "--data-dir", str(tmp_path)])
     assert (
-        f"similar speaker ids, counted as different speakers: {', '.join(map(repr, sorted(speakers)))}" in result.stdout
+        f"similar speaker IDs, counted as different speakers: {', '.join(map(repr, sorted(speakers)))}" in result.stdout
     )
 
 

@@ -669,7 +669,7 @@ def test_check_reports_copies_with_other_labels_and_similar_speakers(tmp_path):
     local_corpus(tmp_path, ["a.wav,sad,P03", "b.wav,angry,p03", "c.wav,sad,P04"])
     (tmp_path / "b.wav").write_bytes((tmp_path / "a.wav").read_bytes())
     text = messages(lab.check_corpus(tmp_path))
-    conflicts = text[text.index("The same recording with different labels") : text.index("Speaker ids")]
+    conflicts = text[text.index("The same recording with different labels") : text.index("Speaker IDs")]
     assert "a.wav" in conflicts and "b.wav" in conflicts and "c.wav" not in conflicts
     assert "P03 and p03" in text
 

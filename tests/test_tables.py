@@ -42,7 +42,9 @@ def test_cells_without_an_interval_say_why():
         display.describe_whiskers(single)
         == "no whiskers: an interval needs at least 4 test speakers whose scores differ"
     )
-    assert display.describe_whiskers(single.assign(uar_low=0.2)) == "whiskers are 95% intervals over speakers"
+    assert (
+        display.describe_whiskers(single.assign(uar_low=0.2)) == "whiskers are 95% confidence intervals over speakers"
+    )
     assert "note" not in display.format_cells(evaluation.score_by(predictions, "speaker").assign(note="", speakers=2))
 
 
@@ -95,9 +97,10 @@ def test_the_origin_of_a_sweep_is_complete():
     sweep = results.read_sweep("book/results", "crema-1d-vs-2d").query("SEED == 42")
     text = display.describe_provenance({"crema-1d-vs-2d": sweep})
     assert text.startswith("- `crema-1d-vs-2d`: 4 runs, ")
-    origin = {"seed": sweep["SEED"], "revision": sweep["revision"], "fingerprint of the clips": sweep["fingerprint"]}
+    origin = {"seed": sweep["SEED"], "revision": sweep["revision"], "corpus fingerprints": sweep["fingerprint"]}
     for kind, values in origin.items():
-        assert f"{kind} {', '.join(sorted(set(map(str, values))))}" in text
+        assert f"; {kind} {', '.join(sorted(set(map(str, values))))}" in text
+    assert display.keep_together("up to 11 minutes") in text
     assert "machine Linux" in text and "command `sernb sweep sweeps/crema-1d-vs-2d.yml`" in text
 
 

@@ -1,7 +1,7 @@
 """Which content of a private corpus may appear on a page.
 
 A local corpus is private until its user marks it as publishable (`corpora.mark_publishable`). In a run without a user,
-whose output becomes a page, its players, file names and speaker ids are withheld, and so are figures of single clips
+whose output becomes a page, its players, file names and speaker IDs are withheld, and so are figures of single clips
 and free text. In JupyterLab they are shown, players only as widgets, whose content JupyterLab does not write into the
 notebook's file.
 """
@@ -19,7 +19,7 @@ from sernb.corpora.local import is_publishable
 WITHHELD = "withheld"
 PRIVATE_COLUMNS = ("clip", "file", "path", "speaker", "sha256", "trained_clip", "trained_speaker")
 NOTICE_TEXT = (
-    "Private corpus: its players, file names and speaker ids, figures of single clips and free text such as a "
+    "Private corpus: its players, file names and speaker IDs, figures of single clips and free text such as a "
     "condition are withheld from this page. "
     "`corpora.mark_publishable` makes a corpus publishable once its speakers have agreed."
 )

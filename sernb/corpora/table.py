@@ -315,7 +315,7 @@ def _warn_about_labels(facts: Corpus, root: Path, table: pd.DataFrame, takes: Se
     if facts.parse is None and (groups := similar_speakers(table)):  # the ids may be private: a page shows the warning
         ids = sum(map(len, groups))
         _warn(
-            f"{ids} speaker ids differ only in capitals, spaces or number format (such as 3 and 3.0) and count as "
+            f"{ids} speaker IDs differ only in capitals, spaces or number format (such as 3 and 3.0) and count as "
             f"different speakers. `sernb check {facts.name}` lists them."
         )
 

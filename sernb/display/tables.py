@@ -57,7 +57,7 @@ def _format_number(value: float, places: int, missing: str) -> str:
 def describe_whiskers(cells: pd.DataFrame, score: str = "uar") -> str:
     """Return what the whiskers of `scores_with_intervals` and `robustness_curves` mean, or why there are none."""
     if cells[f"{score}_low"].notna().any():
-        return "whiskers are 95% intervals over speakers"
+        return "whiskers are 95% confidence intervals over speakers"
     return f"no whiskers: an interval needs at least {evaluation.MIN_SPEAKERS} test speakers whose scores differ"
 
 
@@ -298,15 +298,24 @@ def _describe_origin(name: str, runs: pd.DataFrame) -> str:
     environments = [results.read_metrics(folder)["environment"] for folder in finished["folder"].unique()]
     origin = {
         "seed": finished["SEED"],
-        "fingerprint of the clips": finished["fingerprint"],
+        "corpus fingerprint": finished["fingerprint"],
         "revision": finished["revision"],
         "machine": [environment.get("machine", "unknown") for environment in environments],
     }
-    texts = [f"{kind} {', '.join(map(str, sorted(set(values))))}" for kind, values in origin.items()]
-    shortest, longest = finished["seconds"].min(), finished["seconds"].max()
-    size, unit = (60, "minutes") if longest >= 60 else (1, "seconds")
-    times = keep_together(f"{shortest / size:.0f} to {longest / size:.0f} {unit}")
+    texts = [_describe_values(kind, sorted(set(values))) for kind, values in origin.items()]
+    times = keep_together(_describe_times(finished["seconds"].min(), finished["seconds"].max()))
     return f"{count}, {times} of training per model; {'; '.join(texts)}; command `sernb sweep sweeps/{name}.yml`"
+
+
+def _describe_values(kind: str, values: Sequence[Any]) -> str:
+    return f"{kind}{'s' * (len(values) != 1)} {', '.join(map(str, values))}"
+
+
+def _describe_times(shortest: float, longest: float) -> str:
+    size, unit = (60, "minute") if longest >= 60 else (1, "second")
+    low, high = f"{shortest / size:.0f}", f"{longest / size:.0f}"
+    times = high if low == high else f"up to {high}" if low == "0" else f"{low} to {high}"
+    return f"{times} {unit}{'s' * (high != '1')}"
 
 
 def format_robustness(curves: pd.DataFrame, score: str = "uar") -> pd.DataFrame:
@@ -324,7 +333,8 @@ def describe_verdict_rule() -> str:
     """Return the sentences that explain the verdicts of `studies.verdict_table`."""
     return (
         f"A claim *holds* if the measured value is at most {100 * studies.TOLERANCE:.0f} points below it, or if any "
-        "single seed reaches it. It *holds only with the leak* if the value on unseen speakers is further below it. "
+        "single seed reaches it. It *holds only with the leak* if this is so, but the value on unseen speakers is more "
+        f"than {100 * studies.TOLERANCE:.0f} points below the claim. "
         "*Not reached*: we tried to reproduce the score and got a lower one. "
         "*Cannot be checked*: the recordings were never published."
     )
@@ -338,8 +348,9 @@ def describe_corpus(clips: pd.DataFrame) -> str:
     corpus = corpora.get_corpus(clips["corpus"].iloc[0])
     speakers = clips["speaker"].nunique()
     return (
-        f"**{corpus.title}**: {len(clips)} clips, {speakers} speaker{'s' * (speakers != 1)}; licence: {corpus.licence}"
-        f"; source: {corpus.source}; fingerprint of the clips: `{corpora.corpus_fingerprint(clips)}`."
+        f"**{corpus.title}**: {len(clips):,} clips, {speakers} speaker{'s' * (speakers != 1)}; "
+        f"licence: {corpus.licence}; source: {corpus.source}; "
+        f"fingerprint of the clips: `{corpora.corpus_fingerprint(clips)}`."
     )
 
 

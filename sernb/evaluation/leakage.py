@@ -324,7 +324,7 @@ def _banner_html(leaks: dict[str, int], unchecked: dict[str, str], total: int, f
     return (
         f'<div role="note" class="audit" style="border:2px solid {dark};border-left-width:12px;background:{light};'
         f'color:#1a1a1a;padding:.6em .9em;margin:.5em 0"><b style="color:{dark}">{word}</b> &ensp; Of {total} '
-        f"held-out rows{folds} (validation and test) {counts} in the training data too. "
+        f"held-out rows{folds} (validation and test), {counts} in the training data too. "
         f"{_unchecked_text(not_checked, unchecked)}<small>{_statement_text(leaks, unchecked)}</small></div>"
     )
 

@@ -54,7 +54,7 @@ def _show_check(ui: SimpleNamespace) -> None:
         "The same recording with different labels": _table_or_none(
             corpora.conflicting_copies(table).drop(columns="sha256"), "clip"
         ),
-        "Speaker ids that differ little: the same person?": _text_or_none(
+        "Speaker IDs that differ little: the same person?": _text_or_none(
             " and ".join(group) for group in corpora.similar_speakers(table)
         ),
         "Files that are not in the manifest": _text_or_none(corpora.unlisted_files(root)),

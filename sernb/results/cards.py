@@ -24,7 +24,7 @@ def model_card(run: TrainedRun) -> str:
 
 - {_describe_score(run)}{_describe_baseline(run)}
 - **Licence of the data:** {corpora.get_corpus(corpus["name"]).licence}. It applies to anyone who passes this model on.
-- **Labels:** {", ".join(run.labels)}. It always returns one of these, and its probabilities are not guarantees.
+- **Labels:** {", ".join(run.labels)}. The model always returns one of these, and its probabilities are not guarantees.
 - **Intended use:** learning and research, to explore how such a model classifies speech.
 - **Limits:** one model and one seed. A different microphone, room, language, age or illness is a different task.
 - **Not a diagnosis**, and not for decisions about the person who speaks.
@@ -40,7 +40,7 @@ def _describe_training(run: TrainedRun) -> str:
 def _describe_score(run: TrainedRun) -> str:
     entry, split = run.result["models"][run.model.name], run.result["split"]
     uar, (low, high) = entry["test"]["uar"], entry["ci95"]["uar"]
-    interval = "no interval" if low is None else f"95% interval {low:.3f} to {high:.3f}"
+    interval = "no interval" if low is None else f"95% CI {low:.3f} to {high:.3f}"
     tested = sum(any(row) for row in entry["confusion"])  # emotions with test rows
     score = f"**{uar:.3f}** ({interval}; chance {1 / tested:.3f}), {split['test']} rows"
     if run.inputs.prior_clips:

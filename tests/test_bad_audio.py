@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import random
 import socket
@@ -317,6 +318,16 @@ def test_mp3_of_varying_bitrate_without_a_length_is_decoded_to_its_end(tmp_path,
         assert (recording.error, recording.unusable) == ("", "")
         assert recording.seconds == pytest.approx(4.5, abs=0.1)
         assert len(audio.load(path, rate, training=True)) == audio.n_samples([path], rate)[0]
+
+
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+def test_mp3_in_memory_is_decoded_to_its_end(tmp_path, mode):
+    """An uploaded file has no path; looking for its length must not move what libsndfile reads on from."""
+    noise = np.random.default_rng(0).normal(0, 0.1, 2 * RATE)
+    path = write(tmp_path / "really-mp3.wav", noise, RATE, format="MP3", bitrate_mode=mode)
+    expected = audio.load(path, RATE)
+    assert len(expected) >= 2 * RATE
+    assert np.array_equal(audio.load(io.BytesIO(path.read_bytes()), RATE), expected)
 
 
 def test_flac_written_to_a_pipe_is_decoded_to_its_end(tmp_path):

@@ -286,8 +286,10 @@ def test_errors_say_what_would_be_right(tmp_path, monkeypatch):
     monkeypatch.delenv("SERNB_DATA", raising=False)
     with pytest.raises(corpora.CorpusError, match="crema, ravdess, emodb, tess, savee, local"):
         corpora.load("cremad")
-    with pytest.raises(corpora.CorpusError, match="SERNB_DATA"):
+    with pytest.raises(corpora.CorpusError, match="SERNB_DATA.*`sernb fetch ravdess` downloads it"):
         corpora.load("ravdess")
+    with pytest.raises(corpora.CorpusError, match="SERNB_DATA.*import one with 06_listen.ipynb.$"):
+        corpora.load("local")
     with pytest.raises(corpora.CorpusError, match="no such folder"):
         corpora.load("ravdess", tmp_path / "nowhere")
     crema_folder(tmp_path, ["1001_IEO_ANG_HI"])
@@ -295,6 +297,16 @@ def test_errors_say_what_would_be_right(tmp_path, monkeypatch):
         corpora.load("crema", tmp_path, channel="sung")
     with pytest.raises(corpora.CorpusError, match="angry, bored, calm"):
         corpora.load("crema", tmp_path, emotions=["anger"])
+
+
+def test_an_emotion_that_no_clip_has_is_refused(tmp_path):
+    crema_folder(tmp_path, ["1001_IEO_ANG_HI", "1001_IEO_SAD_HI", "1002_IEO_HAP_HI"])
+    selected = corpora.load("crema", tmp_path, emotions=["angry", "sad", "unknown"], max_clips=1)
+    assert len(selected) == 1, "fewer clips than emotions were asked for"
+    with pytest.raises(corpora.CorpusError, match="no clip of crema is surprise. Its emotions: angry, happy, sad."):
+        corpora.load("crema", tmp_path, emotions=["angry", "surprise"])
+    with pytest.raises(corpora.CorpusError, match="no clip of crema with CHANNEL 'speech' is calm or surprise. "):
+        corpora.load("crema", tmp_path, emotions=["calm", "sad", "surprise"], channel="speech")
 
 
 def local_corpus(root, rows, header="file,emotion,speaker"):

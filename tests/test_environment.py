@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -135,6 +136,8 @@ def test_a_notebook_that_was_run_is_no_change_for_git(tmp_path: Path):
         notebook.metadata.language_info.update(version="3.12.1", mimetype="text/x-python", file_extension=".py")
         nbformat.write(notebook, tmp_path / name)
     assert git(["git", "diff", "--stat"]).stdout == ""
+    git(["git", "add", "."])
+    assert "M" not in git(["git", "status", "--short"]).stdout, "git sees the files' new size until then"
 
 
 @pytest.mark.slow
@@ -161,3 +164,18 @@ def test_tests_that_share_a_fixture_of_their_module_run_in_one_worker(
     """pytest-xdist marks the tests of a group by their id; with some versions of pytest it does not see the groups."""
     in_workers = bool(request.config.getoption("loadgroup", False))
     assert request.node.nodeid.endswith("@test_environment") == in_workers
+
+
+@pytest.mark.slow
+def test_jupyterlab_does_not_ask_about_its_news(tmp_path: Path):
+    printed = subprocess.run(["make", "-nB", "lab"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (setting,) = re.findall(r'JUPYTER_CONFIG_PATH="[^"]+"', printed)
+    code = """from jupyterlab.labapp import LabApp
+from jupyterlab_server.settings_utils import get_settings
+app = LabApp()
+settings, _ = get_settings(app.app_settings_dir, app.schemas_dir, ".", "@jupyterlab/apputils-extension:notification")
+print(settings["schema"]["properties"]["fetchNews"]["default"])"""
+    script = f"{setting} {sys.executable} -c '{code}'"
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "check": True}
+    assert subprocess.run(["sh", "-c", script], **options).stdout.strip() == "false"

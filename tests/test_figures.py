@@ -54,6 +54,15 @@ def test_mel_bands_are_drawn_at_their_frequencies():
     assert ax.get_yscale() == "log"
 
 
+@pytest.mark.parametrize(("rate", "ticks"), [(8000, 6), (16000, 7), (22050, 7)])
+def test_the_nyquist_frequency_of_16_khz_is_marked(rate, ticks):
+    ax = display.mel_spectrogram(tone(0.5, rate), rate, "a tone")
+    assert len(ax.get_yticks()) == ticks and ax.get_ylim()[1] == rate / 2
+    assert ax.get_yticklabels()[-1].get_text() == ("8k" if ticks == 7 else "4k")
+    ax.figure.canvas.draw()
+    assert ax.figure.axes[-1].get_yticklabels()[-1].get_text() == "0 dB"
+
+
 def test_every_emotion_has_a_colour_of_its_own():
     from sernb import corpora
     from sernb import display

@@ -395,7 +395,8 @@ def prediction(monkeypatch):
         panel=panel, bars=by_type["Image"], view=by_type["ClipView"], card=by_type["Output"], run=control(panel, "Run"),
         typed_run=typed_run_field(panel),
     )  # fmt: skip
-    assert ui.bars.value and ui.view.clips and "good" in str(ui.card.outputs) and "0.90" in messages(panel)
+    assert ui.bars.value and ui.bars.layout.display is None
+    assert ui.view.clips and "good" in str(ui.card.outputs) and "0.90" in messages(panel)
     return ui
 
 
@@ -423,6 +424,7 @@ def test_an_earlier_prediction_is_removed_if_a_clip_cannot_be_predicted(predicti
     monkeypatch.setattr("sernb.results.predict_proba", fails)
     control(prediction.panel, "Predict").click()
     assert "no sound" in messages(prediction.panel) and prediction.bars.value == b"" and prediction.view.clips == []
+    assert prediction.bars.layout.display == "none", "browsers mark an empty image as broken"
     assert "good" in str(prediction.card.outputs), "the network is there"
 
 

@@ -98,6 +98,14 @@ def cases() -> list:
     return params
 
 
+def test_a_missing_folder_is_reported_once(tmp_path, monkeypatch):
+    monkeypatch.delenv("SERNB_DATA", raising=False)
+    for values in ({"CORPUS": "ravdess", "DATA_DIR": ""}, {"CORPUS": "ravdess", "DATA_DIR": "no/such/folder"}):
+        with pytest.raises(runs.ParameterError, match="sernb fetch ravdess") as caught:
+            runs.check_parameters(values, base=tmp_path)
+        assert caught.value.__suppress_context__, "a notebook would show the same sentence twice"
+
+
 def test_the_table_has_every_parameter_and_allows_every_default():
     names = {name for path in NOTEBOOKS for name in runs.notebook_parameters(path)}
     assert names == set(runs.PARAMETER_LIMITS) == set(WRONG)

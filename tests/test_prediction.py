@@ -117,6 +117,17 @@ BROKEN = [
 ]
 
 
+def test_a_folder_of_runs_is_refused_with_the_newest_of_them(tmp_path):
+    for age, name in enumerate(("one", "two")):
+        (tmp_path / name / "setting").mkdir(parents=True)
+        (tmp_path / name / "setting" / "metrics.json").write_text("{}")
+        os.utime(tmp_path / name / "setting" / "metrics.json", (1000 - age, 1000 - age))
+    with pytest.raises(results.PredictionError, match=r"Name a run in it, such as .*one/setting\.$"):
+        results.load_run(tmp_path)
+    with pytest.raises(results.PredictionError, match="there is no such folder"):
+        results.load_run(tmp_path / "three")
+
+
 @pytest.mark.parametrize(("name", "damage", "message"), BROKEN)
 def test_a_run_that_cannot_predict_names_the_file_in_one_sentence(tmp_path, run_dir, name, damage, message):
     for file in run_dir.iterdir():

@@ -79,10 +79,15 @@ def is_unfinished_ogg(path: str | Path | IO[bytes]) -> bool:
 
 
 def _read_all(path: str | Path | IO[bytes]) -> bytes:
+    """Return all bytes of a file, or of a stream, whose position is kept: libsndfile may be reading from it."""
     if not hasattr(path, "read"):
         return Path(path).read_bytes()
-    path.seek(0)
-    return path.read()
+    position = path.tell()
+    try:
+        path.seek(0)
+        return path.read()
+    finally:
+        path.seek(position)
 
 
 # MP3

@@ -31,10 +31,11 @@ import pandas as pd
 from sernb import __version__
 from sernb import audio
 from sernb import utils
+from sernb.corpora.table import FETCHED_CORPORA
 from sernb.corpora.table import get_corpus
 from sernb.corpora.table import sha256_of_files
 
-RAVDESS_CORPUS, CREMA_CORPUS, EMODB_CORPUS = "ravdess", "crema", "emodb"
+RAVDESS_CORPUS, CREMA_CORPUS, EMODB_CORPUS = FETCHED_CORPORA
 MAX_TRIES = 4  # successive attempts without any data before a transfer fails
 RETRY_SECONDS = 1.0  # seconds before the second attempt; doubled before each further one
 CHUNK_BYTES = 2**13  # bytes; an interrupted transfer loses less than one chunk

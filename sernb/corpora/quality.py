@@ -67,8 +67,13 @@ def level_summary(measured: pd.DataFrame) -> pd.DataFrame:
     def row(name: str, clips: pd.DataFrame) -> dict:
         """Return the summary of one group of clips."""
         medians = {
-            f"{column} ({unit})": clips[column].median()
-            for column, unit in (("seconds", "s"), ("peak", "dB"), ("level", "dB"), ("snr", "dB"))
+            title: clips[column].median()
+            for column, title in {
+                "seconds": "duration (s)",
+                "peak": "peak (dB)",
+                "level": "level (dB)",
+                "snr": "SNR (dB)",
+            }.items()
         }
         counts = {"clipped": int((clips["clipped"] > 0).sum()), "with advice": int((clips["advice"] != "").sum())}
         total = {"clips": len(clips), "minutes": clips["seconds"].sum() / 60}

@@ -166,6 +166,8 @@ CORPORA = {
     )
 }
 
+FETCHED_CORPORA = ("ravdess", "crema", "emodb")  # that `sernb fetch` downloads
+
 
 def get_corpus(corpus: str) -> Corpus:
     """Return the facts about a corpus.
@@ -205,14 +207,21 @@ def locate(corpus: str, data_dir: str | Path = "") -> Path:
     else:
         raise CorpusError(
             f"where is {facts.title}? Give its folder as DATA_DIR, or set SERNB_DATA to the folder that contains "
-            f"{corpus}/. Source: {facts.source}."
+            f"{corpus}/. {_describe_source(facts)}"
         )
     if folder.is_file():
         remedy = "unpack it" if folder.name.lower().endswith(PACKED_SUFFIXES) else "the corpus needs a folder"
         raise CorpusError(f"{folder} is a file, not a folder: {remedy}, and give the folder.")
     if not folder.is_dir():
-        raise CorpusError(f"{folder}: no such folder. Source of {facts.title}: {facts.source}.")
+        raise CorpusError(f"{folder}: no such folder. {_describe_source(facts)}")
     return folder.resolve()
+
+
+def _describe_source(facts: Corpus) -> str:
+    if facts.name == "local":
+        return "Record or import one with 06_listen.ipynb."
+    download = f"; `sernb fetch {facts.name}` downloads it" if facts.name in FETCHED_CORPORA else ""
+    return f"Source of {facts.title}: {facts.source}{download}."
 
 
 def _find_folder(home: Path, facts: Corpus) -> Path | None:
@@ -274,7 +283,7 @@ def load(
         the folder, its accents in NFC.
 
     Raises:
-        CorpusError: The folder has no clips, or its manifest has errors.
+        CorpusError: The folder has no clips, its manifest has errors, or no clip has one of the emotions.
     """
     root, facts = locate(corpus, data_dir), get_corpus(corpus)
     table = pd.DataFrame(facts.read(root)).assign(corpus=corpus)
@@ -285,7 +294,13 @@ def load(
     takes = _take_ids(facts, table)
     _warn_about_labels(facts, root, table, set(takes))
     table = _keep_one_per_take(facts, table, takes)
-    return select_clips(table, channel=channel, emotions=emotions, max_clips=max_clips, seed=seed)
+    selected = select_clips(table, channel=channel, emotions=emotions)
+    # Without one of the emotions, a model would have fewer labels than were asked for.
+    if missing := [emotion for emotion in emotions if emotion not in {*selected["emotion"], "unknown"}]:
+        where = corpus if channel == "all" else f"{corpus} with CHANNEL {channel!r}"
+        present = ", ".join(emotion_labels(select_clips(table, channel=channel)))
+        raise CorpusError(f"no clip of {where} is {' or '.join(missing)}. Its emotions: {present}.")
+    return select_clips(selected, max_clips=max_clips, seed=seed)
 
 
 def _clip_ids(paths: Sequence[Path]) -> list[str]:

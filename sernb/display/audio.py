@@ -54,11 +54,12 @@ def mel_spectrogram(
     seconds = np.arange(db.shape[1] + 1) * features.HOP_LENGTH / sample_rate
     mesh = ax.pcolormesh(seconds, hertz, db, cmap="magma", vmin=-80, vmax=0, shading="flat", rasterized=True)
     ax.set(title=title, xlabel="time (s)", ylabel="frequency (Hz)", yscale="log", ylim=(64, sample_rate / 2))
-    ax.set_yticks([125, 250, 500, 1000, 2000, 4000], ["125", "250", "500", "1k", "2k", "4k"])
+    hertz = [hz for hz in (125, 250, 500, 1000, 2000, 4000, 8000) if hz <= sample_rate / 2]
+    ax.set_yticks(hertz, [f"{hz / 1000:g}k" if hz > 999 else str(hz) for hz in hertz])
     ax.minorticks_off()
     ax.grid(visible=False)
     if bar:
-        ax.figure.colorbar(mesh, ax=ax, format="%+.0f dB")
+        ax.figure.colorbar(mesh, ax=ax, format="%.0f dB")
     return ax
 
 
@@ -94,7 +95,7 @@ def waveforms_and_spectrograms(signals: Mapping[str, np.ndarray], sample_rate: i
 def _shared_colour_bar(axes: np.ndarray) -> None:
     """Add one colour bar for several spectrograms, which all have the same scale."""
     first = axes.flat[0]
-    first.figure.colorbar(first.collections[0], ax=list(axes.flat), format="%+.0f dB", aspect=30)
+    first.figure.colorbar(first.collections[0], ax=list(axes.flat), format="%.0f dB", aspect=30)
 
 
 TIME_AXIS_SPAN = (0.11, 0.985)  # where a figure's time axis begins and ends, as fractions of its width

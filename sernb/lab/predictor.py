@@ -85,7 +85,7 @@ def _controls(run: str | Path, folders: tuple[str | Path, ...], browser: w.Widge
         predict=w.Button(description="Predict", icon="play"),
         enrol=w.Checkbox(True, description="Enrol other clips of the speaker, without their emotions", indent=False,
                          layout=w.Layout(width="auto", display="none")),
-        bars=w.Image(format="png", layout=w.Layout(width="430px", object_fit="contain")),
+        bars=w.Image(format="png", layout=w.Layout(width="430px", object_fit="contain", display="none")),
         view=ClipView(layout=w.Layout(min_width="420px", flex="1 1 420px")),
         card=w.Output(),
         message=w.HTML(),
@@ -175,8 +175,12 @@ def _show_prediction(ui: SimpleNamespace) -> None:
 
 def _clear(ui: SimpleNamespace) -> None:
     """Remove the prediction for an earlier clip, or by an earlier model."""
-    ui.bars.value = b""
+    _show_bars(ui, b"")
     ui.view.show()
+
+
+def _show_bars(ui: SimpleNamespace, png: bytes) -> None:
+    ui.bars.value, ui.bars.layout.display = png, None if png else "none"  # browsers mark an empty image as broken
 
 
 def _predict_selected(ui: SimpleNamespace) -> None:
@@ -194,7 +198,7 @@ def _predict_selected(ui: SimpleNamespace) -> None:
     _show_card(ui, run)  # enrolment has a model of its own
     probabilities = results.predict_proba(run, signal)
     windows = results.predict_windows(run, signal)
-    ui.bars.value = _probability_png(probabilities)
+    _show_bars(ui, _probability_png(probabilities))
     ui.view.show(windows_item(signal, rate, name, windows))
     label = results.predicted_label(probabilities) or "no prediction, as all outputs are zero"
     ui.message.value = message_html(

@@ -62,7 +62,7 @@ def _controls(run: Callable[..., Path], root: str | Path, epochs: int) -> Simple
         emotions=w.HBox(layout=w.Layout(flex_flow="row wrap")),
         refresh=w.Button(description="Look again", icon="refresh", tooltip="for new clips", layout=AUTO_LAYOUT),
         model=w.Dropdown(options=_model_options(0), description="Model", style=LABEL_STYLE,
-                         layout=w.Layout(width="46em")),
+                         layout=w.Layout(width="54em")),
         epochs=w.BoundedIntText(epochs, min=1, max=1000, description="Epochs",
                                 layout=w.Layout(width="10em", display="none")),
         start=w.Button(description="Train", icon="play", layout=AUTO_LAYOUT),

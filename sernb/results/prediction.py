@@ -136,7 +136,7 @@ def load_folds(run: str | Path, model: str = "") -> list[TrainedRun]:
 def _read_result(folder: Path) -> dict[str, Any]:
     """Return a run's `metrics.json`, and refuse one without the parts that a prediction needs."""
     if not (folder / "metrics.json").is_file():
-        raise PredictionError(f"{folder} holds no finished run: there is no metrics.json. Name a run's folder.")
+        raise PredictionError(f"{folder} {_describe_lack_of_run(folder)}")
     try:
         result = read_metrics(folder)
     except ValueError as error:
@@ -144,6 +144,16 @@ def _read_result(folder: Path) -> dict[str, Any]:
     if not (isinstance(result.get("split"), dict) and result.get("models") and result.get("labels")):
         raise PredictionError(f"{folder / 'metrics.json'} is not that of a training run. Name a training run's folder.")
     return result
+
+
+def _describe_lack_of_run(folder: Path) -> str:
+    if not folder.is_dir():
+        return "holds no finished run: there is no such folder. Name a run's folder."
+    files = [*folder.glob("*/metrics.json"), *folder.glob("*/*/metrics.json")]  # as runs/<notebook>/<parameters>
+    if not files:
+        return "holds no finished run: there is no metrics.json. Name a run's folder."
+    newest = max(files, key=lambda file: file.stat().st_mtime).parent
+    return f"holds no finished run: there is no metrics.json. Name a run in it, such as {newest}."
 
 
 def run_data_dir(run: TrainedRun, data_dir: str | Path = "") -> str | Path:

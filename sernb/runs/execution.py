@@ -172,26 +172,32 @@ def _run_papermill(job: Job, threads: int, bar: bool, on_cell: Callable | None, 
     if "OUTPUT_DIR" in notebook_parameters(job.notebook):
         parameters["OUTPUT_DIR"] = str(job.output_dir)
     environment = _kernel_environment(job.output_dir, threads)
-    hooks = {}
-    if on_cell is not None:
-        n_cells = len(read_notebook(job.notebook).cells) + bool(parameters)  # papermill inserts a cell of parameters
-        hooks["on_cell_start"] = lambda cell, cell_index: on_cell(cell_index, n_cells)
-    # In an empty context: Jupyter keeps its event loop in the context, and runs in other threads would share it.
-    notebook = Context().run(
-        _execute_in_own_loop,
-        _escape_braces(job.notebook),
-        _escape_braces(target),
-        parameters,
-        kernel_name="python3",
-        language="python",
-        progress_bar=bar and not utils.is_headless(),
-        start_timeout=180,
-        extra_arguments=["--IPKernelApp.log_level=50"],  # it warns of local TCP and of the interrupt at its end
-        kernel_manager_class=kernel_manager(environment, job.cwd or Path.cwd(), **kernel_options),
-        # With a normal shutdown TensorFlow takes seconds to exit, and ipykernel complains of tasks that it destroys.
-        shutdown_kernel="immediate",
-        **hooks,
-    )
+    n_cells = len(read_notebook(job.notebook).cells) + bool(parameters)  # papermill inserts a cell of parameters
+    options = {} if bar else {"disable": True}
+    with utils.progress_bar(total=n_cells, desc=job.notebook.stem, unit="cell", **options) as cell_bar:
+
+        def start_cell(cell: Any, cell_index: int) -> None:
+            cell_bar.update(cell_index - cell_bar.n)
+            if on_cell is not None:
+                on_cell(cell_index, n_cells)
+
+        # In an empty context: Jupyter keeps its event loop in the context, and runs in other threads would share it.
+        notebook = Context().run(
+            _execute_in_own_loop,
+            _escape_braces(job.notebook),
+            _escape_braces(target),
+            parameters,
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,  # its own would stay in a saved notebook
+            on_cell_start=start_cell,
+            start_timeout=180,
+            extra_arguments=["--IPKernelApp.log_level=50"],  # it warns of local TCP and of the interrupt at its end
+            kernel_manager_class=kernel_manager(environment, job.cwd or Path.cwd(), **kernel_options),
+            # A normal shutdown of TensorFlow takes seconds, and ipykernel complains of tasks that it destroys.
+            shutdown_kernel="immediate",
+        )
+        cell_bar.update(n_cells - cell_bar.n)
     _check_complete(notebook)
     for cell in notebook.cells:
         if "injected-parameters" in cell_tags(cell):

@@ -306,7 +306,7 @@ def _locate(name: str, corpus: str, data_dir: str, folder: str, base: Path) -> P
         return corpora.locate(corpus, base / _expand_home(folder) if folder else "")
     except (corpora.CorpusError, corpora.DemoError) as error:
         wrong, value = (data_dir, folder) if folder else (name, corpus)
-        raise ParameterError(f"{wrong} cannot be {value!r}: {error}") from error
+        raise ParameterError(f"{wrong} cannot be {value!r}: {error}") from None  # a notebook would show it twice
 
 
 def _check_speakers(values: Mapping[str, Any], base: Path) -> None:

@@ -60,7 +60,7 @@ def test_the_panels_read_a_database_and_offer_no_corrections_of_it(tmp_path):
     assert state.corrections.layout.display == "none" and not state.read_only.value
     assert "Clips by speaker and emotion" in lab.check_corpus(root).children[-1].value
     labels = [getattr(child, "label", "") for child in lab.train_model(None, root).children[2].children]
-    assert labels[0].startswith("The better one for 3 clips")
+    assert labels[0].startswith("Default for 3 clips")
 
 
 def test_words_of_a_databases_own_stay(tmp_path):

@@ -915,11 +915,11 @@ def test_the_model_for_a_number_of_clips_is_named(tmp_path):
     assert trainer.choose_model(trainer.SMALL_CORPUS) == "network"
     panel = lab.train_model(None, speakers_corpus(tmp_path, sad="abc", angry="abc"))
     model = control(panel, "Model")
-    assert model.label == "The better one for 6 clips: the discriminant of notebook 07 (a minute or two)"
+    assert model.label == "Default for 6 clips: the discriminant of notebook 07 (a minute or two)"
     model.value = "network"
     speakers_corpus(tmp_path, sad="abcd", angry="abc")
     control(panel, "Look again").click()
-    assert next(iter(model.options)).startswith("The better one for 7 clips") and model.value == "network"
+    assert next(iter(model.options)).startswith("Default for 7 clips") and model.value == "network"
 
 
 def test_the_import_panel_says_why_it_cannot_write_yet(tmp_path):

@@ -179,4 +179,5 @@ def choose_model(n_clips: int) -> str:
 def _model_options(n_clips: int) -> dict[str, str]:
     """Return the models by what the panel calls them; the first is the one for this number of clips."""
     names = {f"{text[0].upper()}{text[1:]}": model for model, text in MODELS.items()}
-    return {f"The better one for {n_clips} clips: {MODELS[choose_model(n_clips)]}": "", **names}
+    default = f"Default for {n_clips} clips" if n_clips else "Default"
+    return {f"{default}: {MODELS[choose_model(n_clips)]}": "", **names}

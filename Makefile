@@ -29,7 +29,7 @@ pdf: report
 	$(BIN)/python tools/make_pdf.py
 
 # The figures of book/results, on the real corpora that SERNB_DATA names; stopped, it goes on where it was.
-SWEEPS := waterfall paper-grid recipes crema-1d-vs-2d faults cross-corpus trust-runs unseen-speakers
+SWEEPS := waterfall paper-grid recipes crema-1d-vs-2d faults cross-corpus cross-corpus-emodb trust-runs unseen-speakers
 MADE := runs/reference
 # Run and corpus: what the chapter on trust looks into.
 TRUSTED := corpus-ravdess_channel-speech_protocol-folds:ravdess-speech \

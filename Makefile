@@ -19,7 +19,7 @@ help:
 	@echo "make lint     check the style of code and notebooks"
 	@echo "make bench    measure time and memory beside what they are compared with, on a few clips"
 	@echo "make bench-full  the same at full size, for the book (an hour; 9 GB of memory)"
-	@echo "make reference   make the figures of book/results anew from the real corpora (some seven hours; it can be stopped)"
+	@echo "make reference   make the figures of book/results anew from the real corpora (many hours; it can be stopped)"
 	@echo "make clean    remove built books and caches; runs/ and .venv stay"
 
 report: $(READY)

@@ -915,6 +915,7 @@ def test_the_model_for_a_number_of_clips_is_named(tmp_path):
     assert trainer.choose_model(trainer.SMALL_CORPUS) == "network"
     panel = lab.train_model(None, speakers_corpus(tmp_path, sad="abc", angry="abc"))
     model = control(panel, "Model")
+    assert next(iter(trainer._model_options(0))) == "Default: the discriminant of notebook 07 (a minute or two)"
     assert model.label == "Default for 6 clips: the discriminant of notebook 07 (a minute or two)"
     model.value = "network"
     speakers_corpus(tmp_path, sad="abcd", angry="abc")

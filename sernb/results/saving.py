@@ -239,7 +239,7 @@ def save_final_models(output_dir: str | Path, final: FinalModels) -> dict[str, A
     """Add models that were fitted on all speakers to a run that pooled its folds.
 
     Their scores are those of the folds' models, each of which was tested on other speakers. `metrics.json` gets an
-    entry `final` with the numbers of clips and speakers. A network whose loss became NaN is not saved.
+    entry `final` with the numbers of clips and speakers. A network with NaN weights is not saved.
 
     Args:
         output_dir: The folder of the pooled run.

@@ -177,6 +177,7 @@ def _run_papermill(job: Job, threads: int, bar: bool, on_cell: Callable | None, 
     with utils.progress_bar(total=n_cells, desc=job.notebook.stem, unit="cell", **options) as cell_bar:
 
         def start_cell(cell: Any, cell_index: int) -> None:
+            """Move the bar to the cell that begins, and report it."""
             cell_bar.update(cell_index - cell_bar.n)
             if on_cell is not None:
                 on_cell(cell_index, n_cells)

@@ -46,6 +46,7 @@ def _notebook_bar() -> type:
             self.output = display(self.container, display_id=True)
 
         def close(self) -> None:
+            """Close the bar, and replace its widget by text."""
             is_first = not self.disable  # tqdm disables a bar that it closes
             super().close()
             if is_first:

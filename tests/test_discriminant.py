@@ -108,8 +108,8 @@ def test_it_scores_above_chance_and_is_calibrated(split):
 @pytest.mark.slow
 def test_the_ablation_leaves_out_one_group_at_a_time(split):
     cells = models.ablate([split], LABELS)
-    assert cells.index[0] == "complete model" and cells["numbers"].iloc[0] == len(features.feature_names())
-    assert cells.loc["without pitch", "numbers"] == (features.feature_groups() != "pitch").sum()
+    assert cells.index[0] == "complete model" and cells["features"].iloc[0] == len(features.feature_names())
+    assert cells.loc["without pitch", "features"] == (features.feature_groups() != "pitch").sum()
     assert (cells["rows"] == (split.rows["split"] == "val").sum()).all()
     assert {"without speed perturbation", "without shrinkage"} <= set(cells.index)
 

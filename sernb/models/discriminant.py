@@ -311,7 +311,7 @@ def ablate(
             predictions.append(_validation_predictions(split, labels, weights, biases).assign(model=name))
             used[name] = int((weights != 0).any(axis=1).sum())
     cells = evaluation.score_by(pd.concat(predictions), "model")
-    cells.insert(0, "numbers", pd.Series(used))
+    cells.insert(0, "features", pd.Series(used))
     return cells
 
 

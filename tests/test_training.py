@@ -1,4 +1,5 @@
 import concurrent.futures
+import io
 import json
 import shutil
 import threading
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from tqdm import tqdm
 
 from sernb import display
 from sernb import evaluation
@@ -210,6 +212,23 @@ def test_a_loss_of_nan_on_the_test_set_alone_is_reported(tmp_path, inputs, rows)
 
 
 @pytest.mark.slow
+def test_an_interrupted_training_closes_its_progress_bar(monkeypatch, inputs, rows):
+    class StoppedBar(tqdm):
+        bars = []
+
+        def __init__(self, **options):
+            super().__init__(**options, file=io.StringIO())
+            self.bars.append(self)
+
+        def update(self, n=1):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.utils, "progress_bar", StoppedBar)
+    with pytest.raises(KeyboardInterrupt):
+        train(inputs, rows, epochs=2)
+    assert [bar.disable for bar in StoppedBar.bars] == [True]  # tqdm disables a bar that it closes
+
+
 def test_fitting_on_validation_rows_changes_the_fit(inputs, rows):
     correct = train(inputs, rows, epochs=3)
     faulty = train(inputs, rows, epochs=3, fitted=("train", "val"))

@@ -19,6 +19,7 @@ from sernb.models.keras_tools import init_backend
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
+    from tqdm.auto import tqdm
 
 HISTORY_COLUMNS = ["model", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
 
@@ -121,9 +122,10 @@ def fit(
     else:
         val_data = _make_batches(val_x[..., None], y[val], np.arange(len(val)), val_size)
     _build_variables(model, np.zeros((1, *x.shape[1:]), np.float32), y[:1])
-    callbacks = [_progress(model.name, epochs), *_schedule(settings, model, epochs, len(train_data))]
-    options = {"epochs": epochs, "shuffle": False, "verbose": 0, "callbacks": callbacks}  # the batches are shuffled
-    history = model.fit(train_data, validation_data=val_data, **options)
+    options = {"epochs": epochs, "shuffle": False, "verbose": 0}  # the batches are shuffled
+    with utils.progress_bar(total=epochs, desc=model.name, unit="epoch") as bar:
+        callbacks = [_progress(bar), *_schedule(settings, model, epochs, len(train_data))]
+        history = model.fit(train_data, validation_data=val_data, callbacks=callbacks, **options)
     seconds = time.perf_counter() - start
     curves = _history_table(model.name, history.history)
     failed = list(curves.loc[~np.isfinite(curves[["train_loss", "val_loss"]]).all(axis=1), "epoch"])
@@ -189,11 +191,9 @@ def _batches_from_disk(
     return tf.data.Dataset.from_generator(read, output_signature=signature)
 
 
-def _progress(name: str, epochs: int) -> keras.callbacks.Callback:
-    """Return a callback that draws a progress bar and ends the fit when a loss is not finite."""
+def _progress(bar: tqdm) -> keras.callbacks.Callback:
+    """Return a callback that advances a progress bar and ends the fit when a loss is not finite."""
     import keras
-
-    bar = utils.progress_bar(total=epochs, desc=name, unit="epoch")
 
     def step(epoch: int, logs: dict) -> None:
         """Advance the progress bar, and stop the training at a loss of NaN."""
@@ -202,7 +202,7 @@ def _progress(name: str, epochs: int) -> keras.callbacks.Callback:
         if not np.isfinite(logs["loss"] + logs["val_loss"]):
             callback.model.stop_training = True
 
-    callback = keras.callbacks.LambdaCallback(on_epoch_end=step, on_train_end=lambda logs: bar.close())
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=step)
     return callback
 
 

@@ -219,6 +219,19 @@ def test_the_last_run_of_a_stopped_sweep_has_as_many_threads_as_the_others(tmp_p
     assert len(threads) == 3 and len(set(threads)) == 1
 
 
+def test_runs_begin_in_their_order_while_a_long_one_goes_on(tmp_path: Path, notebook: Path):
+    """Runs that wait for the long one's worker would begin last, and one core would be idle at the end."""
+    seconds = {1: 15.0, 2: 0.1, 4: 0.1, 5: 0.1, 6: 0.1, 7: 0.1}
+    jobs = [
+        runs.Job(notebook, tmp_path / "out" / f"run-{seed}", {"SEED": seed, "RATE": rate})
+        for seed, rate in seconds.items()
+    ]
+    runs.run_jobs(jobs, workers=2)
+    lines = [line.split()[:2] for line in (tmp_path / "log.txt").read_text().splitlines()]
+    assert [name for word, name in lines if word == "begins"][2:] == [f"run-{seed}" for seed in (4, 5, 6, 7)]
+    assert lines[-1] == ["ends", "run-1"]
+
+
 def test_two_runs_may_not_share_a_folder(tmp_path: Path, notebook: Path):
     with pytest.raises(ValueError, match="share"):
         runs.run_jobs([runs.Job(notebook, tmp_path / "one")] * 2)

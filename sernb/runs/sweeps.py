@@ -267,7 +267,10 @@ def _execute_all(jobs: list[Job], workers: int, scheduler: str, up_to_date: int)
         folders = {name: str(Path(folder).absolute()) for name, folder in folders.items() if folder}
         sweep = uuid.uuid4().hex
         runs_per_host = _runs_per_host(client, 0 if scheduler else _worker_count(workers))
-        futures = {client.submit(_run_one, job, runs_per_host, folders, sweep, pure=False): job for job in jobs}
+        # In one call: of runs that are submitted one by one, Dask lets the first few wait for a worker that is busy.
+        options = {"runs_per_host": runs_per_host, "folders": folders, "sweep": sweep}
+        keys = [(f"run-{sweep}", number) for number in range(len(jobs))]
+        futures = dict(zip(client.map(_run_one, jobs, key=keys, **options), jobs, strict=True))
         try:
             for done in _completed(futures):
                 # A worker may have got several runs, but each of its threads executes one.
@@ -316,6 +319,7 @@ def _job_outcome(job: Job, future: Future) -> Outcome:
 
 @contextlib.contextmanager
 def _cluster(count: int, workers: int, scheduler: str) -> Iterator[Client]:
+    import dask
     from distributed import Client
     from distributed import LocalCluster
 
@@ -329,7 +333,9 @@ def _cluster(count: int, workers: int, scheduler: str) -> Iterator[Client]:
     # usual one.
     options = {"processes": False, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "memory_limit": 0}
     options["silence_logs"] = logging.CRITICAL  # after an interrupt, Dask reports cancelled runs and lost connections
-    with LocalCluster(n_workers=workers, **options) as cluster, Client(cluster) as client:
+    # By default, Dask assigns each worker one run in advance, which might wait behind a long one.
+    in_order = dask.config.set({"distributed.scheduler.worker-saturation": 1.0})
+    with in_order, LocalCluster(n_workers=workers, **options) as cluster, Client(cluster) as client:
         yield client
 
 

@@ -67,6 +67,7 @@ from sernb.display.tables import describe_moments
 from sernb.display.tables import describe_outcome
 from sernb.display.tables import describe_probabilities
 from sernb.display.tables import describe_provenance
+from sernb.display.tables import describe_reasons
 from sernb.display.tables import describe_ranking
 from sernb.display.tables import describe_robustness
 from sernb.display.tables import describe_settings

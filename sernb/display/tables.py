@@ -240,9 +240,19 @@ def redact(frame: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def format_verdicts(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Format `studies.verdict_table`: three decimals, a dash where nothing was measured, unbroken ranges."""
-    table = format_decimals(verdicts.set_index(["corpus", "claim"]))
-    return table.replace(r"(\d) to (\d)", "\\1\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}\\2", regex=True)
+    """Format `studies.verdict_table` without its reasons: three decimals, a dash where nothing was measured."""
+    return format_decimals(verdicts.set_index(["corpus", "claim"]).drop(columns="why"))
+
+
+def describe_reasons(verdicts: pd.DataFrame) -> str:
+    """Return a Markdown list of what each verdict of `studies.verdict_table` is based on."""
+    reasons = verdicts.groupby(["corpus", "why"], sort=False)["claim"].agg(list)
+    n_claims = verdicts.groupby("corpus").size()
+    lines = []
+    for (corpus, why), claims in reasons.items():
+        names = "all claims" if len(claims) == n_claims[corpus] else ", ".join(claims)
+        lines.append(f"- {corpus}, {names}: {why}.")
+    return "\n".join(lines)
 
 
 def describe_waterfall(steps: pd.DataFrame) -> str:

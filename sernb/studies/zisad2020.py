@@ -101,7 +101,7 @@ def _verdict_row(
     if statistic == "best":
         basis = f"best of {len(scores)} runs"
     else:
-        basis = f"{len(scores)} seeds: {scores.min():.3f} to {scores.max():.3f}"
+        basis = f"{len(scores)} seeds, {scores.min():.3f} to {scores.max():.3f}"
     return {"measured": measured, "unseen": on_unseen, "verdict": verdict, "why": f"{basis}{why}" if verdict else why}
 
 

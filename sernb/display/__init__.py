@@ -67,8 +67,8 @@ from sernb.display.tables import describe_moments
 from sernb.display.tables import describe_outcome
 from sernb.display.tables import describe_probabilities
 from sernb.display.tables import describe_provenance
-from sernb.display.tables import describe_reasons
 from sernb.display.tables import describe_ranking
+from sernb.display.tables import describe_reasons
 from sernb.display.tables import describe_robustness
 from sernb.display.tables import describe_settings
 from sernb.display.tables import describe_snr

@@ -5,7 +5,7 @@
 
 The classifier is the discriminant of notebook 07, tested on each speaker once: in RAVDESS's six published folds, and in
 EmoDB by leaving out one speaker at a time. The curves are means over `SEEDS`, which differ in the speeds of the copies,
-in the enrolment clips and in the training speakers that are drawn; their intervals are over speakers. The other tables
+and in the enrolment clips; training speakers are drawn `DRAWS` times. Their intervals are over speakers. The other tables
 are of the first seed. Each table is a file per corpus and is not computed again if it is there, so that a stopped run
 goes on where it was:
 
@@ -53,6 +53,7 @@ CORPORA = {"ravdess": ("folds", (4, 8, 12, 16, 20)), "emodb": ("loso", (3, 5, 7,
 NUMBERS = (0, 1, 2, 4, 8, 16, 32)
 PRIORS = (1, 2, 4, 8)
 SEEDS = (42, 43, 44)  # of the copies' speeds and of every random choice
+DRAWS = 10  # of each number of training speakers
 SUBSETS = 500  # of test speakers
 SAMPLE_RATE = 16000  # of the functionals
 DISTORTED = [("babble", 20), ("telephone", float("nan"))]
@@ -98,9 +99,9 @@ def predict_corpus(corpus: str) -> pd.DataFrame:
     )
 
 
-def predict_seeds(predict: Callable[[int], pd.DataFrame]) -> pd.DataFrame:
+def predict_seeds(predict: Callable[[int], pd.DataFrame], seeds: Sequence[int] = SEEDS) -> pd.DataFrame:
     """Concatenate the predictions of each seed; the column `seed` says which."""
-    return pd.concat([predict(seed).assign(seed=seed) for seed in SEEDS], ignore_index=True)
+    return pd.concat([predict(seed).assign(seed=seed) for seed in seeds], ignore_index=True)
 
 
 def draw_seed(seed: int) -> int:
@@ -140,17 +141,15 @@ def measure_enrolment(corpus: str) -> pd.DataFrame:
 def measure_training_speakers(corpus: str) -> pd.DataFrame:
     """Score the test speakers by number of training speakers, drawn at random in each fold."""
 
-    def predict(number: int, seed: int) -> pd.DataFrame:
-        splits, labels = load_splits(corpus, seed)
-        reduced = [
-            keep_training_speakers(split, number, [fold, number + draw_seed(seed)]) for fold, split in enumerate(splits)
-        ]
-        return models.enrolment_predictions(reduced, labels, (0, 8), draws=1, seed=draw_seed(seed))
+    def predict(number: int, draw: int) -> pd.DataFrame:
+        splits, labels = load_splits(corpus, SEEDS[draw % len(SEEDS)])
+        reduced = [keep_training_speakers(split, number, [fold, number, draw]) for fold, split in enumerate(splits)]
+        return models.enrolment_predictions(reduced, labels, (0, 8), draws=1, seed=draw)
 
-    tables = {
-        number: score_seeds(predict_seeds(partial(predict, number)), "enrolment clips") for number in CORPORA[corpus][1]
-    }
-    return pd.concat(tables, names=["training speakers"]).reset_index()
+    predictions = {number: predict_seeds(partial(predict, number), range(DRAWS)) for number in CORPORA[corpus][1]}
+    tables = {number: score_seeds(rows, "enrolment clips") for number, rows in predictions.items()}
+    table = pd.concat(tables, names=["training speakers"]).reset_index()
+    return table.rename(columns={"seeds": "draws"})
 
 
 def keep_training_speakers(split: models.SplitFeatures, number: int, seed: Sequence[int]) -> models.SplitFeatures:

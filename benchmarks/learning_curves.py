@@ -4,8 +4,8 @@
     SERNB_DATA=... python benchmarks/learning_curves.py --again     # also what is there already
 
 The classifier is the discriminant of notebook 07, tested on each speaker once: in RAVDESS's six published folds, and in
-EmoDB by leaving out one speaker at a time. The curves are means over `SEEDS`, which differ in the speeds of the copies,
-and in the enrolment clips; training speakers are drawn `DRAWS` times. Their intervals are over speakers. The other tables
+EmoDB by leaving out one speaker at a time. The curves are means over `SEEDS`, which differ in the speeds of the copies
+and in the enrolment clips; training speakers are drawn `DRAWS` times. The intervals are over speakers. The other tables
 are of the first seed. Each table is a file per corpus and is not computed again if it is there, so that a stopped run
 goes on where it was:
 

@@ -323,13 +323,3 @@ def test_readme_and_the_page_for_clinicians_quote_the_results():
         groups = [rng.permutation(list(by_speaker))[:people] for _ in range(60 if people < 24 else 1)]
         intervals = [evaluation.speaker_interval(pd.concat(map(by_speaker.get, group)))["uar"] for group in groups]
         assert f"| {people} | ±{50 * np.diff(intervals).mean():.0f} |" in text
-
-
-def test_the_sweep_with_the_most_seeds_is_kept_for_each_group():
-    short = pd.DataFrame({"model": ["a", "b", "c"], "SEED": 1, "uar": 0.1})
-    more = pd.DataFrame({"model": ["a", "a", "c"], "SEED": [1, 2, 1], "uar": 0.2})
-    chosen = results.keep_most_seeds([short, more], by=["model"])
-    assert list(chosen) == ["model", "SEED", "uar"]
-    assert sorted(chosen[["model", "uar"]].itertuples(index=False, name=None)) == [
-        ("a", 0.2), ("a", 0.2), ("b", 0.1), ("c", 0.1)
-    ]  # fmt: skip

@@ -19,7 +19,6 @@ from sernb.results.files import compare_runs
 from sernb.results.files import epochs_to_reach
 from sernb.results.files import final_val_accuracy
 from sernb.results.files import is_dir_parameter
-from sernb.results.files import keep_most_seeds
 from sernb.results.files import pool_runs
 from sernb.results.files import publish_sweep
 from sernb.results.files import read_history

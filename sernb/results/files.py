@@ -224,20 +224,6 @@ def _pool_group(group: pd.DataFrame) -> dict[str, float]:
     return row | {"minutes": group["seconds"].mean() / 60}
 
 
-def keep_most_seeds(sweeps: Iterable[pd.DataFrame], by: Sequence[str]) -> pd.DataFrame:
-    """Return, for each group, the rows of the one sweep that ran it with the most seeds; at a tie, of the first.
-
-    Args:
-        sweeps: Tables of `read_sweep` that share some of their runs' settings.
-        by: The columns of the groups.
-    """
-    runs = pd.concat(dict(enumerate(sweeps)), names=["sweep", "row"]).reset_index("sweep")
-    seeds = runs.groupby(["sweep", *by])["SEED"].transform("nunique")
-    longest = runs[seeds == seeds.groupby([runs[name] for name in by]).transform("max")]
-    first = longest.groupby(list(by))["sweep"].transform("min")
-    return longest[longest["sweep"] == first].drop(columns="sweep").reset_index(drop=True)
-
-
 def runs_beside(folder: str | Path) -> list[Path]:
     """Return a finished run, then the other runs of its notebook in the folders beside it, the newest first."""
     folder = Path(folder)

@@ -22,6 +22,8 @@ MODULES = (
     "librosa.effects",
     "librosa.feature.spectral",
     "sklearn.linear_model",
+    "nlpaug.augmenter.audio",
+    "seaborn",
     "pandas",
     "ipykernel.kernelapp",
 )

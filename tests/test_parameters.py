@@ -61,7 +61,7 @@ WRONG = {
     "PRECISION": [("float16", "float32 or mixed_bfloat16")],
     "COPIES": [(-1, "0 to 100 speed-perturbed copies"), (101, "0 to 100")],
     "ENROL_CLIPS": [(0, "1 to 1000 enrolment clips"), (1001, "1 to 1000")],
-    "PRIOR_CLIPS": [(0, "1 to 1000 clips that the prior counts for"), (1.5, "")],
+    "PRIOR_CLIPS": [(0, "1 to 1000 clips"), (1.5, "")],
     "ENCODER": [("a\0b", "a speech encoder's name")],
     "ENCODER_LAYER": [(-1, "0 to 1000"), ("9", "")],
     "ENCODER_WITH_FUNCTIONALS": [],

@@ -146,7 +146,7 @@ def _signal_error(signal: np.ndarray, peak: float) -> str:
         return "holds no samples"
     if not math.isfinite(peak):
         return "holds NaN or infinite samples"
-    return f"holds samples far beyond full scale: {peak:.0e} times it" if peak > MAX_PEAK else ""
+    return f"holds samples far beyond full scale: up to {peak:.0e} times" if peak > MAX_PEAK else ""
 
 
 def _cut_off(path: str | Path | IO[bytes], signal: np.ndarray, file: soundfile.SoundFile) -> str:
@@ -156,9 +156,9 @@ def _cut_off(path: str | Path | IO[bytes], signal: np.ndarray, file: soundfile.S
     seconds = len(signal) / file.samplerate
     fraction = _complete_fraction(signal, file) if has_length(file) else 1.0
     if fraction < MIN_COMPLETE:
-        return f"is cut off: {seconds:.2f} of {seconds / fraction:.2f} s are there" if fraction else "holds no samples"
+        return f"is cut off: it holds {seconds:.2f} of {seconds / fraction:.2f} s" if fraction else "holds no samples"
     if file.format == "OGG" and is_unfinished_ogg(path):
-        return f"is cut off: {seconds:.2f} s are there, and the end of the stream is missing"
+        return f"is cut off: it holds {seconds:.2f} s, and the end of the stream is missing"
     return ""
 
 

@@ -131,7 +131,7 @@ PARAMETER_LIMITS: dict[str, ParameterLimit] = {
     "COPIES": _whole_number(0, 100, unit="speed-perturbed copies of each clip"),
     "SHRINKAGE": _whole_number(0, 100, unit="per cent"),
     "ENROL_CLIPS": _whole_number(1, 1000, unit="enrolment clips of each speaker"),
-    "PRIOR_CLIPS": _whole_number(1, 1000, unit="clips that the prior counts for"),
+    "PRIOR_CLIPS": _whole_number(1, 1000, unit="clips"),
     "ENCODER": _folder_limit('a speech encoder\'s name on the Hugging Face hub or its folder, or "" for none'),
     "ENCODER_LAYER": _whole_number(0, 1000, note="0: the mean of all layers"),
     "ENCODER_WITH_FUNCTIONALS": ParameterLimit("True or False", lambda value: isinstance(value, bool)),
@@ -260,7 +260,7 @@ def _check_fold(values: Mapping[str, Any]) -> None:
     fold, protocol, corpus = values.get("FOLD", 0), values.get("PROTOCOL"), values.get("CORPUS")
     if fold and protocol and protocol not in evaluation.WITH_FOLDS:
         with_folds = " and ".join(evaluation.WITH_FOLDS)
-        raise _limit_error("FOLD", fold, f"0 because PROTOCOL {protocol!r} has no folds ({with_folds} have)")
+        raise _limit_error("FOLD", fold, f"0 because PROTOCOL {protocol!r} has no folds (only {with_folds} do)")
     if protocol == "folds" and corpus and not values.get("RUN_DIR"):
         try:
             folds = evaluation.published_folds(corpus)

@@ -202,8 +202,8 @@ def test_the_banner_says_that_silent_clips_were_not_compared(tmp_path):
 
 def test_the_banner_counts_no_statement_where_statements_are_unknown():
     page = evaluation.leak_banner(evaluation.make_split(clips().assign(statement=""), "speaker")).data
-    assert "Statements were not fully checked (120 of 120 rows have no statement)" in page
-    assert "have their statement there too" not in page
+    assert "Sentences were not fully checked (120 of 120 rows have no statement)" in page
+    assert "have their sentence there" not in page
 
 
 # real corpora

@@ -521,14 +521,14 @@ def describe_robustness(curves: pd.DataFrame) -> str:
             f"**The undistorted UAR of {format_with_interval(plain, 'uar')} is not reliably above chance "
             f"({plain['chance']:.3f}), so distortions cannot lower it further.**"
         )
-    distorted = curves[curves["distortion"] != "none"].sort_values("uar")
+    distorted = curves[curves["distortion"] != "none"].sort_values("uar", kind="stable")
     if distorted.empty:
         return f"The undistorted UAR is {format_with_interval(plain, 'uar')}; no distortion was measured."
     worst = distorted.iloc[0]
     level = f" at {worst['level']:g} {worst['unit']}" * pd.notna(worst["level"])
     return (
-        f"**{worst['distortion'].capitalize()}{level} lowers the score most: UAR falls from {plain['uar']:.3f} to "
-        f"{worst['uar']:.3f}.**"
+        f"**UAR falls from {plain['uar']:.3f} to {worst['uar']:.3f}, its lowest value, with {worst['distortion']}"
+        f"{level}.**"
     )
 
 
@@ -551,4 +551,4 @@ def describe_moments(moments: pd.DataFrame) -> str:
     change = (moments.max() - moments.min()).max()
     if change < 0.1:
         return f"No probability changes by more than {change:.3f}: the network hardly distinguishes the clips."
-    return f"A probability changes by up to {change:.2f}."
+    return f"Over the recording, the probability of an emotion varies by up to {change:.2f}."

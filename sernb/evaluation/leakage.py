@@ -45,7 +45,7 @@ LEAK_TEXT = {
     "speaker": "have their **speaker**",
     "twin": "have an augmented **copy**",
     "content": "have the **same recording**",
-    "statement": "have their statement",
+    "statement": "have their sentence",
 }
 REMEDIES = {
     "speaker": 'split by speaker: PROTOCOL "speaker", "folds" or "loso" (notebook 02: without the fault speaker-leak)',
@@ -306,10 +306,10 @@ def leak_banner(
 
 def _leak_error(leaks: dict[str, int], total: int) -> str:
     faults = [kind for kind in LEAK_FAULTS if leaks[kind]]
-    counts = ", ".join(f"{leaks[kind]} {LEAK_TEXT[kind].replace('*', '')}" for kind in faults)
+    counts = _join(f"{leaks[kind]} {LEAK_TEXT[kind].replace('*', '')}" for kind in faults)
     remedies = "; ".join(f"{kind}: {REMEDIES[kind]}" for kind in faults)
     return (
-        f"STRICT is set, and this split leaks: of {total} held-out rows {counts} in the training data too. "
+        f"STRICT is set, and this split leaks: of {total} held-out rows {counts} in the training set. "
         f"To avoid this: {remedies}. Or set STRICT to False."
     )
 
@@ -320,11 +320,11 @@ def _banner_html(leaks: dict[str, int], unchecked: dict[str, str], total: int, f
     not_checked = [kind for kind in LEAK_FAULTS if kind in unchecked]
     word = "LEAKS" if faults else "NOT FULLY CHECKED" if not_checked else "CLEAN"
     dark, light = BANNER_COLOURS[word]
-    counts = ", ".join(f"<b>{leaks[kind]}</b> {_bold(LEAK_TEXT[kind])}" for kind in faults or LEAK_FAULTS)
+    counts = _join(f"<b>{leaks[kind]}</b> {_bold(LEAK_TEXT[kind])}" for kind in faults or LEAK_FAULTS)
     return (
         f'<div role="note" class="audit" style="border:2px solid {dark};border-left-width:12px;background:{light};'
         f'color:#1a1a1a;padding:.6em .9em;margin:.5em 0"><b style="color:{dark}">{word}</b> &ensp; Of {total} '
-        f"held-out rows{folds} (validation and test), {counts} in the training data too. "
+        f"held-out rows{folds} (validation and test), {counts} in the training set. "
         f"{_unchecked_text(not_checked, unchecked)}<small>{_statement_text(leaks, unchecked)}</small></div>"
     )
 
@@ -337,8 +337,13 @@ def _unchecked_text(kinds: list[str], unchecked: dict[str, str]) -> str:
 
 def _statement_text(leaks: dict[str, int], unchecked: dict[str, str]) -> str:
     if "statement" in unchecked:
-        return f"Statements were not fully checked ({unchecked['statement']})."
-    return f"For information: {leaks['statement']} {LEAK_TEXT['statement']} there too."
+        return f"Sentences were not fully checked ({unchecked['statement']})."
+    return f"For information: {leaks['statement']} {LEAK_TEXT['statement']} there."
+
+
+def _join(counts: Iterable[str]) -> str:
+    *first, last = counts
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _bold(text: str) -> str:

@@ -351,11 +351,12 @@ def describe_environment(seed: int | None) -> dict[str, Any]:
     """Return versions, git revision and seed: what is needed to repeat the run."""
     import keras
 
+    cores = utils.cpu_count()
     packages = ("sernb", "numpy", "librosa", "keras", "tensorflow", "nlpaug", "scikit-learn")
     optional = [package for package in features.ENCODER_PACKAGES if _package_version(package)]
     return {
         "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {utils.cpu_count()} cores",
+        "machine": f"{platform.system()} {platform.machine()}, {cores} core{'s' * (cores != 1)}",
         "versions": {package: _package_version(package) for package in (*packages, *optional)},
         "backend": keras.backend.backend(),
         "revision": git_revision(),

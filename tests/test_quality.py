@@ -73,7 +73,7 @@ def test_a_speaker_split_reports_what_is_missing():
     assert "3 speakers can be split" in evaluation.split_readiness(more) and "1 of calm" in evaluation.split_readiness(
         more
     )
-    assert evaluation.missing_speakers(more).loc["calm", "not yet by"] == "c"
+    assert evaluation.missing_speakers(more).loc["calm", "speakers without it"] == "c"
     assert "at least two emotions" in evaluation.split_readiness(clips(("a", "sad"), ("b", "unknown")))
 
 

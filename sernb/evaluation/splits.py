@@ -428,14 +428,13 @@ def missing_speakers(table: pd.DataFrame) -> pd.DataFrame:
     """Count for each emotion the speakers that a speaker split still needs: three, one per set.
 
     Returns:
-        One row per emotion, with `speakers` who have it, `speakers to add`, `clips`, and `not yet by`, the speakers
-        who do not have it.
+        One row per emotion, with `speakers` who have it, `speakers to add`, `clips`, and `speakers without it`.
     """
     groups = table.groupby("emotion")
     counts = groups.agg(speakers=("speaker", "nunique"), clips=("speaker", "size"))
     counts.insert(1, "speakers to add", (len(SIDES) - counts["speakers"]).clip(lower=0))
     everyone = set(table["speaker"])
-    counts["not yet by"] = groups["speaker"].agg(lambda present: ", ".join(sorted(everyone - set(present))))
+    counts["speakers without it"] = groups["speaker"].agg(lambda present: ", ".join(sorted(everyone - set(present))))
     return counts.reindex(corpora.emotion_labels(table))
 
 

@@ -19,8 +19,9 @@ goes on where it was:
 - `transfer`: the UAR by training and test corpus and number of enrolment clips, with features as they are and centred
 - `transfer-confusion`: the emotions and the predictions of these test clips
 
-It takes some fifteen minutes on two cores, half as long again for `robustness`, and fifteen minutes more for the
-features if they are not in the store.
+On two cores, `training-speakers` took 44 minutes beside other work, features included. The other tables take some
+fifteen minutes, half as long again for `robustness`, and fifteen minutes more for the features if they are not in the
+store.
 """
 
 from __future__ import annotations

@@ -45,27 +45,41 @@ def test_every_number_has_a_name_and_a_group():
 
 def test_pitch_is_in_semitones_above_100_hz():
     low, high = (measured(voice(hertz), speeds=1) for hertz in (100, 200))
-    assert low["pitch: quantiles 3"] == pytest.approx(0, abs=0.3)
-    assert high["pitch: quantiles 3"] == pytest.approx(12, abs=0.3)
+    assert low["pitch: median"] == pytest.approx(0, abs=0.3)
+    assert high["pitch: median"] == pytest.approx(12, abs=0.3)
     rising, falling = (measured(voice(150, glide=glide), speeds=1) for glide in (6, -6))
-    assert rising["pitch: thirds 0"] < -1 < 1 < rising["pitch: thirds 2"]
-    assert falling["pitch: thirds 0"] > 1 > -1 > falling["pitch: thirds 2"]
+    assert rising["pitch: mean of first third"] < -1 < 1 < rising["pitch: mean of last third"]
+    assert falling["pitch: mean of first third"] > 1 > -1 > falling["pitch: mean of last third"]
 
 
 def test_level_rhythm_and_voice_follow_the_sound():
     soft, loud = (measured(voice(150, level=level), speeds=1) for level in (0.01, 0.1))
-    assert loud["level: of the voiced 1"] - soft["level: of the voiced 1"] == pytest.approx(20, abs=0.5)
+    assert loud["level: median"] - soft["level: median"] == pytest.approx(20, abs=0.5)
     short, long = (measured(voice(150, seconds=seconds), speeds=1) for seconds in (0.5, 2.0))
-    assert long["rhythm: seconds 0"] - short["rhythm: seconds 0"] == pytest.approx(1.5, abs=0.05)
+    assert long["rhythm: duration"] - short["rhythm: duration"] == pytest.approx(1.5, abs=0.05)
     breath = 0.1 * np.random.default_rng(0).normal(size=RATE)
-    hoarse = measured(voice(150) + breath, speeds=1)
-    assert hoarse["voice: harmonics to noise 0"] < measured(voice(150), speeds=1)["voice: harmonics to noise 0"] - 5
+    clear, hoarse = (measured(signal, speeds=1) for signal in (voice(150), voice(150) + breath))
+    assert hoarse["voice: mean harmonics-to-noise ratio"] < clear["voice: mean harmonics-to-noise ratio"] - 5
+
+
+def test_features_of_the_spectrum_are_named_after_what_they_measure():
+    def band(low: float, high: float) -> np.ndarray:
+        spectrum = np.fft.rfft(np.random.default_rng(0).normal(size=RATE))
+        hertz = np.fft.rfftfreq(RATE, 1 / RATE)
+        return 0.1 * np.fft.irfft(np.where((hertz >= low) & (hertz < high), spectrum, 1e-3 * spectrum))
+
+    dark, bright = (measured(signal, speeds=1) for signal in (band(200, 500), band(5000, 7500)))
+    assert dark["spectrum: mean of centroid"] < 0.6 and bright["spectrum: mean of centroid"] > 5
+    assert dark["spectrum: mean of rolloff"] < 0.6 and bright["spectrum: mean of rolloff"] > 6
+    for balance in ("alpha ratio", "Hammarberg index", "0-500 Hz above 500-1500 Hz"):
+        assert dark[f"spectrum: mean of {balance}"] > 15 > bright[f"spectrum: mean of {balance}"]
+    assert bright["spectrum: mean of 5-8 kHz above 1-5 kHz"] > 15 > dark["spectrum: mean of 5-8 kHz above 1-5 kHz"]
 
 
 def test_silence_around_a_clip_changes_little():
     clip, quiet = voice(180), np.zeros(RATE)
     alone, padded = (measured(signal, speeds=1) for signal in (clip, np.concatenate([quiet, clip, quiet])))
-    for name in ("pitch: quantiles 3", "level: of the voiced 1", "cepstrum: median 1", "rhythm: seconds 0"):
+    for name in ("pitch: median", "level: median", "cepstrum: median 1", "rhythm: duration"):
         assert padded[name] == pytest.approx(alone[name], rel=0.1, abs=0.2)
 
 
@@ -81,8 +95,8 @@ def test_speed_perturbation_changes_pitch_and_duration():
     clip = voice(150)
     fast = audio.perturb_speed(clip, 1.25)
     assert len(fast) == pytest.approx(len(clip) / 1.25, abs=2)
-    assert measured(fast, speeds=1)["pitch: quantiles 3"] == pytest.approx(
-        measured(clip, speeds=1)["pitch: quantiles 3"] + 12 * np.log2(1.25), abs=0.3
+    assert measured(fast, speeds=1)["pitch: median"] == pytest.approx(
+        measured(clip, speeds=1)["pitch: median"] + 12 * np.log2(1.25), abs=0.3
     )
     lengths = {len(audio.augment(clip, RATE, audio.SPEED_PERTURBATION, seed=seed)) for seed in range(20)}
     assert len(lengths) > 10 and min(lengths) >= RATE / 1.26 and max(lengths) <= RATE / 0.79

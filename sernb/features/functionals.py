@@ -26,7 +26,13 @@ FLOOR = 70.0  # dB below the loudest band: anything fainter is background noise
 VOICED = 30.0  # dB below the loudest frame
 PERIODIC = 0.45  # correlation with itself one period later
 TROUGH = 0.1  # YIN: the first trough below this is the period
-STATISTICS = ("mean", "deviation", "5 %", "median", "95 %", "quartile range", "slope")
+STATISTICS = (
+    *("mean", "standard deviation", "5th percentile", "median", "95th percentile", "interquartile range", "slope"),
+)
+SPECTRUM_TRACKS = (
+    *("centroid", "bandwidth", "rolloff", "flatness", "alpha ratio", "Hammarberg index"),
+    *("0-500 Hz above 500-1500 Hz", "5-8 kHz above 1-5 kHz", "level"),
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ def compute_functionals(signal: np.ndarray, sample_rate: int, *, speeds: int = 3
         float32, shape (824,); zeros for what silence does not define.
     """
     vectors = [
-        np.concatenate(list(_measure(audio.perturb_speed(signal, speed), sample_rate).values()))
+        np.hstack(list(_measure(audio.perturb_speed(signal, speed), sample_rate).values()))
         for speed in (SPEEDS if speeds > 1 else (1.0,))
     ]
     return np.nan_to_num(np.mean(vectors, axis=0), posinf=0, neginf=0).astype(np.float32)
@@ -75,18 +81,21 @@ def _opensmile() -> Any:
 
 @cache
 def feature_names() -> tuple[str, ...]:
-    """Return the name of each number, as `group: measure`, in their order."""
+    """Return the name of each feature, as `group: measure`, in the order of `compute_functionals`."""
     noise = np.random.default_rng(0).normal(size=16000)
-    sizes = {name: len(values) for name, values in _measure(noise, 16000).items()}
-    return tuple(f"{name} {i}" if size > 1 else name for name, size in sizes.items() for i in range(size))
+    names: list[str] = []
+    for name, values in _measure(noise, 16000).items():
+        names += [f"{name} {i}" for i in range(len(values))] if np.ndim(values) else [name]
+    return tuple(names)
 
 
 def feature_groups() -> np.ndarray:
-    """Return the group of each number (pitch, level, rhythm ...); shape (numbers,)."""
+    """Return the group of each feature (pitch, level, rhythm ...); shape (features,)."""
     return np.array([name.split(":")[0] for name in feature_names()])
 
 
-def _measure(signal: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+def _measure(signal: np.ndarray, sample_rate: int) -> dict[str, float | np.ndarray]:
+    """Return one value for each name, or an array of values that `feature_names` numbers."""
     import librosa
 
     frame, hop = int(WINDOW * sample_rate), int(HOP * sample_rate)
@@ -213,7 +222,7 @@ def _power(spectrum: np.ndarray) -> np.ndarray:
     return np.square(spectrum.real) + np.square(spectrum.imag)
 
 
-def _pitch_statistics(signal: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
+def _pitch_statistics(signal: np.ndarray, sample_rate: int) -> dict[str, float | np.ndarray]:
     from scipy.ndimage import median_filter
 
     voice = _track_voice(signal, sample_rate)
@@ -231,82 +240,119 @@ def _pitch_statistics(signal: np.ndarray, sample_rate: int) -> dict[str, np.ndar
 
 
 @cache
-def _no_pitch(sample_rate: int) -> dict[str, np.ndarray]:
+def _no_pitch(sample_rate: int) -> dict[str, float | np.ndarray]:
     hum = np.sin(2 * np.pi * 100 * np.arange(sample_rate) / sample_rate)
     return {name: np.zeros_like(values) for name, values in _pitch_statistics(hum, sample_rate).items()}
 
 
-def _contour_statistics(pitch: np.ndarray, level: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the shapes of melody and loudness as ten cosines each, for any length of the clip, and their landmarks."""
+def _contour_statistics(pitch: np.ndarray, level: np.ndarray) -> dict[str, float | np.ndarray]:
+    """Return the contours of pitch and level as ten cosines each, for any length of the clip, and parts of the former.
+
+    The pitch of a part is relative to the mean pitch, in semitones.
+    """
     from scipy.fft import dct
 
-    shape = lambda track: dct(np.interp(np.linspace(0, 1, 64), np.linspace(0, 1, len(track)), track), norm="ortho")  # noqa: E731
-    thirds = [part.mean() - pitch.mean() for part in np.array_split(pitch, 3)]
-    ends = [pitch[:10].mean(), pitch[-10:].mean()]
+    contour = lambda track: dct(np.interp(np.linspace(0, 1, 64), np.linspace(0, 1, len(track)), track), norm="ortho")  # noqa: E731
+    first, second, last = [part.mean() - pitch.mean() for part in np.array_split(pitch, 3)]
     return {
-        "pitch: shape": shape(pitch)[:10],
-        "level: shape": shape(level)[:10],
-        "pitch: thirds": np.array(thirds),
-        "pitch: beginning and end": np.array([*(ends - pitch.mean()), ends[1] - pitch.max()]),
-        "pitch: place of the highest and lowest": np.array([pitch.argmax(), pitch.argmin()]) / len(pitch),
+        "pitch: DCT coefficient": contour(pitch)[:10],
+        "level: DCT coefficient": contour(level)[:10],
+        "pitch: mean of first third": first,
+        "pitch: mean of second third": second,
+        "pitch: mean of last third": last,
+        "pitch: mean of first 0.1 s": pitch[:10].mean() - pitch.mean(),
+        "pitch: mean of last 0.1 s": pitch[-10:].mean() - pitch.mean(),
+        "pitch: mean of last 0.1 s below maximum": pitch[-10:].mean() - pitch.max(),
+        "pitch: position of maximum": pitch.argmax() / len(pitch),
+        "pitch: position of minimum": pitch.argmin() / len(pitch),
     }
 
 
-def _range_statistics(pitch: np.ndarray, level: np.ndarray) -> dict[str, np.ndarray]:
-    quantiles = np.percentile(pitch, [2, 10, 25, 50, 75, 90, 98])
+def _range_statistics(pitch: np.ndarray, level: np.ndarray) -> dict[str, float]:
+    low, tenth, quarter, median, three_quarters, ninetieth, high = np.percentile(pitch, [2, 10, 25, 50, 75, 90, 98])
     standard = (pitch - pitch.mean()) / (pitch.std() or np.nan)
     loudest = pitch[np.argsort(level)[-max(3, len(pitch) // 4) :]].mean()
     return {
-        "pitch: quantiles": quantiles,
-        "pitch: mean, deviation": np.array([pitch.mean(), pitch.std()]),
-        "pitch: range": np.array(
-            [quantiles[-1] - quantiles[0], quantiles[5] - quantiles[1], quantiles[-1] - quantiles[3]]
-        ),
-        "pitch: skewness, kurtosis": np.array([np.mean(standard**3), np.mean(standard**4) - 3]),
-        "pitch: where it is loud": np.array([loudest, loudest - pitch.mean()]),
-        "pitch: goes with level": np.corrcoef(pitch, level)[0, 1:],
-        "level: of the voiced": np.array(
-            [level.max(), np.median(level), level.std(), np.sort(level)[-5:].mean() - np.median(level)]
-        ),
+        "pitch: 2nd percentile": low,
+        "pitch: 10th percentile": tenth,
+        "pitch: 25th percentile": quarter,
+        "pitch: median": median,
+        "pitch: 75th percentile": three_quarters,
+        "pitch: 90th percentile": ninetieth,
+        "pitch: 98th percentile": high,
+        "pitch: mean": pitch.mean(),
+        "pitch: standard deviation": pitch.std(),
+        "pitch: range from 2nd to 98th percentile": high - low,
+        "pitch: range from 10th to 90th percentile": ninetieth - tenth,
+        "pitch: range from median to 98th percentile": high - median,
+        "pitch: skewness": np.mean(standard**3),
+        "pitch: kurtosis": np.mean(standard**4) - 3,
+        "pitch: mean of the loudest quarter": loudest,
+        "pitch: loudest quarter above mean": loudest - pitch.mean(),
+        "pitch: correlation with level": np.corrcoef(pitch, level)[0, 1],
+        "level: maximum": level.max(),
+        "level: median": np.median(level),
+        "level: standard deviation": level.std(),
+        "level: loudest frames above median": np.sort(level)[-5:].mean() - np.median(level),
     }
 
 
-def _movement_statistics(contour: np.ndarray, voiced: np.ndarray) -> dict[str, np.ndarray]:
-    """Return how fast pitch rises and falls, in semitones per frame, and its jumps between frames."""
-    speed = np.gradient(contour)[voiced]
-    up, down, jumps = speed[speed > 0], -speed[speed < 0], np.abs(np.diff(contour[voiced]))
+def _movement_statistics(contour: np.ndarray, voiced: np.ndarray) -> dict[str, float]:
+    """Return the slope of the pitch contour, in semitones per frame, and its jumps between frames."""
+    slope = np.gradient(contour)[voiced]
+    up, down, jumps = slope[slope > 0], -slope[slope < 0], np.abs(np.diff(contour[voiced]))
     return {
-        "pitch: rising, falling": np.array([part.mean() if len(part) else 0 for part in (up, down)]),
-        "pitch: movement": np.percentile(np.abs(speed), [50, 90]),
-        "pitch: jumps": np.array([jumps.mean(), np.percentile(jumps, 90)]),
+        "pitch: rising slope": up.mean() if len(up) else 0,
+        "pitch: falling slope": down.mean() if len(down) else 0,
+        "pitch: median of absolute slope": np.percentile(np.abs(slope), 50),
+        "pitch: 90th percentile of absolute slope": np.percentile(np.abs(slope), 90),
+        "pitch: mean of jumps": jumps.mean(),
+        "pitch: 90th percentile of jumps": np.percentile(jumps, 90),
     }
 
 
-def _voicing_statistics(voice: VoiceTrack, spoken: slice) -> dict[str, np.ndarray]:
-    """Return how much of the clip is voiced, for how long at a time, and how periodic it is (breathy: less)."""
+def _voicing_statistics(voice: VoiceTrack, spoken: slice) -> dict[str, float]:
+    """Return the voiced share of the clip, the length of its voiced segments, and their periodicity (breathy: less).
+
+    Speech is what lies between the first and the last voiced frame.
+    """
     edges = np.flatnonzero(np.diff(np.concatenate([[0], voice.voiced, [0]])))
-    stretches, periodic = edges[1::2] - edges[::2], voice.periodicity[voice.voiced]
-    noise = 10 * np.log10(np.maximum(periodic, 0.01) / (1 - np.maximum(periodic, 0.01)))
+    segments, periodic = edges[1::2] - edges[::2], voice.periodicity[voice.voiced]
+    harmonics_to_noise = 10 * np.log10(np.maximum(periodic, 0.01) / (1 - np.maximum(periodic, 0.01)))
     return {
-        "rhythm: seconds": np.array([len(voice.pitch), spoken.stop - spoken.start]) * PITCH_HOP,
-        "rhythm: voiced": np.array([voice.voiced.mean(), voice.voiced[spoken].mean()]),
-        "rhythm: stretches": np.array([len(stretches) / len(voice.pitch), stretches.mean(), stretches.max()]),
-        "voice: periodicity": np.array([periodic.mean(), periodic.std(), *np.percentile(periodic, [10, 90])]),
-        "voice: harmonics to noise": np.array([noise.mean(), noise.std()]),
+        "rhythm: duration": len(voice.pitch) * PITCH_HOP,
+        "rhythm: duration of speech": (spoken.stop - spoken.start) * PITCH_HOP,
+        "rhythm: voiced share": voice.voiced.mean(),
+        "rhythm: voiced share of speech": voice.voiced[spoken].mean(),
+        "rhythm: voiced segments per frame": len(segments) / len(voice.pitch),
+        "rhythm: mean length of voiced segments": segments.mean(),
+        "rhythm: maximum length of voiced segments": segments.max(),
+        "voice: mean periodicity": periodic.mean(),
+        "voice: standard deviation of periodicity": periodic.std(),
+        "voice: 10th percentile of periodicity": np.percentile(periodic, 10),
+        "voice: 90th percentile of periodicity": np.percentile(periodic, 90),
+        "voice: mean harmonics-to-noise ratio": harmonics_to_noise.mean(),
+        "voice: standard deviation of harmonics-to-noise ratio": harmonics_to_noise.std(),
     }
 
 
 # spectrum
 
 
-def _level_statistics(spectra: Spectrogram) -> dict[str, np.ndarray]:
+def _level_statistics(spectra: Spectrogram) -> dict[str, float]:
     """Return how the level rises and falls from frame to frame."""
-    step = np.diff(10 * np.log10(spectra.power.sum(axis=0) + 1e-9))
-    sides = [part.mean() if len(part) else 0 for part in (step[step > 0], -step[step < 0])]
-    return {"level: steps": np.array([*sides, step.std(), *np.percentile(step, [5, 95])])}
+    change = np.diff(10 * np.log10(spectra.power.sum(axis=0) + 1e-9))
+    up, down = change[change > 0], -change[change < 0]
+    return {
+        "level: mean rise": up.mean() if len(up) else 0,
+        "level: mean fall": down.mean() if len(down) else 0,
+        "level: standard deviation of change": change.std(),
+        "level: 5th percentile of change": np.percentile(change, 5),
+        "level: 95th percentile of change": np.percentile(change, 95),
+    }
 
 
-def _spectrum_statistics(spectra: Spectrogram) -> dict[str, np.ndarray]:
+def _spectrum_statistics(spectra: Spectrogram) -> dict[str, float]:
     """Return how power is distributed in the spectrum: a pressed voice has more of it above 1 kHz than a soft one."""
     power, hertz = spectra.power, spectra.hertz
     share = power / (power.sum(axis=0) + 1e-12)
@@ -319,8 +365,16 @@ def _spectrum_statistics(spectra: Spectrogram) -> dict[str, np.ndarray]:
         [centre / 1000, width / 1000, hertz[below] / 1000, flatness, *_spectral_balances(spectra), level - level.max()]
     )
     change = np.abs(np.diff(tracks, axis=1))
-    moved = {"spectrum: change": change.mean(axis=1), "spectrum: change, deviation": change.std(axis=1)}
-    return {**_statistics("spectrum", tracks), **moved}
+    arrays = {
+        **_statistics("spectrum", tracks),
+        "spectrum: mean change": change.mean(axis=1),
+        "spectrum: standard deviation of change": change.std(axis=1),
+    }
+    return {
+        f"{statistic} of {track}": value
+        for statistic, values in arrays.items()
+        for track, value in zip(SPECTRUM_TRACKS, values, strict=True)
+    }
 
 
 def _spectral_balances(spectra: Spectrogram) -> Iterable[np.ndarray]:
@@ -358,6 +412,6 @@ def _cepstrum_statistics(spectra: Spectrogram) -> dict[str, np.ndarray]:
     return {
         **_statistics("cepstrum", cepstrum),
         **_statistics("cepstral slope", slopes),
-        "cepstrum: where it is soft": soft,
-        "cepstrum: where it is loud": loud,
+        "cepstrum: soft frames": soft,
+        "cepstrum: loud frames": loud,
     }

@@ -177,10 +177,10 @@ def test_the_mean_map_peaks_at_the_region_that_all_predictions_depend_on(tmp_pat
         "sernb.results.explanation.test_clips", lambda run, data_dir: clips.assign(prediction="angry", channel="")
     )
     table = results.mean_occlusion_map([hand_made(region)], parts=4)
-    assert list(table["answer"].unique()) == ["right", "wrong"] and (table["clips"] == 3).all()
+    assert list(table["prediction"].unique()) == ["correct", "incorrect"] and (table["clips"] == 3).all()
     assert list(table["part"].unique()) == ["before", "1", "2", "3", "4", "after"] and len(table) == 2 * 8 * 6
     assert (table["speakers"] == 3).all() and set(table["axis"]) == {"mel band (Hz)"}
-    for _, part in table.groupby("answer"):
+    for _, part in table.groupby("prediction"):
         effect = part["effect"].to_numpy().reshape(8, 6)
         cell = (region[0].start // 5, region[1].start // 10)
         assert np.unravel_index(np.abs(effect).argmax(), effect.shape) == cell
@@ -188,9 +188,9 @@ def test_the_mean_map_peaks_at_the_region_that_all_predictions_depend_on(tmp_pat
 
 
 def test_the_mean_is_over_clips_and_its_error_over_speakers():
-    head = {"answer": "right", "band": "0 to 4", "part": "1"}
+    head = {"prediction": "correct", "band": "0 to 4", "part": "1"}
     effects = pd.DataFrame([{**head, "speaker": s, "effect": e} for s, e in [("a", 0.1), ("a", 0.3), ("b", 0.5)]])
-    table = explanation._average_cells(pd.concat([effects, effects.assign(answer="wrong", effect=[np.nan, 1, 2])]))
+    table = explanation._average_cells(pd.concat([effects, effects.assign(prediction="incorrect", effect=[np.nan, 1, 2])]))
     assert table["effect"].tolist() == pytest.approx([0.3, 1.5]) and table["clips"].tolist() == [3, 2]
     assert table["error"].tolist() == pytest.approx([0.15, 0.5]) and table["speakers"].tolist() == [2, 2]
 
@@ -199,7 +199,7 @@ def test_the_mean_map_is_over_all_test_clips_or_as_many_as_are_asked_for(tmp_pat
     run = results.load_run(make_run(tmp_path, demo, "pad"))
     number = len(results.test_clips(run))
     counts = [
-        results.mean_occlusion_map([run, run], max_clips=n).groupby("answer")["clips"].max().sum() for n in (0, 2)
+        results.mean_occlusion_map([run, run], max_clips=n).groupby("prediction")["clips"].max().sum() for n in (0, 2)
     ]
     assert counts == [2 * number, 4]
 
@@ -207,8 +207,8 @@ def test_the_mean_map_is_over_all_test_clips_or_as_many_as_are_asked_for(tmp_pat
 def test_the_mean_map_is_drawn_as_it_was_measured():
     import matplotlib.pyplot as plt
 
-    cells = [(a, b, p, i / 100) for i, (a, b, p) in enumerate(product(["right", "wrong"], ["0 to 4", "5 to 9"], "pq"))]
-    table = pd.DataFrame(cells, columns=["answer", "band", "part", "effect"]).assign(
+    cells = [(a, b, p, i / 100) for i, (a, b, p) in enumerate(product(["correct", "incorrect"], ["0 to 4", "5 to 9"], "pq"))]
+    table = pd.DataFrame(cells, columns=["prediction", "band", "part", "effect"]).assign(
         clips=[1] * 4 + [7] * 4, axis="mel"
     )
     figure = display.mean_attribution_map(table)
@@ -219,5 +219,5 @@ def test_the_mean_map_is_drawn_as_it_was_measured():
         "incorrect predictions (7 clips)",
     ]
     assert right.get_ylabel() == "mel" and right.images[0].get_clim() == wrong.images[0].get_clim() == (-0.07, 0.07)
-    assert len(display.mean_attribution_map(table[table["answer"] == "wrong"]).axes) == 2, "one panel and the scale"
+    assert len(display.mean_attribution_map(table[table["prediction"] == "incorrect"]).axes) == 2, "one panel and the scale"
     plt.close("all")

@@ -107,7 +107,7 @@ def test_bars_show_the_probabilities():
     assert [bar.get_width() for bar in ax.patches] == [0.25, 0.75] and "chance, 0.5" in ax.get_xlabel()
 
 
-EMPTY = pd.DataFrame(columns=["emotion", "zcr", "rms", "note", "epoch", "answer", "speakers", "uar"])
+EMPTY = pd.DataFrame(columns=["emotion", "zcr", "rms", "note", "epoch", "prediction", "speakers", "uar"])
 DRAWING = [
     (display.mel_spectrogram, np.zeros(0, np.float32), {"sample_rate": 16000, "title": ""}),
     (display.waveform, np.zeros(0, np.float32), {"sample_rate": 16000, "emotion": "sad"}),

@@ -438,11 +438,11 @@ def mean_attribution_map(cells: pd.DataFrame) -> Figure:
     """
     import matplotlib.pyplot as plt
 
-    groups = {answer: part for answer, part in cells.groupby("answer", sort=False)}
+    groups = {prediction: part for prediction, part in cells.groupby("prediction", sort=False)}
     size = (FIGURE_WIDTH, 0.7 + 2.1 * len(groups))
     figure, axes = plt.subplots(len(groups), 1, figsize=size, sharex=True, squeeze=False, layout="constrained")
     strongest = cells["effect"].abs().max() or 1
-    for ax, (answer, part) in zip(axes[:, 0], groups.items(), strict=True):
+    for ax, (prediction, part) in zip(axes[:, 0], groups.items(), strict=True):
         effect = part.pivot(index="band", columns="part", values="effect")
         effect = effect.reindex(index=part["band"].unique(), columns=cells["part"].unique())
         options = {"cmap": "PuOr_r", "vmin": -strongest, "vmax": strongest, "origin": "lower", "aspect": "auto"}
@@ -453,8 +453,7 @@ def mean_attribution_map(cells: pd.DataFrame) -> Figure:
         ax.set_yticks(range(len(effect)), effect.index)
         ax.set_ylabel(cells["axis"].iloc[0])
         clips = part["clips"].max()
-        name = {"right": "correct", "wrong": "incorrect"}[answer]
-        ax.set_title(f"{name} predictions ({clips} clip{'s' * bool(clips != 1)})", fontsize=10)
+        ax.set_title(f"{prediction} predictions ({clips} clip{'s' * bool(clips != 1)})", fontsize=10)
         ax.grid(visible=False)
     axes[-1, 0].set_xlabel("time: before the speech, equal parts of it, after it")
     figure.colorbar(image, ax=list(axes.flat), label="effect on the probability")

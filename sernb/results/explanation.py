@@ -223,7 +223,7 @@ def mean_occlusion_map(
         data_dir: The folder of the corpus; empty to look it up.
 
     Returns:
-        One row for each `answer` (right, wrong), `band` and `part` (before, 1, 2, ..., after), with `effect`, by how
+        One row for each `prediction` (correct, incorrect), `band` and `part` (before, 1, 2, ..., after), with `effect`, by how
         much the probability of the prediction falls, the mean over clips; `error`, its standard error over speakers;
         how many `clips` and `speakers` these are; and `axis`, what the bands are.
 
@@ -240,11 +240,11 @@ def mean_occlusion_map(
 
 
 def _average_cells(effects: pd.DataFrame) -> pd.DataFrame:
-    by = ["answer", "band", "part"]
+    by = ["prediction", "band", "part"]
     errors = effects.groupby([*by, "speaker"], sort=False)["effect"].mean().groupby(by, sort=False).sem()
     cells = effects.dropna().groupby(by, sort=False)
     means = cells.agg(effect=("effect", "mean"), clips=("effect", "size"), speakers=("speaker", "nunique"))
-    return means.join(errors.rename("error")).reset_index().sort_values("answer", kind="stable", ignore_index=True)
+    return means.join(errors.rename("error")).reset_index().sort_values("prediction", kind="stable", ignore_index=True)
 
 
 def _cell_effects(run: TrainedRun, clip: dict, bands: int, parts: int) -> pd.DataFrame:
@@ -265,8 +265,8 @@ def _cell_effects(run: TrainedRun, clip: dict, bands: int, parts: int) -> pd.Dat
         names=["band", "part"],
     ).to_frame(index=False)
     not_empty = [usual[cell].size > 0 for cell in cells]
-    answer = "right" if run.labels[predicted] == clip["emotion"] else "wrong"
-    return table.assign(answer=answer, speaker=clip["speaker"], effect=np.where(not_empty, lost, np.nan))
+    prediction = "correct" if run.labels[predicted] == clip["emotion"] else "incorrect"
+    return table.assign(prediction=prediction, speaker=clip["speaker"], effect=np.where(not_empty, lost, np.nan))
 
 
 def _part_edges(signal: np.ndarray, sample_rate: int, parts: int) -> np.ndarray:

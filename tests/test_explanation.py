@@ -190,7 +190,9 @@ def test_the_mean_map_peaks_at_the_region_that_all_predictions_depend_on(tmp_pat
 def test_the_mean_is_over_clips_and_its_error_over_speakers():
     head = {"prediction": "correct", "band": "0 to 4", "part": "1"}
     effects = pd.DataFrame([{**head, "speaker": s, "effect": e} for s, e in [("a", 0.1), ("a", 0.3), ("b", 0.5)]])
-    table = explanation._average_cells(pd.concat([effects, effects.assign(prediction="incorrect", effect=[np.nan, 1, 2])]))
+    table = explanation._average_cells(
+        pd.concat([effects, effects.assign(prediction="incorrect", effect=[np.nan, 1, 2])])
+    )
     assert table["effect"].tolist() == pytest.approx([0.3, 1.5]) and table["clips"].tolist() == [3, 2]
     assert table["error"].tolist() == pytest.approx([0.15, 0.5]) and table["speakers"].tolist() == [2, 2]
 
@@ -207,7 +209,9 @@ def test_the_mean_map_is_over_all_test_clips_or_as_many_as_are_asked_for(tmp_pat
 def test_the_mean_map_is_drawn_as_it_was_measured():
     import matplotlib.pyplot as plt
 
-    cells = [(a, b, p, i / 100) for i, (a, b, p) in enumerate(product(["correct", "incorrect"], ["0 to 4", "5 to 9"], "pq"))]
+    cells = [
+        (a, b, p, i / 100) for i, (a, b, p) in enumerate(product(["correct", "incorrect"], ["0 to 4", "5 to 9"], "pq"))
+    ]
     table = pd.DataFrame(cells, columns=["prediction", "band", "part", "effect"]).assign(
         clips=[1] * 4 + [7] * 4, axis="mel"
     )
@@ -219,5 +223,7 @@ def test_the_mean_map_is_drawn_as_it_was_measured():
         "incorrect predictions (7 clips)",
     ]
     assert right.get_ylabel() == "mel" and right.images[0].get_clim() == wrong.images[0].get_clim() == (-0.07, 0.07)
-    assert len(display.mean_attribution_map(table[table["prediction"] == "incorrect"]).axes) == 2, "one panel and the scale"
+    assert len(display.mean_attribution_map(table[table["prediction"] == "incorrect"]).axes) == 2, (
+        "one panel and the scale"
+    )
     plt.close("all")

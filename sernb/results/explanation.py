@@ -223,9 +223,9 @@ def mean_occlusion_map(
         data_dir: The folder of the corpus; empty to look it up.
 
     Returns:
-        One row for each `prediction` (correct, incorrect), `band` and `part` (before, 1, 2, ..., after), with `effect`, by how
-        much the probability of the prediction falls, the mean over clips; `error`, its standard error over speakers;
-        how many `clips` and `speakers` these are; and `axis`, what the bands are.
+        One row for each `prediction` (correct, incorrect), `band` and `part` (before, 1, 2, ..., after), with `effect`,
+        by how much the probability of the prediction falls, the mean over clips; `error`, its standard error over
+        speakers; how many `clips` and `speakers` these are; and `axis`, what the bands are.
 
     Raises:
         AttributionError: As `occlusion_map`.
@@ -244,7 +244,8 @@ def _average_cells(effects: pd.DataFrame) -> pd.DataFrame:
     errors = effects.groupby([*by, "speaker"], sort=False)["effect"].mean().groupby(by, sort=False).sem()
     cells = effects.dropna().groupby(by, sort=False)
     means = cells.agg(effect=("effect", "mean"), clips=("effect", "size"), speakers=("speaker", "nunique"))
-    return means.join(errors.rename("error")).reset_index().sort_values("prediction", kind="stable", ignore_index=True)
+    table = means.join(errors.rename("error")).reset_index()
+    return table.sort_values("prediction", kind="stable", ignore_index=True)
 
 
 def _cell_effects(run: TrainedRun, clip: dict, bands: int, parts: int) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from sernb.evaluation.scores import speaker_ids
 from sernb.evaluation.scores import uar
 
 # With fewer speakers than this there is no interval and no test. From four on, the intervals contain the true score in
-# 93 to 97% of simulated experiments (`benchmarks/interval_coverage.py`).
+# 93 to 96% of simulated experiments (`benchmarks/interval_coverage.py`).
 MIN_SPEAKERS = 4
 # `score_by` also cautions against a cell with fewer rows, or a wider interval of accuracy, than these.
 MIN_ROWS = 20

@@ -537,12 +537,12 @@ def describe_probabilities(probabilities: pd.Series) -> str:
     label, highest, lowest = probabilities.idxmax(), probabilities.max(), probabilities.min()
     if highest < 1.5 / len(probabilities):
         return (
-            f"**All probabilities are nearly equal, from {lowest:.2f} to {highest:.2f}: the network cannot tell.** It "
+            f"**All probabilities are nearly equal, from {lowest:.2f} to {highest:.2f}: the model cannot tell them apart.** It "
             f"still returns a prediction: {label}."
         )
     return (
-        f"**The network always returns a prediction, here {label} with a probability of {highest:.2f}.** A high bar "
-        "shows how certain the network is, not how often it is right."
+        f"**The model always returns a prediction, here {label} with a probability of {highest:.2f}.** A high bar "
+        "shows how certain the model is, not how often it is right."
     )
 
 
@@ -550,5 +550,5 @@ def describe_moments(moments: pd.DataFrame) -> str:
     """Return how much the probabilities of `results.predict_windows` change over a recording."""
     change = (moments.max() - moments.min()).max()
     if change < 0.1:
-        return f"No probability changes by more than {change:.3f}: the network hardly distinguishes the clips."
+        return f"No probability changes by more than {change:.3f}: the model hardly distinguishes the parts of the recording."
     return f"Over the recording, the probability of an emotion varies by up to {change:.2f}."

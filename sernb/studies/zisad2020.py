@@ -50,7 +50,7 @@ def verdict_table(tries: pd.DataFrame, published: pd.DataFrame, unseen: pd.DataF
     """Return each claim of the paper with the score of the paper's method, that on unseen speakers, and a verdict.
 
     A claimed best is compared with the best of all `tries`, a claimed mean with the seeds of the best setting. The
-    paper's mean is over its settings, but a mean in which an output activation that never learnt counts as much as the
+    paper's mean is over its settings, but a mean in which an output activation that never learned counts as much as the
     others would judge the activation and not the recipe. The claims about the local corpus, which was never published,
     cannot be checked.
 

@@ -33,7 +33,7 @@ SWEEPS := waterfall paper-grid recipes crema-1d-vs-2d faults cross-corpus cross-
 MADE := runs/reference
 # Run and corpus: what the chapter on trust looks into.
 TRUSTED := corpus-ravdess_channel-speech_protocol-folds:ravdess-speech \
-  corpus-crema_emotions-angry+disgust+fear+happy+sad_protocol-speaker_split-60-10-30:crema
+  corpus-crema_emotions-angry+disgust+fear+happy+sad_protocol-speaker_split-60-10-30_seed-42:crema
 reference: $(READY)
 	@test -n "$$SERNB_DATA" || { echo "Set SERNB_DATA to the folder that holds ravdess/, crema/ and emodb/."; exit 1; }
 	for name in $(SWEEPS); do \

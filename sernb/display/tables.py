@@ -537,7 +537,7 @@ def describe_probabilities(probabilities: pd.Series) -> str:
     label, highest, lowest = probabilities.idxmax(), probabilities.max(), probabilities.min()
     if highest < 1.5 / len(probabilities):
         return (
-            f"**All probabilities are nearly equal, from {lowest:.2f} to {highest:.2f}: the model cannot tell them apart.** It "
+            f"**All probabilities are nearly equal, from {lowest:.2f} to {highest:.2f}: the model cannot tell.** It "
             f"still returns a prediction: {label}."
         )
     return (
@@ -550,5 +550,5 @@ def describe_moments(moments: pd.DataFrame) -> str:
     """Return how much the probabilities of `results.predict_windows` change over a recording."""
     change = (moments.max() - moments.min()).max()
     if change < 0.1:
-        return f"No probability changes by more than {change:.3f}: the model hardly distinguishes the parts of the recording."
+        return f"No probability changes by more than {change:.3f}: the model hardly distinguishes the moments."
     return f"Over the recording, the probability of an emotion varies by up to {change:.2f}."

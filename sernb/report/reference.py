@@ -25,18 +25,35 @@ def package_name(source: Path) -> str:
 def reference_page(source: Path, links: str = "") -> str:
     """Return the page of a package, as MyST Markdown: per module a summary, then every public function and class.
 
+    The page of `sernb.cli` has the help of each command instead.
+
     Args:
         source: One of `package_sources`.
         links: What to show below the package's docstring.
     """
     package = f"sernb.{package_name(source)}"
     parts = [f"# {package}", _rst(f".. automodule:: {package}", "   :no-members:"), links]
+    if package == "sernb.cli":
+        return "\n\n".join([*filter(None, parts), _command_help()])
     for module, names in _public_names(source):
         tree = utils.parse_code(module.read_text(encoding="utf-8"))
         if module != source:
             parts += [f"## {module.stem}", ast.get_docstring(tree) or ""]
         parts += _module_section(package, tree, names)
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _command_help() -> str:
+    """Return the help of each command of `sernb`, as Markdown: the functions' signatures would say less."""
+    from typer import Context
+    from typer.cli import get_docs_for_click
+    from typer.main import get_command
+
+    from sernb.cli import app
+
+    command = get_command(app)
+    text = get_docs_for_click(obj=command, ctx=Context(command), name="sernb")
+    return text[text.index("\n## ") :]  # without the shortened list of commands
 
 
 def _public_names(source: Path) -> Iterator[tuple[Path, set[str]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def reference_page(source: Path, links: str = "") -> str:
     package = f"sernb.{package_name(source)}"
     parts = [f"# {package}", _rst(f".. automodule:: {package}", "   :no-members:"), links]
     if package == "sernb.cli":
-        return "\n\n".join([*filter(None, parts), _command_help()])
+        return "\n\n".join([*filter(None, parts), _command_help(package)])
     for module, names in _public_names(source):
         tree = utils.parse_code(module.read_text(encoding="utf-8"))
         if module != source:
@@ -43,15 +44,13 @@ def reference_page(source: Path, links: str = "") -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _command_help() -> str:
-    """Return the help of each command of `sernb`, as Markdown: the functions' signatures would say less."""
+def _command_help(package: str) -> str:
+    """Return the help of each command of a Typer app, as Markdown: the functions' signatures would say less."""
     from typer import Context
     from typer.cli import get_docs_for_click
     from typer.main import get_command
 
-    from sernb.cli import app
-
-    command = get_command(app)
+    command = get_command(importlib.import_module(package).app)
     text = get_docs_for_click(obj=command, ctx=Context(command), name="sernb")
     return text[text.index("\n## ") :]  # without the shortened list of commands
 

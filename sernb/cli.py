@@ -269,7 +269,7 @@ def run_command(
     ] = None,
     output_dir: Annotated[
         Path | None,
-        typer.Option("--output-dir", "-o", help="The run's folder [default: runs/<notebook>/<parameters>]."),
+        typer.Option("--output-dir", "-o", help="The run's folder [default: runs/NOTEBOOK/PARAMETERS]."),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Run even if this run is already finished.")] = False,
 ) -> None:
@@ -306,7 +306,7 @@ def sweep_command(
     sweep_file: Annotated[Path, typer.Argument(help="A YAML file with a notebook, fixed parameters and a grid.")],
     output_dir: Annotated[
         Path | None,
-        typer.Option("--output-dir", "-o", help="Folder for the runs and results.csv [default: runs/<file's name>]."),
+        typer.Option("--output-dir", "-o", help="Folder for the runs and results.csv [default: runs/SWEEP_FILE]."),
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Parallel runs; 0: one per core, at most four.")] = 0,
     scheduler: Annotated[str, typer.Option(help="Address of a running Dask scheduler whose workers to use.")] = "",

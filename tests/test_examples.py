@@ -1,4 +1,4 @@
-"""The code that the API reference shows runs: examples in docstrings, and the study in ten lines."""
+"""The code that the API reference shows runs: examples in docstrings, and the study in a few lines."""
 
 from __future__ import annotations
 

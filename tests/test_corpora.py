@@ -336,7 +336,7 @@ def test_a_manifest_of_a_european_spreadsheet_is_read(tmp_path, separator, has_s
 
 
 WRONG_MANIFESTS = [
-    (["a.wav,sad"], "file,emotion", r"line 1: no column speaker.*file,emotion,speaker"),
+    (["a.wav,sad"], "file,emotion", r"line 1: missing from the columns: speaker\. .*file,emotion,speaker"),
     (["a.wav,sad,P1", "z.wav,sad,P1"], None, r"line 3: there is no file 'z.wav'"),
     (["a.wav,sadd,P1"], None, r"line 2: unknown emotion 'sadd'; did you mean 'sad'"),
     (["a.wav,,P1"], None, r"line 2: no emotion; write unknown if it is not known"),
@@ -355,7 +355,7 @@ WRONG_MANIFESTS = [
         r"line 1: two columns are called 'speaker'; rename or delete",
     ),
     (["file;emotion;speaker", "a.wav;sadd;P1"], "sep=;", r"line 3: unknown emotion 'sadd'"),
-    (["a.wav|sad|P1"], "file|emotion|speaker", r"line 1: no column file.*The columns are file.emotion.speaker"),
+    (["a.wav|sad|P1"], "file|emotion|speaker", r"line 1: missing from the columns: file, emotion, speaker\. The columns are file.emotion.speaker"),
     (["A.WAV,sad,P1"], None, r"line 2: there is no file 'A.WAV' in .*Did you mean 'a.wav'\?"),
     ([r".\a.wav,sad,P1"], None, r"line 2: there is no file '.\\\\a.wav'"),
     (["a.wav,anger,P1"], None, r"line 2: unknown emotion 'anger'; did you mean 'angry'"),

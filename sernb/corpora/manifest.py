@@ -135,8 +135,8 @@ def read_manifest_rows(root: Path) -> list[dict]:
     rows = read_csv(file)
     if missing := [column for column in ("file", "emotion", "speaker") if column not in rows]:
         raise CorpusError(
-            f"{file}, line 1: no column {', '.join(missing)}. The columns are {', '.join(rows)}; "
-            f"expected {MANIFEST_PATTERN}."
+            f"{file}, line 1: missing from the columns: {', '.join(missing)}. The columns are "
+            f"{', '.join(rows)}; expected {MANIFEST_PATTERN}."
         )
     rows["name"] = manifest_files(root, rows["file"])
     problems = list(_manifest_problems(root, rows))

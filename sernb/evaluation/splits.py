@@ -348,8 +348,8 @@ def published_folds(corpus: str, speakers: Iterable[str] = ()) -> dict[int, dict
     published = all_folds.get(corpus.removeprefix("demo-"))
     if published is None:
         raise SplitError(
-            f"no folds were published for {corpus!r}, only for {' and '.join(all_folds)}; use PROTOCOL 'speaker' or "
-            "'loso'"
+            f"no folds were published for {corpus!r}, only for {' and '.join(all_folds)} and their demo "
+            "corpora; use PROTOCOL 'speaker' or 'loso'"
         )
     if isinstance(published, dict):  # one split with all its sets
         return {1: published}

@@ -355,7 +355,11 @@ WRONG_MANIFESTS = [
         r"line 1: two columns are called 'speaker'; rename or delete",
     ),
     (["file;emotion;speaker", "a.wav;sadd;P1"], "sep=;", r"line 3: unknown emotion 'sadd'"),
-    (["a.wav|sad|P1"], "file|emotion|speaker", r"line 1: missing from the columns: file, emotion, speaker\. The columns are file.emotion.speaker"),
+    (
+        ["a.wav|sad|P1"],
+        "file|emotion|speaker",
+        r"line 1: missing from the columns: file, emotion, speaker\. The columns are file",
+    ),
     (["A.WAV,sad,P1"], None, r"line 2: there is no file 'A.WAV' in .*Did you mean 'a.wav'\?"),
     ([r".\a.wav,sad,P1"], None, r"line 2: there is no file '.\\\\a.wav'"),
     (["a.wav,anger,P1"], None, r"line 2: unknown emotion 'anger'; did you mean 'angry'"),

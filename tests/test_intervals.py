@@ -92,7 +92,7 @@ def test_a_comparison_gives_the_difference_of_the_scores(clips):
         assert 0 < row["low"] < row["difference"] < row["high"]
     assert result.better == 8 and result.worse == 0 and result.table.loc["uar", "p"] < 0.01
     assert "200 clips of 8 speakers" in result.summary and "the difference is significant" in result.summary
-    assert "For all 8 speakers, the first is more accurate" in result.summary
+    assert "By accuracy, the first is better for 8 of the 8 speakers, the second for 0." in result.summary
     back = evaluation.compare_models(clips, other).summary
     assert f"a difference of \N{MINUS SIGN}{result.table['difference']['uar']:.3f}" in back and " -" not in back
     assert "a difference of +0.000" in evaluation.compare_models(clips, clips).summary

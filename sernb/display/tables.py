@@ -309,7 +309,7 @@ def _describe_origin(name: str, runs: pd.DataFrame) -> str:
     origin = {
         "seed": finished["SEED"],
         "corpus fingerprint": finished["fingerprint"],
-        "revision": finished["revision"],
+        "revision": finished["revision"].str.replace("+", " with changes"),
         "machine": [environment.get("machine", "unknown") for environment in environments],
     }
     texts = [_describe_values(kind, sorted(set(values))) for kind, values in origin.items()]
@@ -345,7 +345,7 @@ def describe_verdict_rule() -> str:
         f"A claim *holds* if the measured value is at most {100 * studies.TOLERANCE:.0f} points below it, or if any "
         "single seed reaches it. It *holds only with the leak* if this is so, but the value on unseen speakers is more "
         f"than {100 * studies.TOLERANCE:.0f} points below the claim. "
-        "*Not reached*: we tried to reproduce the score and got a lower one. "
+        "*Not reached*: the measured value is further below the claim, and no seed reaches it. "
         "*Cannot be checked*: the recordings were never published."
     )
 

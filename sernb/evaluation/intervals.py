@@ -380,6 +380,5 @@ def _comparison_text(uars: pd.Series, names: tuple[str, str], rows: int, wins: t
         return f"{text}, the same for every speaker: there is no interval and no test."
     p = "p < 0.001" if uars["p"] < 0.001 else f"p = {uars['p']:.3f}"
     verdict = "the difference is significant" if uars["p"] < 0.05 else "the difference is not significant"
-    first = int(wins[1] > wins[0])  # the model that is better for more speakers
-    winners = f"all {speakers}" if wins[first] == speakers else f"{wins[first]} of the {speakers}"
-    return f"{text} (95% CI {low} to {high}, {p}): {verdict}. For {winners} speakers, {names[first]} is more accurate."
+    winners = f"{names[0]} is better for {wins[0]} of the {speakers} speakers, {names[1]} for {wins[1]}"
+    return f"{text} (95% CI {low} to {high}, {p}): {verdict}. By accuracy, {winners}."

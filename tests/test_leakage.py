@@ -46,7 +46,7 @@ def brute_force(rows, fitted=("train",), held_out=("val", "test")):
     return counts
 
 
-@pytest.mark.parametrize("protocol", ["random", "published", "speaker", "statement", "loso"])
+@pytest.mark.parametrize("protocol", ["random", "random-folds", "published", "speaker", "statement", "loso"])
 @pytest.mark.parametrize("augment", evaluation.AUGMENT_CHOICES)
 @pytest.mark.parametrize("fitted", [("train",), ("train", "val")])
 def test_leaks_of_every_protocol_equal_a_brute_force_count(protocol, augment, fitted):

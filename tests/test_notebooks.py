@@ -264,7 +264,11 @@ def test_07_tests_on_another_corpus(tmp_path):
         ("02_crema_1d_vs_2d", {"MODELS": ["conv3d"]}, "conv1d-a"),
         ("03_paper_replication", {"NORMALISE": "none"}, "pad or max-minus"),
         ("03_paper_replication", {"EPOCHS": -3}, "EPOCHS must be .*got -3"),
-        ("03_paper_replication", {"PROTOCOL": "speakers", "MAX_CLIPS": 40}, "random, speaker, folds, loso"),
+        (
+            "03_paper_replication",
+            {"PROTOCOL": "speakers", "MAX_CLIPS": 40},
+            "random, random-folds, speaker, folds, loso",
+        ),
         (
             "03_paper_replication",
             {"STRICT": True, "MAX_CLIPS": 80},

@@ -121,6 +121,21 @@ def test_leave_one_speaker_out_tests_every_speaker_once():
     assert all(len(speakers_by_side(rows)["val"]) == 1 for rows in few.values())
 
 
+def test_random_folds_test_every_clip_once_and_share_speakers():
+    clips = clip_table()
+    splits = evaluation.make_splits(clips, "random-folds", seed=5)
+    assert list(splits) == list(range(1, evaluation.N_RANDOM_FOLDS + 1))
+    tested = pd.concat(rows[rows["split"] == "test"] for rows in splits.values())
+    assert sorted(tested["clip"]) == sorted(clips["clip"])
+    by_fold = pd.concat([rows[rows["split"] == "test"]["emotion"].value_counts() for rows in splits.values()], axis=1)
+    assert (by_fold.max(axis=1) - by_fold.min(axis=1)).max() <= 1
+    for fold, rows in splits.items():
+        assert leaks(rows)["speaker"] == (rows["split"] != "train").sum()
+        following = splits[fold % evaluation.N_RANDOM_FOLDS + 1]
+        assert set(rows["clip"][rows["split"] == "val"]) == set(following["clip"][following["split"] == "test"])
+    pd.testing.assert_frame_equal(splits[4], evaluation.make_split(clips, "random-folds", fold=4, seed=5))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_statement_split_tests_new_statements_of_new_speakers(seed):
     clips = clip_table().assign(statement=["kids", "dogs"] * 60)
@@ -153,6 +168,8 @@ def test_only_protocols_with_folds_have_several_splits():
         (clip_table(corpus="crema", ids=["1001"]), "folds", {"fold": 1}, "no clip for the"),
         (clip_table(2), "loso", {}, "at least 3 speakers"),
         (clip_table(), "loso", {"fold": 13}, "FOLD must be from 1 to 12"),
+        (clip_table(), "random-folds", {"fold": 7}, "FOLD must be from 1 to 6"),
+        (clip_table(1, 16, ("sad", "calm", "calm", "calm")), "random-folds", {}, "sad has 4 clips; .* at least 6"),
         (clip_table(), "statement", {}, "120 of 120 clips have none"),
         (clip_table().assign(statement="kids"), "statement", {}, "there are 1 statements"),
         (clip_table(corpus="ravdess", ids=["01", "99"]), "folds", {}, "'99' is in no published fold"),
@@ -160,7 +177,7 @@ def test_only_protocols_with_folds_have_several_splits():
         (clip_table(), "random", {"ratio": "nan:1:1"}, "above 0"),
         (clip_table(1, 33, ("angry",) * 10 + ("sad",)), "random", {"ratio": "30:20:50"}, "sad has only 3 of 33 clips"),
         (clip_table(), "random", {"ratio": "100:0:0"}, "above 0"),
-        (clip_table(), "stratified", {}, "must be one of random, speaker, folds, loso, statement, published"),
+        (clip_table(), "stratified", {}, "must be one of random, random-folds, speaker, folds, loso, statement, p"),
         (clip_table(), "random", {"augment": "yes"}, "before-split, train-only, none"),
     ],
 )  # fmt: skip
@@ -200,13 +217,13 @@ def test_an_emotion_that_no_training_speaker_has_is_refused():
     assert "neutral" in set(evaluation.make_split(clips, "folds", fold=3).query("split == 'train'")["emotion"])
 
 
-@pytest.mark.parametrize("protocol", ["random", "speaker", "loso", "statement", "published"])
+@pytest.mark.parametrize("protocol", ["random", "random-folds", "speaker", "loso", "statement", "published"])
 def test_a_corpus_of_one_emotion_is_refused(protocol):
     with pytest.raises(evaluation.SplitError, match=r"at least two emotions to tell apart \(got angry\)"):
         evaluation.make_split(clip_table(emotions=("angry",)), protocol)
 
 
-@pytest.mark.parametrize("protocol", ["random", "speaker", "loso", "published"])
+@pytest.mark.parametrize("protocol", ["random", "random-folds", "speaker", "loso", "published"])
 def test_a_corpus_of_one_clip_per_emotion_is_refused(protocol):
     clips = clip_table(4, 1).assign(emotion=["angry", "happy", "sad", "calm"])
     with pytest.raises(evaluation.SplitError, match="angry|calm|happy|sad"):

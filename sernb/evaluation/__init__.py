@@ -45,6 +45,7 @@ from sernb.evaluation.scores import reliability
 from sernb.evaluation.scores import select_test_rows
 from sernb.evaluation.scores import uar
 from sernb.evaluation.splits import AUGMENT_CHOICES
+from sernb.evaluation.splits import N_RANDOM_FOLDS
 from sernb.evaluation.splits import PROTOCOLS
 from sernb.evaluation.splits import SIDES
 from sernb.evaluation.splits import WITH_FOLDS

@@ -14,8 +14,9 @@ from sernb import corpora
 
 SIDES = ("train", "val", "test")
 SIDE_NAMES = {"train": "training", "val": "validation", "test": "test"}
-PROTOCOLS = ("random", "speaker", "folds", "loso", "statement", "published")
-WITH_FOLDS = ("folds", "loso")
+PROTOCOLS = ("random", "random-folds", "speaker", "folds", "loso", "statement", "published")
+WITH_FOLDS = ("random-folds", "folds", "loso")
+N_RANDOM_FOLDS = 6  # as many as RAVDESS has published folds, for sets of about the same size
 AUGMENT_CHOICES = ("before-split", "train-only", "none")
 
 
@@ -36,14 +37,14 @@ def make_split(
 
     Args:
         table: Clip table without `unknown`.
-        protocol: `random` (stratified by emotion), `published` (study A's 70/30, then 95/5), `speaker` (no speaker in
-            two sets), `folds` (the corpus's published folds), `loso` (one speaker is the test set) or `statement` (no
-            speaker and no statement of the test set is in the training set; clips for which that leaves no set are
-            left out).
+        protocol: `random` (stratified by emotion), `random-folds` (the same in six folds), `published` (study A's
+            70/30, then 95/5), `speaker` (no speaker in two sets), `folds` (the corpus's published folds), `loso` (one
+            speaker is the test set) or `statement` (no speaker and no statement of the test set is in the training
+            set; clips for which that leaves no set are left out).
         ratio: Percentages train:validation:test, for `random`, `speaker` and `statement`.
         augment: `before-split` copies every clip and then splits the doubled table, `train-only` copies the training
             set, `none` copies nothing.
-        fold: Number of the fold that is the test set, from 1, for `folds` and `loso`.
+        fold: Number of the fold that is the test set, from 1, for `random-folds`, `folds` and `loso`.
         seed: Seed of the shuffling.
 
     Returns:
@@ -126,6 +127,8 @@ def assign_sides(
     """Return `train`, `val` or `test` for each row, shape (n,); arguments as for `make_split`."""
     if protocol == "random":
         split = split_by_clip(rows, parse_ratio(ratio), seed)
+    elif protocol == "random-folds":
+        split = split_by_random_fold(rows, fold, seed)
     elif protocol == "published":
         split = split_like_study_a(rows, seed)
     elif protocol == "speaker":
@@ -169,6 +172,34 @@ def split_by_clip(rows: pd.DataFrame, fractions: tuple[float, float, float], see
     """Split by clip, stratified by emotion: first the test set is drawn, then the validation set."""
     _, val, test = fractions
     return _draw_test_and_val(rows, test, val / (1 - test), seed)
+
+
+def split_by_random_fold(rows: pd.DataFrame, fold: int, seed: int) -> np.ndarray:
+    """Divide the clips into six parts, stratified by emotion: one is the test set, the next the validation set.
+
+    The sets are as large as those of RAVDESS's published folds, and all folds together test every clip once. Speakers
+    are in several sets, so the two protocols compare known with unknown speakers on the same clips.
+
+    Raises:
+        SplitError: There is no such fold, or an emotion has fewer clips than there are folds.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    if not 1 <= fold <= N_RANDOM_FOLDS:
+        raise SplitError(f"FOLD must be from 1 to {N_RANDOM_FOLDS} for 'random-folds', or 0 for all (got {fold})")
+    labels = rows["emotion"].to_numpy()
+    counts = rows["emotion"].value_counts()
+    if counts.min() < N_RANDOM_FOLDS:
+        raise SplitError(
+            f"{counts.idxmin()} has {counts.min()} clips; PROTOCOL 'random-folds' needs at least {N_RANDOM_FOLDS} of "
+            "each emotion. Leave it out with EMOTIONS, or use more clips."
+        )
+    part = np.zeros(len(labels), dtype=int)
+    folds = StratifiedKFold(N_RANDOM_FOLDS, shuffle=True, random_state=seed).split(labels, labels)
+    for number, (_, tested) in enumerate(folds, start=1):
+        part[tested] = number
+    following = fold % N_RANDOM_FOLDS + 1
+    return np.select([part == fold, part == following], ["test", "val"], "train").astype(object)
 
 
 def split_like_study_a(rows: pd.DataFrame, seed: int = 42) -> np.ndarray:
@@ -369,6 +400,8 @@ def _fold_numbers(rows: pd.DataFrame, protocol: str) -> Iterable[int]:
     """Return the numbers of the folds that have clips."""
     if protocol == "loso":
         return range(1, rows["speaker"].nunique() + 1)
+    if protocol == "random-folds":
+        return range(1, N_RANDOM_FOLDS + 1)
     return published_folds(rows["corpus"].iloc[0], set(rows["speaker"]))
 
 

@@ -259,8 +259,12 @@ def _check_emotions(values: Mapping[str, Any]) -> None:
 def _check_fold(values: Mapping[str, Any]) -> None:
     fold, protocol, corpus = values.get("FOLD", 0), values.get("PROTOCOL"), values.get("CORPUS")
     if fold and protocol and protocol not in evaluation.WITH_FOLDS:
-        with_folds = " and ".join(evaluation.WITH_FOLDS)
-        raise _limit_error("FOLD", fold, f"0 because PROTOCOL {protocol!r} has no folds (only {with_folds} do)")
+        with_folds = ", ".join(evaluation.WITH_FOLDS)
+        raise _limit_error(
+            "FOLD", fold, f"0 because PROTOCOL {protocol!r} has no folds (those with folds: {with_folds})"
+        )
+    if protocol == "random-folds" and fold > evaluation.N_RANDOM_FOLDS:
+        raise _limit_error("FOLD", fold, f"a number from 0 to {evaluation.N_RANDOM_FOLDS} (0: all folds)")
     if protocol == "folds" and corpus and not values.get("RUN_DIR"):
         try:
             folds = evaluation.published_folds(corpus)

@@ -61,7 +61,6 @@ from sernb.display.tables import describe_claims
 from sernb.display.tables import describe_confusion
 from sernb.display.tables import describe_corpus
 from sernb.display.tables import describe_curve
-from sernb.display.tables import describe_draws
 from sernb.display.tables import describe_epochs
 from sernb.display.tables import describe_moments
 from sernb.display.tables import describe_outcome

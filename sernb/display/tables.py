@@ -482,27 +482,6 @@ def describe_verdicts(verdicts: pd.DataFrame) -> str:
     return "\n".join(f"- **{verdict or 'not measured yet'}**: {names}" for verdict, names in by_verdict.items())
 
 
-def describe_draws(runs: pd.DataFrame, steps: pd.DataFrame) -> str:
-    """Return a sentence on how many different speakers the random draws of some steps of the waterfall tested.
-
-    Args:
-        runs: Rows of `results.read_sweep`, with the step in `label`.
-        steps: What `results.pool_runs` returns for the same runs.
-    """
-    drawn = runs[runs["label"].isin(["unseen speakers", "speech only"])]
-    speakers = drawn["folder"].map(lambda run: results.test_answers(run)["speaker"].nunique())
-    sentences = [
-        f"In *{label}*, the {draws} draws ({draws // seeds} actors for each of {seeds} seeds) gave "
-        f"{steps['speakers'][label]:.0f} different actors."
-        for label, draws, seeds in zip(*_count_draws(drawn["label"], speakers), strict=True)
-    ]
-    return " ".join([*sentences, f"The last step tests all {steps['speakers'].iloc[-1]:.0f} actors."])
-
-
-def _count_draws(labels: pd.Series, speakers: pd.Series) -> tuple[list[str], list[int], list[int]]:
-    counts = speakers.groupby(labels, sort=False).agg(["sum", "size"])
-    return list(counts.index), list(counts["sum"]), list(counts["size"])
-
 
 def describe_robustness(curves: pd.DataFrame) -> str:
     """Return which distortion lowers UAR most, or that the undistorted score is not above chance.

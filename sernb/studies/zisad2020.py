@@ -46,7 +46,7 @@ def compare_with_claims(result: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-def verdict_table(tries: pd.DataFrame, published: pd.DataFrame, unseen: pd.DataFrame) -> pd.DataFrame:
+def verdict_table(tries: pd.DataFrame, published: pd.DataFrame, unseen: Mapping[str, float]) -> pd.DataFrame:
     """Return each claim of the paper with the score of the paper's method, that on unseen speakers, and a verdict.
 
     A claimed best is compared with the best of all `tries`, a claimed mean with the seeds of the best setting. The
@@ -58,11 +58,11 @@ def verdict_table(tries: pd.DataFrame, published: pd.DataFrame, unseen: pd.DataF
         tries: Every run by the paper's method (split by clip, copies before the split), as rows of
             `results.read_sweep`.
         published: Those with the paper's best setting, one per seed, as `best_recipe_runs` selects them.
-        unseen: Runs with no speaker in two sets and no copies, one per seed.
+        unseen: `accuracy` and `val_accuracy` with no speaker in two sets and no copies, a row of `results.pool_runs`.
 
     Returns:
-        `corpus`, `claim` (such as `best train`), `claimed`, `measured`, `unseen` (mean over seeds; NaN where nothing
-        was measured, or where the claim is about training clips), `verdict` and `why`.
+        `corpus`, `claim` (such as `best train`), `claimed`, `measured`, `unseen` (NaN where nothing was measured, or
+        where the claim is about training clips), `verdict` and `why`.
     """
     unknown = {"measured": np.nan, "unseen": np.nan, "verdict": "cannot be checked", "why": "never published"}
     rows = []
@@ -90,13 +90,13 @@ def best_recipe_runs(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _verdict_row(
-    quantity: str, value: float, tries: pd.DataFrame, published: pd.DataFrame, unseen: pd.DataFrame
+    quantity: str, value: float, tries: pd.DataFrame, published: pd.DataFrame, unseen: Mapping[str, float]
 ) -> dict[str, Any]:
     statistic, side = quantity.split()
     column = "accuracy" if side == "test" else f"{side}_accuracy"
     scores = (tries if statistic == "best" else published)[column].astype(float).dropna()
     measured = scores.max() if statistic == "best" else scores.mean()
-    on_unseen = np.nan if side == "train" else unseen[column].astype(float).mean()
+    on_unseen = np.nan if side == "train" else unseen.get(column, np.nan)
     verdict, why = claim_verdict(value, measured, on_unseen, most=scores.max(), of_training=side == "train")
     if statistic == "best":
         basis = f"best of {len(scores)} runs"

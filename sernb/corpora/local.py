@@ -488,9 +488,9 @@ def withdraw_speaker(root: str | Path, speaker: str) -> list[str]:
     in `audio/<speaker>/` that sernb did not write, are left, with a warning. Networks that were trained on the clips,
     results of those runs and the feature store are not changed.
 
-    Two lines about the speaker are kept, so that nobody imports or records the person again without notice: in
-    `consent.csv` that this pseudonym has withdrawn, and in `identities.csv`, if an import remembered the speaker, the
-    salted hash of the name (see `remember_speakers`). Delete that line to forget the person altogether.
+    So that nobody imports or records the person again without notice, `consent.csv` keeps the pseudonym's earlier
+    consents and its withdrawal, and `identities.csv`, if an import remembered the speaker, a line with the salted hash
+    of the name (see `remember_speakers`). Delete that line to forget the name.
 
     Raises:
         LocalError: The corpus has no such speaker.

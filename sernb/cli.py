@@ -453,7 +453,7 @@ def predict_command(
     labels: Annotated[
         Path | None,
         typer.Option(
-            help="With --course and one FILE: a label track for Audacity (.txt) or Praat (.TextGrid) to write."
+            help="With `--course` and one FILE: a label track for Audacity (.txt) or Praat (.TextGrid) to write."
         ),
     ] = None,
 ) -> None:

@@ -140,7 +140,7 @@ def expected_half_width(speakers: int, clips: float, *, score: float = TYPICAL_U
 
 
 def describe_expected_interval(table: pd.DataFrame) -> str:
-    """Return a sentence on how certain a score on a corpus can be, and with how many speakers it would be twice so.
+    """Return a sentence on the interval to expect for a score on a corpus, and how many speakers would halve it.
 
     Args:
         table: Clip table.
@@ -202,7 +202,8 @@ def score_by(predictions: pd.DataFrame, column: str, table: pd.DataFrame | None 
         One row per value, `not said` for an empty one, with `rows` (clips and copies, however many seeds), `speakers`,
         `accuracy` and `uar` with `_low` and `_high`, and `note`, a caution that is empty where there is enough data
         (see `MIN_ROWS`, `MIN_SPEAKERS`, `MAX_WIDTH`). Intervals are over speakers; the interval of accuracy of a single
-        speaker is Wilson's over the clips. UAR is over the emotions tested, NaN by emotion, where it is the accuracy.
+        speaker is Wilson's over the clips. UAR is over the emotions tested; by emotion it would be the accuracy, and is
+        NaN.
 
     Raises:
         ValueError: The table holds several models, or the column is missing.
@@ -292,8 +293,8 @@ def compare_models(a: pd.DataFrame, b: pd.DataFrame, labels: Sequence[str] | Non
 
     Args:
         a: Predictions of one model: `clip`, `speaker`, `truth`, `prediction` and, if there is one, `copy`; of
-            `predictions.csv` the test rows are used. A clip may occur several times, all equally often (seeds, draws).
-            Without `clip` in either table, both must have the same emotions of each speaker.
+            `predictions.csv` the test rows are used. Clips may occur several times (seeds, draws), all equally often.
+            If neither table has `clip`, both must have the same emotions of each speaker.
         b: Predictions of the other model for the same clips.
         labels: The run's label list; all that occur if not given.
 

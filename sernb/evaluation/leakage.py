@@ -1,4 +1,4 @@
-"""Find what the training data gives away of the held-out rows: their speaker, an augmented copy, audio, statement."""
+"""Find what the held-out rows share with the training data: speaker, augmented copy, audio, statement."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def fingerprint_clips(table: pd.DataFrame) -> np.ndarray:
 
     Returns:
         Unit vectors (see `features.audio_fingerprint`), or zeros for silence and for clips that no run can use;
-        float32, shape (n, 288). Their products are the similarities.
+        float32, shape (n, 288). Their dot products are the similarities.
     """
     clips = table[["path"]].assign(
         sha256=table["sha256"] if "sha256" in table else corpora.sha256_of_files(table["path"])
@@ -251,7 +251,7 @@ def leak_table(
 def unchecked_leaks(
     rows: pd.DataFrame, fitted: tuple[str, ...] = ("train",), held_out: tuple[str, ...] = ("val", "test")
 ) -> dict[str, str]:
-    """Return for each kind of leak that cannot be checked on all rows the reason, as text; empty if all can be."""
+    """Return, for each kind of leak that cannot be checked on all rows, the reason as text; empty if all can be."""
     table = _with_audit_columns(rows)
     table = table[table["split"].isin((*fitted, *held_out))]
     reasons = {}

@@ -1,4 +1,4 @@
-"""The judgements of listeners: CREMA-D's as one more model, the majority vote on each clip, heard without the face.
+"""The judgements of listeners: for CREMA-D, as one more model, the majority vote on each clip heard without the face.
 
 CREMA-D includes `summaryTable.csv`: for each clip the emotion that most of about ten listeners chose among six from
 the voice alone (Cao et al. 2014, doi 10.1109/TAFFC.2014.2336244). Where emotions have equally many votes, one of them
@@ -7,7 +7,7 @@ them between two emotions.
 
 EmoDB includes `erkennung.txt`: for each clip the proportion of about 20 listeners who recognised the intended emotion
 (Burkhardt et al. 2005, doi 10.21437/Interspeech.2005-446). Only clips that at least 80% recognised were published, so
-that a majority vote is right by this choice: EmoDB has no row `listeners`.
+that a majority vote is always right: EmoDB has no row `listeners`.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def load_votes(corpus: str, data_dir: str | Path = "") -> pd.DataFrame:
         data_dir: Its folder; empty to look it up. The file of votes may be in it, one level above or one below.
 
     Returns:
-        Indexed by `name` (of the clip's file, without its extension), with `vote`, the emotions with most votes joined
-        by `:`, and `answer`, the one of them that counts. Of EmoDB also `recognised` and `natural`, the proportions of
-        listeners who recognised the emotion and who found it natural.
+        Indexed by `name` (of the clip's file, without its extension), with `vote`, the emotions with the most votes,
+        joined by `:`, and `answer`, the one of them that counts. For EmoDB also `recognised` and `natural`, the
+        proportions of listeners who recognised the emotion and who found it natural.
 
     Raises:
         CorpusError: A column of the file is missing, or it holds other letters or numbers.
@@ -95,7 +95,7 @@ def _break_tie(emotions: Sequence[str], name: str) -> str:
 
 
 def describe_votes(corpus: str, voted: pd.DataFrame, labels: Sequence[str] = EMOTIONS) -> str:
-    """Return the text of a page on its row `listeners`, or on why it has none; `labels` are the run's."""
+    """Return a text on a page's row `listeners`, or on why there is none; `labels` are the run's."""
     facts = corpora.get_corpus(corpus)
     if corpus not in VOTES_FILES:
         return f"{facts.title} has no listeners' votes on each clip, so there is no row for them."
@@ -125,7 +125,7 @@ def _describe_recognition(voted: pd.DataFrame, labels: Sequence[str]) -> str:
         f"EmoDB's listeners recognised the intended emotion of a published clip in {by_emotion.mean():.0%} of cases "
         f"(mean over the emotions; from {by_emotion.iloc[0]:.0%} for {by_emotion.index[0]} to "
         f"{by_emotion.iloc[-1]:.0%} for {by_emotion.index[-1]}). There is no row for them: only clips that at least "
-        f"{MIN_RECOGNISED:.0%} recognised were published, so that their majority vote is right by this choice."
+        f"{MIN_RECOGNISED:.0%} recognised were published, so that their majority vote is always right."
     )
 
 

@@ -73,8 +73,8 @@ def reliability(probabilities: np.ndarray, is_correct: np.ndarray, bins: int = 1
         bins: Number of equally wide bins of confidence.
 
     Returns:
-        One row per bin that has rows: `rows`, and the means `confidence` and `accuracy`. The expected calibration error
-        is the mean of their difference, weighted by `rows` (Guo et al. 2017, arXiv 1706.04599).
+        One row per bin that has rows, with `rows` and the means `confidence` and `accuracy`. The expected calibration
+        error is the mean of their absolute difference, weighted by `rows` (Guo et al. 2017, arXiv 1706.04599).
     """
     confidence = np.max(probabilities, axis=1)
     table = pd.DataFrame({"rows": 1, "confidence": confidence, "accuracy": is_correct})
@@ -144,7 +144,7 @@ def select_test_rows(predictions: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         ValueError: A column is missing, a truth is missing, there is no test row, or the predictions spell the emotions
-            in a different way than the truth.
+            differently from the truth.
     """
     if missing := [name for name in ("truth", "prediction", "speaker") if name not in predictions]:
         raise ValueError(f"the predictions have no column {', '.join(missing)}; they have {', '.join(predictions)}")

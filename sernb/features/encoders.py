@@ -76,7 +76,7 @@ def encode(
         revision: What `encoder_parameters` returned; the model that is there now if empty.
 
     Returns:
-        float32, shape (2 d,) for an encoder of width d: the means, then the deviations.
+        The means, then the deviations; float32, shape (2 d,) for an encoder of width d.
 
     Raises:
         EncoderError: torch or transformers is not installed, or the model cannot be used or has no such layer.
@@ -172,8 +172,8 @@ def encoder_parameters(model: str, layer: int = ALL_LAYERS, revision: str = "") 
         revision: The revision that is needed; the model that is there now if empty.
 
     Returns:
-        `model` (a folder as an absolute path), `layer`, and `revision`: the commit of a model on the hub, a digest of
-        configuration and weights of a folder.
+        `model` (a folder as an absolute path), `layer`, and `revision`, the commit of a model on the hub or a digest of
+        the configuration and weights in a folder.
 
     Raises:
         EncoderError: See `encode`; or the model of a folder is not of that revision.

@@ -132,7 +132,7 @@ def enrolment_predictions(
         seed: Seed of the first draw; the next ones have the seeds that follow.
 
     Returns:
-        One row per source, number, draw and clip of the side: `clip`, `copy`, `speaker`, `truth`, `prediction`,
+        One row per source, number, draw and clip of the side, with `clip`, `copy`, `speaker`, `truth`, `prediction`,
         `source`, `enrolment clips` and `draw`. `evaluation.score_by` of the rows of one source and `enrolment clips` is
         its learning curve.
     """

@@ -27,7 +27,7 @@ REQUIRED_FILES = {"{term}`": ("glossary", "{glossary}"), "{cite": ("references",
 
 
 class ReportError(RuntimeError):
-    """A list of chapters that cannot be read, runs that failed, a folder that is not ours, or broken pages."""
+    """A list of chapters that cannot be read, runs that failed, a folder with other files, or broken pages."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Book:
-    """The contents of a book: the first page, which may be the first chapter, then parts of chapters.
+    """The contents of a book: the first page, then named parts, each with its chapters.
 
     `config` holds the values of `_config.yml` that the list replaces; with `fold_code`, pages show code on a click.
     """
@@ -77,8 +77,8 @@ class Book:
 def read_book(runs_file: Path) -> Book:
     """Read a list of chapters and check all of it: keys, files, names and parameters.
 
-    Pages are looked up beside the list, notebooks in the project's folder: the first of the list's folder, its parent
-    and the working directory that contains `_config.yml`, or else the files that come with sernb.
+    Pages are looked up beside the list, notebooks in the project's folder: the list's folder, its parent or the working
+    directory, whichever first contains `_config.yml`, or else the files that come with sernb.
 
     Raises:
         ReportError: The list is wrong; the message says where.

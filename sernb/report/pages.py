@@ -37,7 +37,7 @@ def make_page(
 
     Args:
         notebook: As `runs.read_notebook` returns it.
-        title: The page's title, which replaces the notebook's own; none keeps that.
+        title: The page's title, which replaces the notebook's own; empty to keep that.
         terms: Words of the glossary, each of which is linked where it is first used.
         pages: The book's page of each notebook, by the notebook's file name.
         fold_code: Whether code is shown only on a click.

@@ -59,7 +59,7 @@ def listen_to_mistakes(
             "predicted": row["prediction"],
             "listen": (audio.load(paths[row["clip"]], sample_rate), sample_rate),
             "probability": f"{row[row['prediction']]:.2f}",
-            "clips": f"{row['confused']} of {totals[row['truth']]}",
+            "confused clips": f"{row['confused']} of {totals[row['truth']]}",
         }
         for row in mistakes.to_dict("records")
     ]

@@ -51,7 +51,8 @@ def format_decimals(table: pd.DataFrame, places: int = 3, missing: str = NO_VALU
 
 
 def _format_number(value: float, places: int, missing: str) -> str:
-    return missing if math.isnan(value) else f"{round(value, places) + 0.0:.{places}f}"  # never -0.0
+    text = f"{round(value, places) + 0.0:.{places}f}"  # never -0.0
+    return missing if math.isnan(value) else text.replace("-", "\N{MINUS SIGN}")
 
 
 def describe_whiskers(cells: pd.DataFrame, score: str = "uar") -> str:

@@ -43,15 +43,18 @@ def _describe_score(run: TrainedRun) -> str:
     interval = "no interval" if low is None else f"95% CI {low:.3f} to {high:.3f}"
     tested = sum(any(row) for row in entry["confusion"])  # emotions with test rows
     score = f"**{uar:.3f}** ({interval}; chance {1 / tested:.3f}), {split['test']} rows"
-    if run.inputs.prior_clips:
-        score += f", {run.result['parameters']['ENROL_CLIPS']} other clips of the speaker enrolled for each,"
     if "tested" in split:
         score += f" of {corpora.get_corpus(split['tested']['name']).title}"
+    enrolled = ""
+    if run.inputs.prior_clips:
+        clips = run.result["parameters"]["ENROL_CLIPS"]
+        enrolled = f", with up to {clips} other clips of the speaker enrolled for each row"
     if split.get("test_leaks", split["leaks"])["speaker"]:  # validation may share speakers where the test does not
-        return f"**UAR on unseen speakers: not measured.** On clips of the speakers that it was trained on: {score}."
+        how = "On clips of the speakers that it was trained on"
+        return f"**UAR on unseen speakers: not measured.** {how}: {score}{enrolled}."
     folds = split.get("folds", [])
     how = f", each tested by one of {len(folds)} models that were trained on other speakers" * bool(folds)
-    return f"**UAR on unseen speakers:** {score} of {_count_speakers(run, 'test')}{how}."
+    return f"**UAR on unseen speakers:** {score} of {_count_speakers(run, 'test')}{how}{enrolled}."
 
 
 def _describe_baseline(run: TrainedRun) -> str:

@@ -132,6 +132,10 @@ def test_egemaps_are_those_of_opensmile(table):
     np.testing.assert_array_equal(vectors, features.extract(few, "egemaps", sample_rate=16000))  # from the store
 
 
+def _tested_clips(splits: dict[int, pd.DataFrame], number: int) -> list[set[str]]:
+    return [set(rows["clip"][rows["split"] == "test"]) for rows in list(splits.values())[:number]]
+
+
 def test_baselines_predict_the_test_rows_of_every_fold(table):
     labels = corpora.emotion_labels(table)
     splits = evaluation.make_splits(table, "loso", augment="train-only", seed=1)
@@ -143,6 +147,9 @@ def test_baselines_predict_the_test_rows_of_every_fold(table):
     subset = svm[svm["clip"].isin(single["clip"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(subset, single.reset_index(drop=True))
     assert evaluation.score_by(predictions, "model")["rows"].unique().tolist() == [len(table)]
+    guess = predictions[predictions["model"] == "guess"]
+    first, second = (guess.loc[guess["clip"].isin(clips), "prediction"].tolist() for clips in _tested_clips(splits, 2))
+    assert first[:100] != second[:100], "no two folds share their random predictions"
 
 
 def test_baselines_are_fitted_on_the_sets_of_the_network(rows, table):

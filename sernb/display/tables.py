@@ -483,7 +483,6 @@ def describe_verdicts(verdicts: pd.DataFrame) -> str:
     return "\n".join(f"- **{verdict or 'not measured yet'}**: {names}" for verdict, names in by_verdict.items())
 
 
-
 def describe_robustness(curves: pd.DataFrame) -> str:
     """Return which distortion lowers UAR most, or that the undistorted score is not above chance.
 

@@ -37,7 +37,8 @@ def baseline_predictions(
     tested = {emotion for part in parts for emotion in part.loc[part["split"] == "test", "emotion"]}
     tested = [label for label in labels if label in tested]
     tables = [svm_predictions(part, labels, kind, seed=seed, **options) for kind in kinds for part in parts]
-    tables += [random_predictions(part, labels, seed, tested=tested) for part in parts]
+    # Drawn for all folds at once: with one seed per fold, the folds would share their predictions.
+    tables.append(random_predictions(pd.concat(parts), labels, seed, tested=tested))
     predictions = pd.concat(tables, ignore_index=True)
     return predictions[predictions["split"] == "test"]
 

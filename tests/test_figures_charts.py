@@ -45,11 +45,11 @@ def test_the_waterfall_shows_each_score_and_its_change():
         index=["first", "then"],
     )
     ax = display.waterfall(steps, claim=0.813)
-    expected = ["80%", "First", "50%   \N{MINUS SIGN}30 points", "Then", "claimed: 81%", "largest class"]
+    expected = ["0.800", "First", "0.500   \N{MINUS SIGN}30.0 points", "Then", "claimed: 0.813", "largest class"]
     assert texts(ax) == expected
     assert [bar.get_width() for bar in ax.containers[0]] == [0.8, 0.5]
     tops = {text.get_text(): text.get_position()[1] for text in ax.texts}
-    assert tops["First"] > tops["80%"] > tops["Then"], "the first step is above, its name over its bar"
+    assert tops["First"] > tops["0.800"] > tops["Then"], "the first step is above, its name over its bar"
 
 
 def test_each_run_is_a_line():

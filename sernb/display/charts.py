@@ -168,18 +168,17 @@ def waterfall(
     ax.errorbar(values, heights, xerr=ends, fmt="none", ecolor="black", capsize=3, linewidth=1.2)
     changes = np.diff(values, prepend=np.nan)
     for height, name, value, change in zip(heights, steps.index, values, changes, strict=True):
-        points = "" if np.isnan(change) else f"   {100 * change:+.0f} points".replace("-", "\N{MINUS SIGN}")
-        ax.text(0.012, height, f"{100 * value:.0f}%{points}", va="center", color="white", weight="bold", fontsize=11)
+        points = "" if np.isnan(change) else f"   {100 * change:+.1f} points".replace("-", "\N{MINUS SIGN}")
+        ax.text(0.012, height, f"{value:.3f}{points}", va="center", color="white", weight="bold", fontsize=11)
         # Above its bar and not left of it: a narrow figure can still be read on a phone.
         text = ax.text(0, height + 0.28, f"{name[0].upper()}{name[1:]}", va="bottom", fontsize=11)
         text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
     ax.axvline(claim, ymax=0.945, color="black", linestyle="--", linewidth=1, zorder=0.9)
-    ax.text(claim, len(steps) - 0.32, f"claimed: {100 * claim:.0f}%", va="bottom", ha="center", fontsize=10)
+    ax.text(claim, len(steps) - 0.32, f"claimed: {claim:.3f}", va="bottom", ha="center", fontsize=10)
     largest = steps["largest_class"]
     ax.vlines(largest, heights - 0.4, heights + 0.6, color="black", linestyle=":", linewidth=1, zorder=0.9)
     ax.text(largest.iloc[0], len(steps) - 0.32, "largest class", va="bottom", ha="center", fontsize=10)
     ax.set(yticks=[], xlim=(0, 1), ylim=(-0.4, len(steps)))
-    ax.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
     ax.set_xlabel(SCORE_LABELS["accuracy"])
     ax.grid(visible=False)
     ax.spines[["top", "right", "left"]].set_visible(False)

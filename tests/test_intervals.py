@@ -94,7 +94,10 @@ def test_a_comparison_gives_the_difference_of_the_scores(clips):
     assert "200 clips of 8 speakers" in result.summary and "the difference is significant" in result.summary
     assert "By accuracy, the first is better for 8 of the 8 speakers, the second for 0." in result.summary
     back = evaluation.compare_models(clips, other).summary
-    assert f"a difference of \N{MINUS SIGN}{100 * result.table['difference']['uar']:.1f} points" in back and " -" not in back
+    assert (
+        f"a difference of \N{MINUS SIGN}{100 * result.table['difference']['uar']:.1f} points" in back
+        and " -" not in back
+    )
     assert "a difference of +0.0 points" in evaluation.compare_models(clips, clips).summary
 
 

@@ -118,3 +118,11 @@ def test_edge_cases_have_their_sentences():
     assert "no distortion was measured" in display.describe_robustness(pd.DataFrame([plain | {"chance": 0.25}]))
     failed = pd.DataFrame({"run": ["r"], "status": ["failed"], "seconds": [1.0]})
     assert display.describe_provenance({"grid": failed}) == "- `grid`: 1 run (1 failed)"
+
+
+def test_all_distortions_with_the_lowest_score_are_named():
+    plain = {"distortion": "none", "level": np.nan, "unit": "", "uar": 0.6, "uar_low": 0.5, "chance": 0.25}
+    levels = [("noise", 20.0, "dB", 0.4), ("noise", 0.0, "dB", 0.3), ("telephone", np.nan, "", 0.3)]
+    rows = [plain | dict(zip(("distortion", "level", "unit", "uar"), level, strict=True)) for level in levels]
+    text = display.describe_robustness(pd.DataFrame([plain, *rows]))
+    assert text == "**UAR falls from 0.600 to 0.300, its lowest value, with noise at 0 dB and with telephone.**"

@@ -503,12 +503,13 @@ def describe_robustness(curves: pd.DataFrame) -> str:
     distorted = curves[curves["distortion"] != "none"].sort_values("uar", kind="stable")
     if distorted.empty:
         return f"The undistorted UAR is {format_with_interval(plain, 'uar')}; no distortion was measured."
-    worst = distorted.iloc[0]
-    level = f" at {worst['level']:g} {worst['unit']}" * pd.notna(worst["level"])
-    return (
-        f"**UAR falls from {plain['uar']:.3f} to {worst['uar']:.3f}, its lowest value, with {worst['distortion']}"
-        f"{level}.**"
-    )
+    lowest = distorted["uar"].iloc[0]
+    equally_low = distorted[distorted["uar"] < lowest + 0.0005]
+    names = [
+        f"with {row.distortion}" + f" at {row.level:g} {row.unit}" * pd.notna(row.level)
+        for row in equally_low.itertuples()
+    ]
+    return f"**UAR falls from {plain['uar']:.3f} to {lowest:.3f}, its lowest value, {' and '.join(names)}.**"
 
 
 def describe_probabilities(probabilities: pd.Series) -> str:

@@ -102,10 +102,10 @@ ODD = {
     "bits-8.wav": (lambda path: sound(path, subtype="PCM_U8"), "8-bit samples"),
     "bits-24.wav": (lambda path: sound(path, subtype="PCM_24"), ""),
     "rate-96000.wav": (lambda path: sound(path, rate=96000), ""),
-    "rate-4000.wav": (lambda path: sound(path, rate=4000), "4000 Hz"),
+    "rate-4000.wav": (lambda path: sound(path, rate=4000), "4,000 Hz"),
     "channels-6.wav": (lambda path: sound(path, channels=6), "6 channels, averaged"),
     "short.wav": (lambda path: sound(path, 0.05), "lasts 0.050 s"),
-    "integers.wav": (lambda path: with_sample(path, 32768.0), "samples of up to 32768 times full scale"),
+    "integers.wav": (lambda path: with_sample(path, 32768.0), "samples of up to 32,768 times full scale"),
 }
 
 

@@ -187,8 +187,8 @@ def _warning_for(signal: np.ndarray, file: soundfile.SoundFile, peak: float) -> 
         f"lasts {len(signal) / file.samplerate:.3f} s": len(signal) / file.samplerate < ODD_SECONDS,
         f"{file.channels} channels, averaged": file.channels > 2,
         "8-bit samples": file.subtype in ("PCM_S8", "PCM_U8", "ULAW", "ALAW"),
-        f"{file.samplerate} Hz": not SAMPLE_RATE_RANGE[0] <= file.samplerate <= SAMPLE_RATE_RANGE[1],
-        f"samples of up to {peak:.0f} times full scale": peak > 2,
+        f"{file.samplerate:,} Hz": not SAMPLE_RATE_RANGE[0] <= file.samplerate <= SAMPLE_RATE_RANGE[1],
+        f"samples of up to {peak:,.0f} times full scale": peak > 2,
         "next to no sound: dither, hum or a muted microphone": np.ptp(signal) < 2 * FAINT_PEAK,
     }
     return "; ".join(text for text, applies in warnings.items() if applies)

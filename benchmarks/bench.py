@@ -313,7 +313,7 @@ PARTS = {
 
 
 def main() -> None:
-    """Measure the parts that are options for, or all, and keep their rows."""
+    """Measure the parts that the command line names, or all, and write their rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)} [default: all]")
     parser.add_argument("--clips", type=int, default=0, help="how many, instead of the full number")

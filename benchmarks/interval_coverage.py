@@ -85,7 +85,7 @@ def measure_all(experiments: int, seed: int) -> Iterator[dict]:
 
 
 def run_experiment(population: Population, speakers: int, rng: np.random.Generator) -> tuple[float, ...]:
-    """Draw speakers and return whether each interval contains the truth, and whether the test finds what is not there.
+    """Draw speakers; return whether each interval contains the truth, and whether the test finds a false difference.
 
     Returns:
         For the UAR of one model: the jackknife's interval, the percentile bootstrap's. For a second model that is 10

@@ -6,10 +6,10 @@
 The classifier is the discriminant of notebook 07, tested on each speaker once: in RAVDESS's six published folds, and in
 EmoDB by leaving out one speaker at a time. The curves are means over `SEEDS`, which differ in the speeds of the copies
 and in the enrolment clips; training speakers are drawn `DRAWS` times. The intervals are over speakers. The other tables
-are of the first seed. Each table is a file per corpus and is not computed again if it is there, so that a stopped run
-goes on where it was:
+are of the first seed. Each table is a file, most of them one per corpus, and is not computed again if it is there, so
+that a stopped run goes on where it was:
 
-- `prior-clips`: the UAR of validation speakers by number of enrolment clips and of clips that the prior counts for
+- `prior-clips`: the UAR of validation speakers by number of enrolment clips and of clips that the prior counts as
 - `enrolment`: the UAR of test speakers by number of enrolment clips and where they come from
 - `training-speakers`: the same by number of training speakers, with and without enrolment
 - `test-speakers`: the half-width of the 95% interval by number of test speakers, measured and expected

@@ -53,9 +53,9 @@ def random_predictions(
 ) -> pd.DataFrame:
     """Draw predictions at random, each tested emotion as often as another, whatever the clip.
 
-    This is the random categorical model of audeering's ser-tests. Its UAR is chance: one over the emotions tested.
-    Each test row is predicted many times, so that the score is stable; `evaluation` counts a clip once, however often
-    it is predicted.
+    This is the random categorical model of audeering's ser-tests. Its UAR is at chance: 1 divided by the number of
+    emotions tested. Each test row is predicted many times, so that the score is stable; `evaluation` counts a clip
+    once, however often it is predicted.
 
     Args:
         rows: Split clips as `evaluation.make_split` returns them; the test rows are predicted.
@@ -152,8 +152,8 @@ def mfcc_statistics(
 ) -> np.ndarray:
     """Compute mean and standard deviation of each MFCC over the clip's own frames, without padding.
 
-    They are the first of the 100 MFCC that notebook 03 keeps in the feature store, so that a clip is decoded once for
-    both.
+    The coefficients are the first of the 100 MFCC that notebook 03 keeps in the feature store, so that a clip is
+    decoded once for both.
 
     Returns:
         float32, shape (n, 2 n_mfcc).

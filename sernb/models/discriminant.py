@@ -1,7 +1,7 @@
 """A linear discriminant on a clip's functionals: small, solved in closed form, good on unseen speakers.
 
 Its weights have a closed form (Fisher's discriminant with a shrunken covariance), so that there are no epochs, no
-learning rate and no initial weights to choose. Beside the clips it is fitted on copies of them at several playback
+learning rate and no initial weights to choose. It is fitted on the clips and on copies of them at several playback
 speeds (speed perturbation). The result is a Keras model like any other. The features of a frozen speech encoder can
 take the place of the functionals, or be used beside them.
 """
@@ -46,7 +46,7 @@ COMPLETE = "complete model"
 class SplitFeatures:
     """One split: its rows and their features, and the rows that may be fitted on, with speed-perturbed copies.
 
-    `x` has shape (n, d), `fit_x` one row for each of `fit_rows`; `groups` names the group of each number, shape (d,).
+    `x` has shape (n, d), `fit_x` one row for each of `fit_rows`; `groups` names the group of each feature, shape (d,).
     """
 
     rows: pd.DataFrame
@@ -56,12 +56,12 @@ class SplitFeatures:
     groups: np.ndarray
 
     def training_data(self, sides: Sequence[str]) -> tuple[np.ndarray, pd.Series]:
-        """Return the features and the emotions of the rows of some sides, copies included."""
+        """Return the features and the emotions of the rows of some sets, copies included."""
         inside = self.fit_rows["split"].isin(sides).to_numpy()
         return self.fit_x[inside], self.fit_rows.loc[inside, "emotion"]
 
     def side(self, name: str) -> np.ndarray:
-        """Return which rows are in a side; boolean, shape (n,)."""
+        """Return which rows are in a set; boolean, shape (n,)."""
         return (self.rows["split"] == name).to_numpy()
 
 
@@ -72,7 +72,7 @@ def select_features(
 
     Args:
         encoder: A model for `features.encode`, checked here; without one, the functionals alone.
-        layer: The layer of the encoder.
+        layer: The layer of the encoder; 0 for the mean of all.
         functionals: With an encoder: whether to use the functionals too.
 
     Raises:
@@ -119,7 +119,7 @@ def _extract_all(rows: pd.DataFrame, parameters: Mapping[str, Mapping], options:
 
 
 def _feature_groups(names: Iterable[str], size: int) -> np.ndarray:
-    """Return the group of each number: those of the functionals, and means and deviations of an encoder's frames."""
+    """Return the group of each feature: those of the functionals, and means and deviations of an encoder's frames."""
     groups = features.feature_groups() if FUNCTIONALS in names else np.array([], dtype=str)
     return np.concatenate([groups, np.repeat(("encoder mean", "encoder deviation"), (size - len(groups)) // 2)])
 
@@ -272,7 +272,7 @@ def _solve_calibrated(
 
 
 def _fit_temperature(split: SplitFeatures, labels: Sequence[str], weights: np.ndarray, biases: np.ndarray) -> float:
-    """Return by what to divide the logits so that the probabilities are calibrated on the validation speakers.
+    """Return the temperature: divided by it, the logits give calibrated probabilities on the validation speakers.
 
     The discriminant assumes normally distributed features and is far too confident. No prediction changes. Guo et al.
     2017, arXiv 1706.04599.
@@ -301,8 +301,8 @@ def ablate(
         shrinkage: As for `solve_discriminant`.
 
     Returns:
-        One row per setting, `complete model` first, with `numbers` (of features used) and the columns of
-        `evaluation.score_by`. A speaker who is in the validation set of two splits counts in both.
+        One row per setting, `complete model` first, with `features` (how many are used) and the columns
+        of `evaluation.score_by`. A speaker who is in the validation set of two splits counts in both.
     """
     predictions, used = [], {}
     for split in splits:
@@ -348,8 +348,8 @@ def logit_contributions(split: SplitFeatures, labels: Sequence[str], model: kera
     """Compute how much each group of features contributes to the logit of the predicted emotion of each test clip.
 
     The logit of a linear model is a sum over its features, so the contributions are exact. A feature contributes its
-    difference from the mean of the fitted rows, times the weight of the predicted emotion above the mean weight of the
-    others.
+    difference from the mean of the fitted rows, times the difference between the weight of the predicted emotion and
+    the mean weight of the others.
 
     Args:
         split: The split that the model was fitted on.

@@ -1,9 +1,9 @@
 """The discriminant for a speaker of whom some clips are known, without their emotions (speaker enrolment).
 
 Every clip is centred on its speaker's mean before it is classified. The mean of a new speaker is estimated from k
-enrolment clips and shrunk towards the mean of the training speakers, which counts for n further clips:
-(x_1 + ... + x_k + n prior) / (k + n). The prior suits speakers who were recorded like the training speakers: of the
-difference that another microphone, room or language makes, n / (k + n) remains.
+enrolment clips and shrunk towards the mean of the training speakers, which counts as n further clips:
+(x_1 + ... + x_k + n prior) / (k + n). The prior suits speakers who were recorded like the training speakers: a
+fraction n / (k + n) of the difference that another microphone, room or language makes remains.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sernb.models.discriminant import solve_discriminant
 ENROLLED = "discriminant-enrolled"
 DEFAULT_ENROL_CLIPS = 8
 DEFAULT_PRIOR_CLIPS = 4
-MIN_AVAILABLE = 0.7  # fraction of the tested clips whose speaker must have as many enrolment clips
+MIN_AVAILABLE = 0.7  # least fraction of the tested clips for which there are as many enrolment clips
 ENROLMENT_SOURCES = ("any", "other sentences", "one emotion", "neutral")
 
 
@@ -36,7 +36,7 @@ def speaker_mean(x: np.ndarray, prior: np.ndarray, prior_clips: int) -> np.ndarr
     Args:
         x: The clips' features, shape (..., k, d).
         prior: The mean of the training speakers, shape (d,).
-        prior_clips: The number of clips that the prior counts for, at least 1.
+        prior_clips: The number of clips that the prior counts as, at least 1.
     """
     return (x.sum(axis=-2) + prior_clips * prior) / (x.shape[-2] + prior_clips)
 
@@ -55,7 +55,10 @@ def enrol_speakers(
     prior_clips: int = DEFAULT_PRIOR_CLIPS,
     seed: int = 0,
 ) -> SplitFeatures:
-    """Centre each row to predict on its speaker's mean, estimated from other clips, and each row to fit on by its own.
+    """Centre each row on its speaker's mean.
+
+    For a row to predict, the mean is estimated from other clips; for a row to fit on, it is that of all the speaker's
+    rows to fit on.
 
     Args:
         split: The result of `extract_split_features`.
@@ -123,7 +126,7 @@ def enrolment_predictions(
     Args:
         splits: One or several splits.
         labels: The run's label list.
-        numbers: Numbers of enrolment clips; those of which most speakers have fewer are left out.
+        numbers: Numbers of enrolment clips; one that is not available for at least 70% of the clips is left out.
         sources: Where the enrolment clips come from, see `draw_enrolment`.
         side: `test`, or `val` for discriminants fitted on the training set alone.
         prior_clips: As for `speaker_mean`.
@@ -132,9 +135,9 @@ def enrolment_predictions(
         seed: Seed of the first draw; the next ones have the seeds that follow.
 
     Returns:
-        One row per source, number, draw and clip of the side, with `clip`, `copy`, `speaker`, `truth`, `prediction`,
-        `source`, `enrolment clips` and `draw`. `evaluation.score_by` of the rows of one source and `enrolment clips` is
-        its learning curve.
+        One row per source, number, draw and clip of the set, with `clip`, `copy`, `speaker`, `truth`, `prediction`,
+        `source`, `enrolment clips` and `draw`. `evaluation.score_by` of the rows of one source, by `enrolment clips`,
+        is its learning curve.
     """
     splits = list(splits)
     available = {source: _available_numbers(splits, numbers, source, side, seed) for source in sources}
@@ -152,7 +155,7 @@ def enrolment_predictions(
 def _available_numbers(
     splits: Sequence[SplitFeatures], numbers: Sequence[int], source: str, side: str, seed: int
 ) -> list[int]:
-    """Return the numbers of enrolment clips that the speakers of most clips of a side have."""
+    """Return the numbers of enrolment clips that are available for most clips of a set."""
     drawn = [draw_enrolment(split.rows[split.side(side)], max(numbers), source, seed=seed) for split in splits]
     counts = np.array([len(others) for rows in drawn for others in rows])
     return [number for number in numbers if (counts >= number).mean() >= MIN_AVAILABLE]
@@ -161,7 +164,7 @@ def _available_numbers(
 def _fit_side(
     split: SplitFeatures, labels: Sequence[str], side: str, prior_clips: int, shrinkage: int
 ) -> Callable[[list[np.ndarray]], pd.DataFrame]:
-    """Solve both discriminants and return a function from the enrolment clips of a side's rows to its predictions.
+    """Solve both discriminants and return a function from the enrolment clips of a set's rows to its predictions.
 
     The logits are linear: the weights are applied to each clip once, and to the mean of clips by taking the mean.
     """
@@ -176,7 +179,7 @@ def _fit_side(
     rows = split.rows.loc[inside, ["clip", "speaker", "emotion"]].rename(columns={"emotion": "truth"}).assign(copy=0)
 
     def predict(drawn: list[np.ndarray]) -> pd.DataFrame:
-        """Predict the rows of the side with these enrolment clips."""
+        """Predict the rows of the set with these enrolment clips."""
         if any(map(len, drawn)):
             logits = x - [speaker_mean(x[clips], prior, prior_clips) for clips in drawn] + biases
         else:

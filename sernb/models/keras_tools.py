@@ -66,13 +66,13 @@ def _silenced_stderr() -> Iterator[None]:
 
 
 def set_precision(precision: str) -> None:
-    """Let the models built from now on compute in `float32`, or in `bfloat16` with weights kept in float32.
+    """Let the models built from now on compute in `float32`, or by `mixed_bfloat16` in bfloat16 with float32 weights.
 
     The second takes about half the time on processors that multiply bfloat16 themselves (AVX512-BF16, AMX), and several
     times as long on those that do not; then there is a warning.
 
     Raises:
-        ValueError: Another precision.
+        ValueError: There is no such precision.
     """
     import keras
 
@@ -94,7 +94,7 @@ def compile_model(model: keras.Model, loss: str | Callable = "categorical_crosse
 
 
 def strip_optimizer(model: keras.Model) -> keras.Model:
-    """Return a copy without its optimizer, whose moments would make the saved file three times as large."""
+    """Return a copy of a model without its optimizer, whose moments would make the saved file three times as large."""
     # Not clone_model: it compiles the clone, optimizer and all.
     copy = type(model).from_config(model.get_config())
     copy.set_weights(model.get_weights())

@@ -42,7 +42,11 @@ RECIPES = {"plain": Recipe(120, 32), "quick": Recipe(80, 16, peak=4e-3, warmup=3
 
 @dataclass
 class FitResult:
-    """A fitted model with its history, its predictions of every row, and the loss of each side of the split."""
+    """A fitted model with its history, its predictions of every row, and the loss of each set of the split.
+
+    `history` has the columns `HISTORY_COLUMNS`. `seconds` is the time of the fit, `failed_epoch` the epoch in which a
+    loss became NaN (0 if none did), and `from_disk` whether batches were read from a memory-mapped array.
+    """
 
     model: keras.Model
     history: pd.DataFrame
@@ -102,7 +106,7 @@ def fit(
         rows: Split clips as `evaluation.make_split` returns them.
         labels: The run's label list.
         epochs: Number of passes over the training rows.
-        fitted: Sides of the split that the model is fitted on; the fault `validation-in-train` fits on train and val.
+        fitted: The sets that the model is fitted on; the fault `validation-in-train` fits on train and val.
         val_x: Inputs to use for the validation rows instead of their own, for the fault `constant-validation`.
         recipe: `plain` (batches of 32, Adam at its default rate) or `quick` (batches of 16, 3 epochs of warm-up to
             a rate of 0.004, then cosine decay to 0).
@@ -110,6 +114,9 @@ def fit(
     Returns:
         The fitted model, its history and the predictions of every row. A loss of NaN ends the fit and sets
         `failed_epoch`; nothing is raised, so that a run goes on with its other models.
+
+    Raises:
+        ValueError: There is no recipe of that name.
     """
     settings = get_recipe(recipe)
     x, y = x[..., None], one_hot(rows["emotion"], labels)
@@ -243,7 +250,7 @@ def one_epoch_history(predictions: pd.DataFrame, losses: Mapping[str, float], na
 def predict_rows(
     model: keras.Model, x: np.ndarray, y: np.ndarray, rows: pd.DataFrame, labels: list[str]
 ) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Predict every row and compute the loss of each side of the split.
+    """Predict every row and compute the loss of each set of the split.
 
     Args:
         model: Fitted model: inputs in, one output per label.
@@ -254,7 +261,7 @@ def predict_rows(
 
     Returns:
         The table of `predictions.csv` (probabilities are the outputs divided by their sum, NaN where all are zero),
-        and the mean categorical cross-entropy of each side that has rows.
+        and the mean categorical cross-entropy of each set that has rows.
     """
     import keras
 

@@ -1,4 +1,4 @@
-"""A run's files: written, read and queried."""
+"""Write and read the files of finished runs; predict and explain with them."""
 
 from sernb.results.cards import model_card
 from sernb.results.exchange import write_audformat

@@ -25,8 +25,8 @@ def write_audformat(predictions: pd.DataFrame | str | Path, folder: str | Path, 
 
     Args:
         predictions: The table of `predictions.csv`, or a run's folder. Augmented copies are left out.
-        folder: The folder of the database: a new or empty one. File names are those of the clips, relative to it or to
-            wherever the database is put.
+        folder: The folder of the database: a new or empty one. Its tables name each file by the clip's path within the
+            corpus.
         name: The name of the database.
 
     Returns:

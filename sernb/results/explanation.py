@@ -1,8 +1,8 @@
 """Attribution maps: which part of a clip's spectrogram a prediction of a finished run depends on.
 
-Two methods answer the same question, how much less probable the prediction is without this part: `occlusion_map`
-replaces patches one by one and works with every Keras backend, `integrated_gradients` is finer. A map shows where the
-network looks, not why; if an untrained network gives the same map, it is uninformative (Adebayo et al.
+Two methods answer the same question, how much less probable the prediction is without a part of the input:
+`occlusion_map` replaces patches one by one and works with every Keras backend, `integrated_gradients` is finer. A map
+shows where the network looks, not why; if an untrained network gives the same map, it is uninformative (Adebayo et al.
 2018, arXiv 1810.03292).
 """
 
@@ -53,10 +53,10 @@ def occlusion_map(
 ) -> Attribution:
     """Return how much of a prediction's probability is lost when a patch of the input is replaced by a usual value.
 
-    Zeiler and Fergus 2014, doi 10.1007/978-3-319-10590-1_53. Usual is the mean of each band over the training rows or,
-    for a network whose inputs were not standardised, over the clip. Patches overlap by half; each value of the map is
-    the mean over the patches that cover it. A network that is very sure loses little by any single patch: check the
-    scale, and try larger patches.
+    Zeiler and Fergus 2014, doi 10.1007/978-3-319-10590-1_53. The usual value is the mean of each band over the
+    training rows or, for a network whose inputs were not standardised, over the clip. Patches overlap by half; each
+    value of the map is the mean over the patches that cover it. A network that is very sure loses little by any single
+    patch: check the scale, and try larger patches.
 
     Args:
         run: What `results.load_run` returns.
@@ -65,7 +65,7 @@ def occlusion_map(
         patch: Height as a fraction of the spectrogram's, length in seconds.
 
     Raises:
-        AttributionError: The input is no spectrogram, or the network does not know the label.
+        AttributionError: The input is not a spectrogram, or the network does not know the label.
     """
     x, usual = _input_and_baseline(run, signal)
     label, before = _label_outputs(run, x, label)
@@ -94,13 +94,14 @@ def integrated_gradients(run: TrainedRun, signal: np.ndarray, label: str = "", *
     """Return what each point of the input adds to a prediction's probability, by integrated gradients.
 
     Sundararajan, Taly and Yan 2017, arXiv 1703.01365: the gradient, averaged along the straight line from the usual
-    input to the clip's own, times the difference of both. The map's sum is the difference of the two probabilities.
+    input to the clip's own, times the difference between the two. The map's sum is approximately the
+    difference between the two probabilities.
 
     Args:
         run: What `results.load_run` returns.
         signal: Shape (n,), at the run's sample rate; it is cut to the length of the run's longest clip.
         label: The emotion in question; by default the predicted one.
-        steps: Along the line.
+        steps: Number of points along the line.
 
     Raises:
         AttributionError: As `occlusion_map`, or Keras does not run on TensorFlow.
@@ -206,7 +207,7 @@ def mean_occlusion_map(
     seed: int = 0,
     data_dir: str = "",
 ) -> pd.DataFrame:
-    """Return what the predictions of all test clips depend on, on average: the right ones, and the wrong ones.
+    """Return what the predictions of all test clips depend on, on average, for correct and for incorrect ones.
 
     Clips differ in length, so that their maps cannot be averaged point by point. Here each input is cut into cells: a
     number of bands, and a number of equal parts of the *speech*, from its first to its last active frame
@@ -216,10 +217,10 @@ def mean_occlusion_map(
 
     Args:
         folds: What `results.load_folds` returns: one run, or the folds of one that pooled them.
-        bands: Into which the mel bands or coefficients are grouped.
-        parts: Of the speech.
-        max_clips: At most this many of each fold, balanced over the emotions; 0 for all that were tested.
-        seed: Of their choice.
+        bands: Number of groups of mel bands or coefficients.
+        parts: Number of parts of the speech.
+        max_clips: At most so many clips of each fold, balanced over the emotions; 0 for all that were tested.
+        seed: Seed of the choice of clips.
         data_dir: The folder of the corpus; empty to look it up.
 
     Returns:
@@ -299,15 +300,15 @@ def map_correlation(first: Attribution, second: Attribution) -> float:
 
 
 def most_confident(predictions: pd.DataFrame, number: int = 3) -> pd.DataFrame:
-    """Return the predictions with the highest probability, some right and some wrong, of many different emotions.
+    """Return the predictions with the highest probability, some correct and some incorrect, of many different emotions.
 
     Args:
         predictions: Rows of one model with `truth`, `prediction` and a probability for each label, such as
             `results.test_clips` returns.
-        number: Of right ones and of wrong ones.
+        number: How many correct and how many incorrect ones.
 
     Returns:
-        The rows, the right ones first, with `right` and `confidence`, the probability of the prediction.
+        The rows, the correct ones first, with `right` and `confidence`, the probability of the prediction.
     """
     answered = predictions[predictions["prediction"].fillna("") != ""]
     table = answered.assign(

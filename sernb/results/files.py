@@ -95,9 +95,9 @@ def results_table(folders: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     """Return one row for each run and model, read from the runs' files; a failed run has one row, with its status.
 
     The columns are those of `RUN_COLUMNS` (`protocol` is the one in force, faults considered; `fold` the one that was
-    tested, 0 for all together, missing if the protocol has no folds), every parameter under its own name, then those of
-    `MODEL_COLUMNS` (the scores are of the test set) and how many held-out rows leak (`leaks_speaker`, `leaks_twin`,
-    `leaks_content`). The table is empty if there are no runs.
+    tested, 0 for all together, missing if the protocol has no folds), every parameter but folders under its own name,
+    then those of `MODEL_COLUMNS` (the scores are of the test set) and how many held-out rows leak (`leaks_speaker`,
+    `leaks_twin`, `leaks_content`). The table is empty if there are no runs.
 
     Args:
         folders: Run folders, or one folder of run folders.
@@ -170,7 +170,7 @@ def is_dir_parameter(name: str) -> bool:
 def read_sweep(results_dir: str | Path, name: str) -> pd.DataFrame:
     """Return the table of a sweep, published (`<name>.csv`) or as it was run (`<name>/results.csv`).
 
-    Its column `folder` leads to each run's files.
+    Its column `folder` is the path of each run's folder.
 
     Raises:
         FileNotFoundError: There is neither.

@@ -1,4 +1,4 @@
-"""Which files of an output folder belong to its run, so that no file of the user's is removed or overwritten."""
+"""Record which files of an output folder belong to its run, so that no file of the user's is removed or overwritten."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def check_unclaimed(folder: str | Path, names: Iterable[str]) -> None:
 
 
 def refuse_foreign(folder: str | Path, names: Iterable[str]) -> None:
-    """Refuse a folder because of files in it, if there are any.
+    """Refuse a folder because of some files in it that no earlier run recorded.
 
     Raises:
-        OutputError: There are.
+        OutputError: There is at least one.
     """
     if names := sorted(names):
         listed = ", ".join(names[:MAX_NAMED]) + f" and {len(names) - MAX_NAMED} more" * (len(names) > MAX_NAMED)
@@ -112,7 +112,7 @@ def check_output_dir(folder: str | Path) -> None:
 
 
 def check_run_dir(folder: str | Path, notebook: Path) -> None:
-    """Refuse a folder for a notebook's run that is somebody else's.
+    """Refuse a folder for a notebook's run unless it is new, empty or that of an earlier run.
 
     Raises:
         OutputError: It is a file, the notebook's own folder, a sweep's, or holds files that are no earlier run's.

@@ -63,7 +63,7 @@ class TrainedRun:
 
 
 def find_runs(*folders: str | Path) -> list[Path]:
-    """Return the finished runs that can predict in some folders and below them, the newest first."""
+    """Return the finished runs, in some folders and below them, that can predict; the newest first."""
     files = {file for folder in folders for file in Path(folder).expanduser().glob("**/inputs.json")}
     complete = [file for file in files if file.with_name("metrics.json").is_file()]
     return [file.parent for file in sorted(complete, key=lambda file: -file.stat().st_mtime)]
@@ -254,7 +254,7 @@ def predicted_clips(run: TrainedRun, data_dir: str | Path = "") -> pd.DataFrame:
 
 
 def _clips_of_sides(run: TrainedRun, sides: tuple[str, ...], data_dir: str | Path = "") -> pd.DataFrame:
-    """Return the rows of some sides of the split, all of one corpus."""
+    """Return the rows of some sets of the split, all of one corpus."""
     predictions = read_predictions(run.folder)
     predictions = predictions[(predictions["model"] == run.model.name) & predictions["split"].isin(sides)]
     tested = run.result["split"].get("tested") if sides == ("test",) else None

@@ -1,9 +1,9 @@
-"""Scores of a finished run on its test clips, distorted by a known amount.
+"""Score a finished run on its test clips, distorted by a known amount.
 
 In a chapter::
 
     scores = results.score_distortions(results.distorted_predictions("runs/try"))
-    display.robustness(scores)
+    display.robustness_curves(scores)
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def distorted_predictions(
         rows: A clip table; by default the recordings that the run was tested on (`results.test_clips`).
         distortions: The levels of each of `audio.DISTORTIONS`.
         max_clips: At most this many clips, balanced over the emotions; 0 for all.
-        seed: Of the noise and of the choice of clips.
+        seed: Seed of the noise and of the choice of clips.
         data_dir: The folder of the corpus of the test clips; empty to look it up.
 
     Returns:
@@ -149,8 +149,9 @@ def score_distortions(predictions: pd.DataFrame) -> pd.DataFrame:
         predictions: What `distorted_predictions` returns.
 
     Returns:
-        One row each, with `distortion`, `level`, `unit`, `model`, `uar`, `uar_low`, `uar_high` (95%, over
-        speakers), the same for `accuracy`, `chance` (one over the emotions that occur), `speakers` and `rows`.
+        One row per model, distortion and level, with `distortion`, `level`, `unit`, `model`, `uar`, `uar_low`,
+        `uar_high` (95%, over speakers), the same for `accuracy`, `chance` (1 divided by the number of emotions that
+        occur), `speakers` and `rows`.
     """
     by = ["model", "distortion", "level"]
     groups = predictions.groupby(by, sort=False, dropna=False)

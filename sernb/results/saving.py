@@ -49,7 +49,7 @@ class FinalModels:
 def evaluate_model(trained: models.FitResult, labels: list[str]) -> dict[str, Any]:
     """Return one model's entry in `metrics.json`: weights, epochs, seconds, scores of each set, interval, confusion.
 
-    A run that failed has no scores, but `failed` with the epoch.
+    A model whose training failed has no scores, but `failed` with the epoch.
     """
     entry: dict[str, Any] = {
         "weights": trained.model.count_params(),
@@ -93,7 +93,7 @@ def save_run(
     Args:
         output_dir: The folder of the run; it is created if it is missing.
         trained: The fitted models by name.
-        notebook: The file name of the notebook.
+        notebook: The name of the notebook, such as `03_paper_replication`.
         parameters: As the notebook ran with them.
         table: The clip table trained from; test rows of another corpus get facts of their own, `split.tested`.
         rows: What `evaluation.make_split` returned.
@@ -105,7 +105,7 @@ def save_run(
 
     Raises:
         OutputError: The folder holds a file of that name which no earlier run wrote.
-        PredictionError: A model predicts a clip otherwise by its entry of `inputs` than it did in training.
+        PredictionError: With inputs made as its entry of `inputs` says, a model predicts a clip differently.
     """
     folder = Path(output_dir)
     for name, spec in (inputs or {}).items():
@@ -155,7 +155,7 @@ def check_inputs(trained: models.FitResult, spec: features.InputSpec, rows: pd.D
         PredictionError: The probabilities differ by more than `MAX_DIFFERENCE`.
     """
     recordings = trained.predictions[trained.predictions["copy"] == 0]
-    # A discriminant's training and validation rows are predicted by other models than the one that is saved.
+    # A discriminant's validation rows are predicted by another model than the one that is saved.
     test = recordings[recordings["split"] == "test"]
     stored = (test if len(test) else recordings).iloc[-1]
     path = rows.loc[rows["clip"] == stored["clip"], "path"].iloc[0]
@@ -204,9 +204,9 @@ def run_folds(
 def pool_folds(output_dir: str | Path, folds: Iterable[int], parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Pool the finished runs of several folds as one run, scored over the rows of all of them.
 
-    Each fold's run is in `fold-<k>` of the folder. Added to these are `predictions.csv` (the test rows of all folds)
-    and `history.csv`, each with a column `fold`, and `metrics.json`: `split.folds` describes each fold, and the
-    counts of `split` are sums over folds. The run has no model of its own until `save_final_models` adds it.
+    Each fold's run is in `fold-<k>` of the folder. The folder gets `predictions.csv` (the test rows of all folds) and
+    `history.csv`, each with a column `fold`, and `metrics.json`: `split.folds` describes each fold, and the counts of
+    rows and leaks in `split` are sums over folds. The run has no model of its own until `save_final_models` adds it.
 
     Args:
         output_dir: The folder above those of the folds.

@@ -69,8 +69,8 @@ def score_predictions(
         The scores; `display.scored_predictions` shows them.
 
     Raises:
-        PredictionTableError: A column is missing, a clip is unknown or stands twice, or the emotions are spelt in
-            another way than the truth.
+        PredictionTableError: A column is missing, a clip is unknown or occurs twice, the emotions are spelt in
+            another way than the truth, or no clip is in both tables.
     """
     table, remarks = _read_table(predictions, clips), []
     if clips is not None:
@@ -183,8 +183,8 @@ def _join_clips(table: pd.DataFrame, clips: pd.DataFrame, remarks: list[str]) ->
                 "" if corpora.is_private(clips) else f" For example, {table['clip'][table[name] != values].iloc[0]}."
             )
             remarks.append(
-                f"The {name} of {differs} of {len(table)} clips differs from the clip table; the table of predictions "
-                f"counts.{example}"
+                f"The {name} of {differs} of {len(table)} clips differs from the clip table; the values of the table "
+                f"of predictions are used.{example}"
             )
     return table
 

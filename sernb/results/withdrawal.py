@@ -1,4 +1,4 @@
-"""Remove a speaker who has withdrawn: recordings, stored features, and runs that used the recordings."""
+"""Remove the recordings and stored features of a speaker who has withdrawn, and find the runs that used them."""
 
 from __future__ import annotations
 

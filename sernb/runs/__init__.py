@@ -1,4 +1,4 @@
-"""A notebook and its parameters become a run; many runs become a sweep."""
+"""Run a notebook with parameters; run a sweep."""
 
 from sernb.results.outputs import read_record
 from sernb.runs.execution import Outcome

@@ -1,4 +1,4 @@
-"""A notebook and its parameters become a folder of results.
+"""Run a notebook with parameters and keep its results in a folder.
 
 A run's folder holds the executed notebook, whatever the notebook wrote to its `OUTPUT_DIR`, and `run.json`, by which a
 finished run is recognised and not repeated. `sweeps` executes many runs.
@@ -77,7 +77,7 @@ def run_notebook(
         cwd: The kernel's working directory, and the base of relative folders; the caller's by default.
         threads: How many threads its libraries may use; 0 leaves that to them.
         again: Repeat the run even if it is up to date.
-        bar: Show a progress bar over the cells, if someone is watching.
+        bar: Show a progress bar over the cells, except in a headless run.
         on_cell: Called before each cell with its index and the number of cells.
         cancelled: When it is set, the run ends at once.
         fork: On Linux, fork the kernel from a process that has imported TensorFlow and librosa. The first such run
@@ -91,7 +91,7 @@ def run_notebook(
         ParameterError: A parameter is wrong; nothing has been run or written.
         OutputError: The folder holds files that no earlier run wrote; nothing has been run or written.
         FolderInUseError: Another process is writing into the folder.
-        RunError: The notebook failed, and is kept with its traceback; or the run was cancelled.
+        RunError: There is no such notebook; it failed, and is kept with its traceback; or the run was cancelled.
     """
     job = Job(Path(notebook).absolute(), Path(output_dir).absolute(), parameters, cwd)
     check_job(job)

@@ -17,7 +17,7 @@ class ParameterError(ValueError):
 
 
 class RunError(RuntimeError):
-    """A notebook that failed, and where to read how."""
+    """A notebook that cannot be read, that failed (with where to read how), or whose run was cancelled."""
 
 
 def import_nbformat() -> ModuleType:
@@ -40,8 +40,8 @@ def find_notebook(name: str | Path) -> Path:
     """Return a notebook's path: as it is given, or that of one of sernb's own.
 
     Args:
-        name: A path, or the name of a notebook of sernb, such as `03_paper_replication`; where there is none,
-            it comes back as it is.
+        name: A path, or the name of a notebook of sernb, such as `03_paper_replication`; one that is not
+            found is returned unchanged.
     """
     file = Path(name) if str(name).endswith(".ipynb") else Path(f"{name}.ipynb")
     candidates = (Path(name), utils.find_resource(file), utils.find_resource(Path("notebooks", file)))
@@ -52,7 +52,7 @@ def read_notebook(path: Path) -> Any:
     """Read a notebook.
 
     Raises:
-        RunError: There is none at this path.
+        RunError: There is no file at this path, or it is not a notebook.
     """
     nbformat = import_nbformat()
     if not path.is_file():
@@ -110,7 +110,12 @@ def assignments(source: str) -> dict[str, ast.expr]:
 
 
 def notebook_parameters(notebook: Path) -> dict[str, Any]:
-    """Return what a notebook's cell tagged `parameters` assigns, in its order; empty if there is no such cell."""
+    """Return what a notebook's cell tagged `parameters` assigns, in its order; empty if there is no such cell.
+
+    Raises:
+        RunError: See `read_notebook`.
+        ParameterError: The cell assigns a value that is not a literal.
+    """
     cells = [cell for cell in read_notebook(notebook).cells if "parameters" in cell_tags(cell)]
     try:
         values = {name: value for cell in cells for name, value in assignments(cell.source).items()}

@@ -156,7 +156,7 @@ def check_parameters(
     Args:
         values: All of a notebook's parameters, by name.
         names: Those to check; all of `values` by default.
-        base: The folder that relative ones are relative to; without it no folder is looked for.
+        base: The folder that relative paths start from; without it no folder is looked for.
 
     Raises:
         ParameterError: One line: the parameter, what would be right, and its value.
@@ -180,6 +180,7 @@ def check_notebook(namespace: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ParameterError: See `check_parameters`.
         OutputError: Results in `OUTPUT_DIR` that no earlier run wrote would be overwritten.
+        MemoryLimitError: See `utils.memory_limit`.
     """
     plain = (str, int, float, bool, list)
     parameters = {name: value for name, value in namespace.items() if name.isupper() and isinstance(value, plain)}
@@ -247,7 +248,7 @@ def _suggestion(name: str, value: Any) -> str:
 
 
 def _check_emotions(values: Mapping[str, Any]) -> None:
-    """Refuse to train a network on fewer than two emotions, or on the label unknown, and words no corpus has."""
+    """Refuse to train on fewer than two known emotions, and words that only a local corpus may use for emotions."""
     emotions = set(values.get("EMOTIONS", ()))
     has_own_words = "CORPUS" not in values or corpora.get_corpus(values["CORPUS"]).parse is None
     if emotions - set(corpora.EMOTIONS) and not has_own_words:
@@ -327,12 +328,13 @@ def _check_speakers(values: Mapping[str, Any], base: Path) -> None:
 def validate_parameters(notebook: Path, parameters: dict[str, Any], base: Path | None = None) -> None:
     """Refuse parameters that a notebook does not have, of another type than their default, or out of range.
 
-    If a notebook's own default is out of the range of `PARAMETER_LIMITS`, its parameter means something else.
+    A parameter whose default is out of the range of `PARAMETER_LIMITS` means something else in that notebook and is not
+    compared with that range.
 
     Args:
         notebook: The notebook.
         parameters: Values by name.
-        base: The folder that relative ones are relative to; without it no folder is looked for.
+        base: The folder that relative paths start from; without it no folder is looked for.
 
     Raises:
         ParameterError: Naming the parameter, its value and what would be right.

@@ -93,7 +93,7 @@ def read_sweep_file(sweep_file: Path) -> Sweep:
 
     Raises:
         SweepError: The file is wrong; the message says where.
-        ParameterError: A run's parameters are.
+        ParameterError: The parameters of a run are wrong.
     """
     sweep_file = Path(sweep_file).absolute()
     try:
@@ -163,7 +163,8 @@ def run_sweep(sweep_file: Path, output_dir: Path, *, workers: int = 0, scheduler
         One outcome for each run, in the file's order.
 
     Raises:
-        SweepError, ParameterError, OutputError, FolderInUseError: Nothing has been run.
+        ParameterError, OutputError, FolderInUseError: Nothing has been run.
+        SweepError: The file is wrong, or the cluster cannot execute these runs or was lost; finished runs are kept.
     """
     folder, jobs = Path(output_dir), read_sweep_file(sweep_file).jobs(output_dir)
     _check_sweep_dir(folder)
@@ -226,7 +227,7 @@ def run_jobs(
 
     Raises:
         ParameterError, OutputError: See `check_job`; nothing has been run.
-        SweepError: The cluster cannot be reached, or cannot execute these runs.
+        SweepError: The cluster cannot be reached, cannot execute these runs, or was lost; finished runs are kept.
         ValueError: Two jobs share a folder.
     """
     check_jobs(jobs)

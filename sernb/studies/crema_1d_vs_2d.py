@@ -60,7 +60,7 @@ def constant_validation(x: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
 
 
 def padded_length(clips: pd.DataFrame, sample_rate: int, faults: Sequence[str]) -> int:
-    """Return the samples of the longest clip, to which `padded-means` pads every clip; 0 without that fault."""
+    """Return the longest clip's number of samples, to which `padded-means` pads every clip; 0 without that fault."""
     return int(audio.n_samples(clips["path"], sample_rate).max()) if "padded-means" in faults else 0
 
 

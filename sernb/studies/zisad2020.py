@@ -16,7 +16,7 @@ from sernb import models
 if TYPE_CHECKING:
     import keras
 
-# A claim counts as reached from this far below: no test set of this size can tell closer scores apart.
+# A claim counts as reached from this far below: no test set of the paper's size can tell closer scores apart.
 TOLERANCE = 0.02
 
 
@@ -30,7 +30,7 @@ def claimed_scores(corpus: str) -> pd.Series:
 
 
 def compare_with_claims(result: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the paper's accuracies for a run's corpus beside those of the run, by side; NaN where one is missing."""
+    """Return the paper's accuracies for a run's corpus beside those of the run, by set; NaN where one is missing."""
     claimed = claimed_scores(result["corpus"]["name"])
     if "tested" in result["split"]:  # the paper tested on the corpus that it trained on
         claimed = claimed.drop([name for name in claimed.index if name.endswith("test")])
@@ -75,13 +75,13 @@ def verdict_table(tries: pd.DataFrame, published: pd.DataFrame, unseen: Mapping[
 
 
 def best_recipe_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs of the training that does best on validation, one per seed.
+    """Return the runs of the recipe and number of epochs that do best on the validation set, one per seed.
 
-    The paper says neither how nor for how long it trained, so its mean is compared with the best training found here;
-    trainings with fewer seeds than another are left out.
+    The paper says neither how nor for how long it trained, so its mean is compared with the best setting found here;
+    settings with fewer seeds than another are left out.
 
     Args:
-        runs: Rows of `results.read_sweep` with the name of the training in `label`, and `val_accuracy`.
+        runs: Rows of `results.read_sweep` with the name of the setting in `label`, and `val_accuracy`.
     """
     groups = [group for _, group in runs[runs["status"] == "finished"].groupby("label")]
     most = max(map(len, groups), default=0)
@@ -145,6 +145,9 @@ def paper_cnn(input_shape: tuple[int, ...], classes: int, *, output_activation: 
 
     Returns:
         A compiled model; 44,344 weights for eight classes.
+
+    Raises:
+        ValueError: There is no such activation, or the input is smaller than `MIN_INPUT_SIZE` in a dimension.
     """
     models.init_backend()
     import keras

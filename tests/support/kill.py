@@ -187,12 +187,12 @@ def start(kind: Kind, folder: Path) -> subprocess.Popen:
 
 
 def finished(kind: Kind, folder: Path) -> bool:
-    """Run a command to its end; whether it says that all went well."""
+    """Run a command to its end; return whether it says that all went well."""
     return start(kind, folder).wait(timeout=900) == 0
 
 
 def undisturbed(kind: Kind, folder: Path) -> tuple[float, dict[str, Any]]:
-    """How long a command takes, and what it leaves."""
+    """Return how long a command takes, and its results."""
     begin = time.monotonic()
     assert finished(kind, folder), (folder / "log.txt").read_text()[-2000:]
     return time.monotonic() - begin, kind.results(folder)
@@ -229,7 +229,7 @@ def kills(name: str, times: int, folder: Path, seed: int) -> Iterator[Kill]:
 
 
 def main() -> None:
-    """Kill each kind in turn, print a line a kill, and keep the counts."""
+    """Kill each kind in turn, print a line per kill, and the counts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kinds", nargs="*", choices=[*KINDS, []], help=f"what to kill [default: {', '.join(REAL)}]")
     parser.add_argument("--times", type=int, default=50, help="kills in all")

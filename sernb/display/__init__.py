@@ -1,4 +1,4 @@
-"""Everything that draws, plays or formats."""
+"""Figures, audio players, tables, and sentences computed from results."""
 
 from sernb.display.audio import TIME_AXIS_SPAN
 from sernb.display.audio import clip_overview

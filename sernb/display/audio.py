@@ -34,7 +34,7 @@ def waveform(signal: np.ndarray, sample_rate: int, emotion: str, *, ax: Axes | N
 def mel_spectrogram(
     signal: np.ndarray, sample_rate: int, title: str, *, ax: Axes | None = None, bar: bool = True
 ) -> Axes:
-    """Draw a mel spectrogram in dB below its maximum, against time and a logarithmic frequency axis.
+    """Draw a mel spectrogram in dB relative to its maximum, against time and a logarithmic frequency axis.
 
     Each band is drawn at its own frequencies: `specshow(mel, y_axis="log")`, found in many notebooks, mistakes mel
     bands for FFT bins and labels them with wrong frequencies.
@@ -137,7 +137,7 @@ def _small_labels(ax: Axes) -> None:
 
 
 def _draw_envelope(signal: np.ndarray, sample_rate: int, emotion: str, ax: Axes) -> None:
-    """Draw a waveform as its extremes in 600 columns; drawing every sample would take ten times as long."""
+    """Draw a waveform as its extremes in about 600 columns; drawing every sample would take ten times as long."""
     step = max(1, len(signal) // 600)
     columns = signal[: len(signal) // step * step].reshape(-1, step)
     time = np.arange(len(columns)) * step / sample_rate

@@ -1,4 +1,4 @@
-"""Figures of results and corpora. A function draws on `ax`, a new one by default, and returns it or its figure."""
+"""Figures of results and corpora. A function returns the axes that it drew on, or the figure if it has several."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def waterfall(
 
     Args:
         steps: What `results.pool_runs` returns, in the order of the steps.
-        claim: The claimed accuracy, drawn as a line.
+        claim: The claimed accuracy, drawn as a dashed line.
         title: Above the figure.
         ax: Where to draw; a new figure by default.
     """
@@ -191,7 +191,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], *, claim: float = 0.0
     """Draw validation accuracy against epoch for several runs, those of one name in one colour.
 
     Args:
-        histories: Rows of `history.csv` of one or more runs, by name; a new run begins with each epoch 1.
+        histories: Rows of `history.csv` of one or more runs, by name (four at most); a new run begins at each epoch 1.
         claim: Drawn as a dashed line if above 0.
         ax: Where to draw; a new figure by default.
     """
@@ -430,7 +430,7 @@ def attribution_map(attribution: results.Attribution, *, title: str = "") -> Fig
 
 @allow_empty
 def mean_attribution_map(cells: pd.DataFrame) -> Figure:
-    """Draw the mean effect of each part of a clip, for correct and wrong predictions; colours as `attribution_map`.
+    """Draw the mean effect of each part of a clip, for correct and incorrect predictions; colours as `attribution_map`.
 
     Args:
         cells: What `results.mean_occlusion_map` returns.
@@ -482,7 +482,7 @@ def _label_bands(bands: pd.Index, ax: Axes) -> None:
 
 @allow_empty
 def contribution_heatmap(contributions: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw `models.logit_contributions` in nats: one row per predicted emotion, one column per feature group."""
+    """Draw means of `models.logit_contributions` in nats: a row per predicted emotion, a column per feature group."""
     import seaborn as sns
 
     ax = get_axes(ax, height=0.5 + 0.34 * len(contributions))
@@ -557,7 +557,7 @@ def clip_counts(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 @allow_empty
 def boxes_by_emotion(table: pd.DataFrame, column: str, label: str, *, ax: Axes | None = None) -> Axes:
-    """Draw the distribution of a column within each emotion: quartiles, and whiskers from 5% to 95%."""
+    """Draw the distribution of a column within each emotion: quartiles, and whiskers at 5th and 95th percentiles."""
     import seaborn as sns
 
     ax = get_axes(ax)

@@ -24,13 +24,13 @@ def listen_to_mistakes(
     n_confusions: int = 3,
     n_clips: int = 2,
 ) -> HTML | Widget | Markdown:
-    """Return players of misclassified clips: those of the largest confusions with the highest probability.
+    """Return players of the misclassified clips with the highest probability, for each of the most frequent confusions.
 
     If the clips are private, a page withholds the players (see `audio_table`).
 
     Args:
-        predictions: Test rows of one model: `clip`, `speaker`, `truth`, `prediction` and a probability for each label,
-            as in `predictions.csv`. Rows of other sets and augmented copies are left out.
+        predictions: Rows of one model: `clip`, `speaker`, `truth`, `prediction` and a probability for each label, as in
+            `predictions.csv`. Rows of training and validation clips and augmented copies are left out.
         clips: The clip table with the paths of these clips; if it has a column `split`, its test rows are used.
         sample_rate: Of the players, in Hz.
         n_confusions: How many pairs of true and predicted emotion, the most frequent first.
@@ -40,7 +40,8 @@ def listen_to_mistakes(
         A table of players, or a sentence if no clip is misclassified.
 
     Raises:
-        ValueError: A column is missing, there are predictions of several models, or a clip is not in `clips`.
+        ValueError: A column is missing, there are predictions of several models, or a clip is not in `clips`; or see
+            `evaluation.select_test_rows`.
     """
     from IPython.display import Markdown
 

@@ -25,7 +25,7 @@ MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
 def encode_mp3(signal: np.ndarray, sample_rate: int, *, max_seconds: float = PLAYER_SECONDS) -> bytes:
-    """Encode a clip as MP3 of about 6 kB per second.
+    """Encode a clip as MP3, at about 4 to 7 kB per second.
 
     Args:
         signal: Samples, shape (n,); a clip beyond full scale is scaled down, never clipped.

@@ -30,7 +30,7 @@ EMOTION_COLOURS = {
     "surprise": "#EE00FF",
     "unknown": "#777777",
 }
-# Of the words of a local corpus's own, in the order in which they are drawn.
+# For the emotions of a local corpus's own, in the order in which they are first drawn.
 OWN_COLOURS = ("#8A8D00", "#E377C2", "#00A6D6", "#FF8A73", "#00594F", "#B59F6B", "#6B0F4B", "#A6CE39")
 _next_colour = itertools.cycle(OWN_COLOURS)
 # Blue and orange: distinct to the colour-blind, and by their line styles in greyscale.
@@ -52,7 +52,7 @@ def use_style() -> None:
 
 
 def emotion_colour(emotion: str) -> str:
-    """Return the colour of an emotion, the same in all figures; a word of a corpus's own is assigned one."""
+    """Return the colour of an emotion, the same in all figures; an emotion that has none is assigned one."""
     return EMOTION_COLOURS.get(emotion) or _assign_colour(emotion)
 
 

@@ -136,7 +136,7 @@ def format_split_sizes(sizes: pd.DataFrame) -> pd.DataFrame:
 
 
 def describe_unused(table: pd.DataFrame, cuts: Mapping[int, pd.DataFrame], tested: str = "") -> str:
-    """Return a sentence on the clips that are in no split of a run; empty where all clips are used.
+    """Return a sentence on the clips that are in no set of a run; empty where all clips are used.
 
     Args:
         table: The clips that were split.

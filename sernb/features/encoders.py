@@ -73,7 +73,7 @@ def encode(
         sample_rate: In Hz; the signal is resampled to the rate of the encoder.
         model: Name of a model on the Hugging Face hub, such as `microsoft/wavlm-base-plus`, or a folder with one.
         layer: 1 for the output of the first transformer layer, and so on; 0 for the mean of all.
-        revision: What `encoder_parameters` returned; the model that is there now if empty.
+        revision: The `revision` that `encoder_parameters` returned; if empty, the model's current one.
 
     Returns:
         The means, then the deviations; float32, shape (2 d,) for an encoder of width d.
@@ -95,7 +95,7 @@ def encode_clips(
     """Return `encode` of each of several clips, shape (n, 2 d).
 
     At most `MAX_SECONDS` of audio are encoded at a time. Short clips are encoded together, with masks for the padding,
-    if the encoder allows it. A longer clip is divided into windows of equal length, which are encoded one after
+    if the encoder allows it. A longer clip is divided into windows of nearly equal length, which are encoded one after
     another, and the mean and deviation are over the frames of all windows.
     """
     facts = encoder_parameters(model, layer, revision)
@@ -169,7 +169,7 @@ def encoder_parameters(model: str, layer: int = ALL_LAYERS, revision: str = "") 
     Args:
         model: As for `encode`.
         layer: As for `encode`.
-        revision: The revision that is needed; the model that is there now if empty.
+        revision: The revision that is needed; if empty, the model's current one.
 
     Returns:
         `model` (a folder as an absolute path), `layer`, and `revision`, the commit of a model on the hub or a digest of

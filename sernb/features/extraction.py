@@ -1,4 +1,4 @@
-"""Extracting features of clips once, and keeping them in the feature store.
+"""Extract features of clips once, and keep them in the feature store.
 
 A spectrogram (mel, MFCC) is stored with a tail of silence after its clip: padding a clip at its end only repeats the
 last, silent frame, so one stored spectrogram serves every padded length, whatever clips are added later.
@@ -65,10 +65,11 @@ FEATURES: dict[str, Callable[..., np.ndarray]] = {
     ENCODER: encode,
 }
 CLIP_LEVEL = ("zcr_rms", "fingerprint", "functionals", "egemaps", ENCODER)  # one vector per clip, without frames
-# NumPy and SciPy alone, which release Python's lock: threads extract these, where processes take seconds to start.
+# They spend their time in NumPy and SciPy, which release Python's lock, so threads extract them: processes take seconds
+# to start.
 THREAD_SAFE = ("zcr_rms", "mel", "mfcc", "fingerprint")
-REGISTERED: dict[str, tuple[Callable[..., np.ndarray], bool]] = {}  # with whether they are of a clip as a whole
-OPTIONAL_PACKAGES = {"egemaps": ("opensmile",), ENCODER: ENCODER_PACKAGES}  # the versions matter, as of `PACKAGES`
+REGISTERED: dict[str, tuple[Callable[..., np.ndarray], bool]] = {}  # and whether it describes a whole clip
+OPTIONAL_PACKAGES = {"egemaps": ("opensmile",), ENCODER: ENCODER_PACKAGES}  # versions matter, as for `PACKAGES`
 NO_OPENSMILE = (
     "eGeMAPS needs the package opensmile, which is not installed: `pip install opensmile`, or `sernb[egemaps]`. "
     "Its licence allows private, research and teaching use, nothing commercial, which is why it is an extra."
@@ -92,7 +93,7 @@ def register_feature(name: str, function: Callable[..., np.ndarray], *, clip_lev
         ValueError: The name is one of `sernb`'s own, or not an identifier.
     """
     if not name.isidentifier():
-        raise ValueError(f"a feature's name consists of letters, digits and underscores (got {name!r})")
+        raise ValueError(f"a feature's name has only letters, digits and underscores, no digit first (got {name!r})")
     if name in FEATURES and name not in REGISTERED:
         raise ValueError(f"sernb has a feature {name!r} already: choose another name than {', '.join(FEATURES)}")
     REGISTERED[name] = (function, clip_level)
@@ -129,7 +130,7 @@ def extract(
     Raises:
         AudioError: A clip cannot be used (`split_usable` leaves those out); the others are in the store by then.
         ImportError: `egemaps` without the package opensmile.
-        EncoderError: `encoder` without its packages, or of a model that cannot be used.
+        EncoderError: `encoder` without its packages, or with a model that cannot be used.
         StoreError: The store cannot be read or written.
     """
     plan = _make_plan(rows, {feature: parameters}, sample_rate, augmentation, seed)
@@ -158,7 +159,7 @@ def count_frames(
     n_jobs: int = -1,
     **parameters: int | str,
 ) -> np.ndarray:
-    """Return the frames of each row's own clip in what `extract` returns, without its padding; shape (n,).
+    """Return the number of frames of each row's own clip in what `extract` returns, without its padding; shape (n,).
 
     An augmented copy has its own number: a changed speed changes the length. The arguments are those of `extract`.
     """
@@ -182,12 +183,12 @@ def fill_store(
 
     Args:
         rows: `path` and `sha256` of each clip.
-        parameters: The parameters of each of `FEATURES` that is needed.
-        sample_rate: In Hz, of all of them.
+        parameters: The features that are needed, of `FEATURES`, with the parameters of each.
+        sample_rate: In Hz, for all features.
         n_jobs: Workers; -1 for one per core.
 
     Returns:
-        For each row why its clip cannot be used; empty if it can.
+        For each row why its clip cannot be used; an empty text if it can.
     """
     plan = _make_plan(rows.assign(copy=0), parameters, sample_rate, "", 0)
     problems = _fill_missing(plan, n_jobs)
@@ -216,7 +217,7 @@ def split_usable(
         **parameters: Of the feature.
 
     Returns:
-        The usable rows, and the others with `problem`; `describe_unusable` sums those up.
+        The usable rows, and the others with the reason as `problem`; `describe_unusable` sums those up.
 
     Raises:
         AudioError: A clip cannot be used and `strict` forbids that, or no clip can be used.
@@ -295,7 +296,7 @@ def _feature_path(name: str, recipe: dict) -> Path:
 
 def _row_key(row: dict, augmentation: str, seed: int, copies: str) -> str:
     if not row["sha256"]:
-        return f"unread {row['path']}"  # never stored: see `extract_clip`
+        return f"unread {row['path']}"  # never stored: see `_decode_clip`
     if not row.get("copy", 0):
         return row["sha256"]
     return f"{row['sha256']}:{augmentation}:{row['copy']}:{seed}:{copies}"
@@ -452,7 +453,7 @@ def extract_clip(row: dict, recipes: Sequence[dict], augmentation: str, seed: in
     """Decode one clip, augment it if the row is a copy, and extract features that share one sample rate.
 
     Returns:
-        For each recipe the frames of the clip itself (0 for a feature without frames), and the array to store.
+        For each recipe the number of frames of the clip itself (0 for a feature without any), and the array to store.
     """
     signal = _load_clip(row, recipes[0]["sample_rate"], augmentation, seed)
     return [extract_signal(signal, recipe) for recipe in recipes]
@@ -483,7 +484,7 @@ def _augment_clip(signal: np.ndarray, sample_rate: int, row: dict, augmentation:
 
 
 def extract_signal(signal: np.ndarray, recipe: dict) -> tuple[int, np.ndarray]:
-    """Return the frames of a signal itself, 0 for a feature without frames, and the array to store.
+    """Return the number of frames of a signal itself (0 for a feature without frames) and the array to store.
 
     Args:
         signal: Samples, shape (n,).

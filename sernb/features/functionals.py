@@ -51,7 +51,7 @@ def compute_functionals(signal: np.ndarray, sample_rate: int, *, speeds: int = 3
 
     Args:
         signal: Samples, shape (n,).
-        sample_rate: In Hz, at least 8,000; frequencies above 8 kHz are ignored.
+        sample_rate: In Hz, at least 8,000; the bands, their flux and the cepstrum are limited to 8 kHz.
         speeds: 3, or 1 for the clip as it is.
 
     Returns:
@@ -246,7 +246,7 @@ def _no_pitch(sample_rate: int) -> dict[str, float | np.ndarray]:
 
 
 def _contour_statistics(pitch: np.ndarray, level: np.ndarray) -> dict[str, float | np.ndarray]:
-    """Return the contours of pitch and level as ten cosines each, for any length of the clip, and parts of the former.
+    """Return ten DCT coefficients of the contours of pitch and level each, and the pitch in parts of its contour.
 
     The pitch of a part is relative to the mean pitch, in semitones.
     """
@@ -312,7 +312,7 @@ def _movement_statistics(contour: np.ndarray, voiced: np.ndarray) -> dict[str, f
 
 
 def _voicing_statistics(voice: VoiceTrack, spoken: slice) -> dict[str, float]:
-    """Return the voiced share of the clip, the length of its voiced segments, and their periodicity (breathy: less).
+    """Return the voiced share of the clip, the length of its voiced segments, and their periodicity (low if breathy).
 
     Speech is what lies between the first and the last voiced frame.
     """

@@ -17,7 +17,7 @@ from sernb.features.store import allocate_features
 
 
 def to_db(power: np.ndarray) -> np.ndarray:
-    """Return power spectrograms, shape (n, bands, frames), in dB below each clip's own maximum, limited to 80 dB."""
+    """Return power spectrograms, shape (n, bands, frames), in dB relative to each clip's maximum, limited to -80."""
     import librosa
 
     db = allocate_features(power.shape)
@@ -27,11 +27,11 @@ def to_db(power: np.ndarray) -> np.ndarray:
 
 
 def max_minus(x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return each clip's maximum minus each value, then padded with zeros: one reading of the paper's normalisation.
+    """Return each clip's maximum minus each value, and 0 in the padding: one reading of Zisad et al.'s normalisation.
 
     Args:
-        x: Spectrograms or MFCC, shape (n, bands, frames).
-        lengths: Samples of each clip before it was padded, at the rate of the feature; shape (n,).
+        x: Spectrograms or MFCCs, shape (n, bands, frames).
+        lengths: Number of samples of each clip before padding, at the feature's sample rate; shape (n,).
 
     Returns:
         An array of the same shape.

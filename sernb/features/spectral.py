@@ -15,7 +15,7 @@ SILENT_POWER = 1e-10  # an amplitude that librosa takes for zero when it looks f
 
 
 def zcr_rms(signal: np.ndarray, sample_rate: int, *, length: int = 0) -> np.ndarray:
-    """Return the mean zero-crossing rate and mean RMS energy over frames of 2048 samples, 512 apart, as librosa's.
+    """Return the mean zero-crossing rate and mean RMS energy over librosa's frames of 2048 samples, 512 apart.
 
     Args:
         signal: Samples, shape (n,).
@@ -90,9 +90,9 @@ def mfcc(signal: np.ndarray, sample_rate: int, *, n_mfcc: int = 100) -> np.ndarr
 def audio_fingerprint(signal: np.ndarray, sample_rate: int) -> np.ndarray:
     """Return a vector that stays nearly the same at another sample rate, level or codec, or with silence at the ends.
 
-    It is a mel spectrogram of 12 bands (150 to 3,400 Hz, a frame every 10 ms), clipped to its upper 30 dB and smoothed
-    in time: its Fourier transform over the frames at 12 modulation frequencies up to 9 Hz. Time is counted from the
-    spectrogram's centre of gravity, so that nothing depends on where the sound begins.
+    It is the Fourier transform over time, at 12 modulation frequencies up to 9 Hz, of a mel spectrogram of 12 bands
+    (150 to 3,400 Hz, a frame every 10 ms) clipped to its upper 30 dB. Time is counted from the spectrogram's centre of
+    gravity, so that nothing depends on where the sound begins.
 
     Args:
         signal: Samples, shape (n,).
@@ -118,7 +118,7 @@ def audio_fingerprint(signal: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def pitch(signal: np.ndarray, sample_rate: int, *, low: float = 65.0, high: float = 600.0) -> np.ndarray:
-    """Return the fundamental frequency of each frame in Hz by YIN, NaN where it is unvoiced; shape (frames,).
+    """Return each frame's fundamental frequency by YIN, from `low` to `high` Hz, NaN if unvoiced; shape (frames,).
 
     A frame is voiced if it is less than 35 dB below the loudest one and its normalised correlation with itself one
     period later is above 0.5. A frame that differs by more than half an octave from the median of the nine voiced

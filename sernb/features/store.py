@@ -1,4 +1,4 @@
-"""The feature store: an SQLite file per feature and its settings, and a file to map for each large set of clips.
+"""The feature store: an SQLite file per feature and its settings, and a memory-mapped file for each large set of clips.
 
 SQLite's transactions keep a file intact when a run is killed and when several run at once. Every row and every mapped
 file has a checksum: what the disk has damaged is noticed and computed again.
@@ -83,7 +83,7 @@ def missing_keys(connection: sqlite3.Connection, keys: Iterable[str]) -> list[st
 
 
 def frame_counts(connection: sqlite3.Connection, keys: Sequence[str]) -> list[int]:
-    """Return the frames that belong to each clip itself, without padding."""
+    """Return the number of frames of each clip itself, without padding."""
     frames = dict(connection.execute("SELECT key, frames FROM features"))
     return [frames[key] for key in keys]
 

@@ -1,4 +1,4 @@
-"""The panel that browses a corpus: filter, listen, look, alter, compare; correct, cut and note own recordings."""
+"""The panel that browses a corpus: filter, listen, look, alter, compare; correct, cut and annotate your recordings."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def browse_clips(
     Args:
         corpus: A name from `sernb corpora`; the panel also offers the other corpora on this machine.
         data_dir: Its folder; empty to look it up.
-        recorded: Folder of the local corpus to offer, which may still be empty; that of `corpus` if it is `local`.
+        recorded: Folder of the local corpus to offer too, which may still be empty; not used if `corpus` is `local`.
         sample_rate: Sample rate of players and figures, in Hz.
         max_clips: The maximum number of clips of a corpus; 0 for all.
         seed: Seed of the choice of clips.
@@ -323,7 +323,7 @@ def _clip_item(ui: SimpleNamespace, row: pd.Series) -> dict[str, Any]:
 
 
 def effect_settings(ui: SimpleNamespace) -> dict[str, float]:
-    """Return the sliders' settings as arguments of `audio.apply_effects`."""
+    """Return the settings of the moved sliders of a panel's `state`, as arguments of `audio.apply_effects`."""
     return {name: slider.value for name, slider in ui.sliders.items() if slider.value != slider.neutral}
 
 

@@ -20,7 +20,7 @@ from sernb.lab.widgets import report_errors
 
 
 def import_folder(root: str | Path, folder: str | Path = "") -> w.Widget:
-    """Import a folder of recordings: labels are read from names by a pattern, corrected by hand, then written.
+    """Import a folder of recordings: labels are read from file names by a pattern, corrected by hand, then written.
 
     Args:
         root: The local corpus to write to.

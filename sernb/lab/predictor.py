@@ -37,7 +37,7 @@ def predict_clip(
     browser: w.Widget | None = None,
     recorder: w.Widget | None = None,
 ) -> w.Widget:
-    """Predict the emotion of a clip (browsed, uploaded or of the local corpus) with a run's model; show its card.
+    """Predict the emotion of a clip (browsed, uploaded or of the local corpus) with a run's model; show the model card.
 
     Args:
         run: The run to begin with.

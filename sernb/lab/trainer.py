@@ -23,7 +23,7 @@ from sernb.lab.widgets import folder_field
 from sernb.lab.widgets import message_html
 from sernb.lab.widgets import report_errors
 
-# With fewer clips the paper's network stays at chance, where the discriminant already classifies most clips.
+# With fewer clips the paper's network stays at chance; the discriminant already classifies most correctly.
 SMALL_CORPUS = 1000  # clips
 MODELS = {
     "discriminant": "the discriminant of notebook 07 (a minute or two)",
@@ -94,7 +94,7 @@ def _offer_emotions(ui: SimpleNamespace) -> None:
     counts = evaluation.missing_speakers(clips)
     ui.emotions.children = tuple(_emotion_box(emotion, row, changed) for emotion, row in counts.iterrows())
     short = ", ".join(counts.index[counts["speakers to add"] > 0])
-    text = f"A split by speaker needs at least three speakers of each emotion, and has fewer of {short}."
+    text = f"A split by speaker needs at least three speakers of each emotion; there are fewer for {short}."
     ui.message.value = message_html(text if short else "")
 
 
@@ -172,7 +172,7 @@ def _train(ui: SimpleNamespace, model: str, emotions: Sequence[str]) -> Path:
 
 
 def choose_model(n_clips: int) -> str:
-    """Return `discriminant` for a small corpus, `network` for one of 1000 clips or more."""
+    """Return `discriminant` for a small corpus, `network` for one of 1,000 clips or more."""
     return "discriminant" if n_clips < SMALL_CORPUS else "network"
 
 

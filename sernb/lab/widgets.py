@@ -32,7 +32,7 @@ ERROR_STYLE = "color: var(--jp-error-color1, #b3261e)"
 
 
 def show_or_describe(panel: Callable[..., w.Widget], *args: Any, **options: Any) -> Any:
-    """Return a panel if there is a user; on a page or in a run without one, return a note that describes it."""
+    """Return a panel; on a page, or in a run without a user, return a note that describes the panel."""
     if not utils.is_headless():
         return panel(*args, **options)
     from IPython.display import Markdown

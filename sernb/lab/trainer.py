@@ -94,7 +94,7 @@ def _offer_emotions(ui: SimpleNamespace) -> None:
     counts = evaluation.missing_speakers(clips)
     ui.emotions.children = tuple(_emotion_box(emotion, row, changed) for emotion, row in counts.iterrows())
     short = ", ".join(counts.index[counts["speakers to add"] > 0])
-    text = f"A split by speaker needs at least three speakers of each emotion; there are fewer for {short}."
+    text = f"A split by speaker needs at least three speakers of each emotion; this corpus has fewer of {short}."
     ui.message.value = message_html(text if short else "")
 
 

@@ -88,7 +88,7 @@ def test_several_features_share_one_decoding(rows, monkeypatch):
 def test_feature_with_other_frames_is_an_error(rows, monkeypatch):
     for shape in ((1, 7), (3,)):
         monkeypatch.setitem(features.FEATURES, "odd", lambda signal, sample_rate: np.zeros(shape, np.float32))  # noqa: B023
-        with pytest.raises(ValueError, match=r"must return the shape .* listed in CLIP_LEVEL"):
+        with pytest.raises(ValueError, match=r"must return the shape .* with clip_level=True"):
             features.extract(rows, "odd", sample_rate=RATE)
 
 

@@ -506,6 +506,6 @@ def _extract_frames(
     if array.ndim != 2 or array.shape[1] != frames:  # it would be cut or padded silently
         raise ValueError(
             f"the feature function {function.__name__} must return the shape (bands, {frames}), of frames {HOP_LENGTH} "
-            f"samples apart, or be listed in CLIP_LEVEL (got {array.shape})"
+            f"samples apart (got {array.shape}). Register a feature of one vector per clip with clip_level=True."
         )
     return 1 + len(signal) // HOP_LENGTH, array

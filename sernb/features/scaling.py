@@ -77,7 +77,7 @@ class InputSpec:
 
     `scale` is `db`, `max-minus`, or anything else for neither; `frames` is the width of a spectrogram, 0 for a vector;
     `mean` and `deviation` are those of `fit_scaler`, None where the inputs were not standardised. Where a speaker can
-    be enrolled, `mean` is that of the training speakers and counts for `prior_clips` clips, which is 0 elsewhere.
+    be enrolled, `mean` is that of the training speakers and counts as `prior_clips` clips, which is 0 elsewhere.
     `beside` holds the parameters of further features, whose numbers follow those of `feature`.
     """
 

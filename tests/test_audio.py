@@ -87,8 +87,8 @@ def test_apply_effects_has_the_requested_strength():
     assert len(audio.apply_effects(signal, 16000, speed=2)) == pytest.approx(len(signal) / 2, rel=0.02)
     higher = np.abs(np.fft.rfft(audio.apply_effects(signal, 16000, semitones=12)[: len(signal)]))
     assert higher.argmax() / 2 == pytest.approx(440, abs=6)
-    smaller = audio.apply_effects(signal, 16000, vocal_tract=0.9)
-    assert not np.allclose(smaller[:16000], signal[:16000], atol=0.01)
+    larger = audio.apply_effects(signal, 16000, vocal_tract=0.9)
+    assert not np.allclose(larger[:16000], signal[:16000], atol=0.01)
     np.testing.assert_array_equal(audio.apply_effects(signal, 16000), signal)
 
 

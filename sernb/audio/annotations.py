@@ -80,11 +80,12 @@ def write_annotations(path: str | Path, table: pd.DataFrame, seconds: float) -> 
 
     Args:
         path: A new file.
-        table: `start` and `end` in seconds, `label` and, for a TextGrid, `tier`. Intervals of one tier may not overlap.
+        table: `start` and `end` in seconds, `label` and, for a TextGrid, `tier`. Intervals of one tier
+            must have a length and may not overlap.
         seconds: The length of the recording, which a TextGrid states.
 
     Raises:
-        AnnotationError: There is such a file, whose labels may have been set by hand.
+        AnnotationError: The file exists already; its labels may have been set by hand.
     """
     path = Path(path)
     if path.exists():

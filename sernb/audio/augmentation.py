@@ -18,7 +18,7 @@ _GENERATORS = threading.RLock()  # NumPy's and Python's, which all threads share
 
 
 def clip_seed(sha256: str, copy: int, seed: int) -> int:
-    """Derive a seed from a clip's content, its copy's number and the run's seed, whatever the number of workers."""
+    """Derive a seed from a clip's content, its copy's number and the run's seed, the same for any number of workers."""
     return int.from_bytes(hashlib.sha256(f"{sha256}:{copy}:{seed}".encode()).digest()[:4])
 
 
@@ -37,19 +37,22 @@ def seeded_global_rng(seed: int) -> Iterator[None]:
 
 
 def augment(signal: np.ndarray, sample_rate: int, kind: str, *, seed: int) -> np.ndarray:
-    """Augment a clip: with nlpaug at its defaults, over the middle 60 % of the clip.
+    """Augment a clip, with nlpaug at its defaults over the middle 60% of the clip, or by `perturb_speed`.
 
     Args:
         signal: Samples, shape (n,).
         sample_rate: In Hz.
-        kind: `noise` (NoiseAug: white, standard deviation 1/sqrt(samples), whatever the clip's level), `pitch`
-            (PitchAug: up to 10 semitones up or down), `speed` (SpeedAug: 0.5 to 2 times) or `vtlp` (VtlpAug: vocal
-            tract length, factor 0.9 to 1.1, over the whole middle instead of nlpaug's tenth of it). Without nlpaug and
-            over the whole clip: `voice`, `perturb_speed` by a factor of 0.8 to 1.25.
+        kind: `noise` (NoiseAug: white, standard deviation 1/sqrt(m) for the m samples of the middle, whatever
+            the clip's level), `pitch` (PitchAug: up to 10 semitones up or down), `speed` (SpeedAug: 0.5 to 2 times),
+            `vtlp` (VtlpAug: vocal tract length, factor 0.9 to 1.1, over the whole middle instead of nlpaug's tenth of
+            it) or `voice` (`perturb_speed` of the whole clip by a random factor of 0.8 to 1.25).
         seed: The same seed gives the same samples.
 
     Returns:
         Samples, float32; `speed` and `voice` change their number.
+
+    Raises:
+        ValueError: There is no such kind.
     """
     import nlpaug.augmenter.audio as naa
 
@@ -78,7 +81,7 @@ def perturb_speed(signal: np.ndarray, speed: float) -> np.ndarray:
 
     Args:
         signal: Samples, shape (n,).
-        speed: Rounded to a hundredth.
+        speed: 2 plays twice as fast; rounded to a hundredth.
 
     Returns:
         float32, shape (about n / speed,).
@@ -106,7 +109,8 @@ def apply_effects(
         snr: Signal-to-noise ratio in dB of added white noise; None adds none. (nlpaug's noise has a fixed level.)
         semitones: Shift of the pitch, up or down.
         speed: 2 plays twice as fast, at the same pitch.
-        vocal_tract: nlpaug's factor of vocal tract length perturbation; below 1 sounds like a smaller speaker.
+        vocal_tract: nlpaug's factor of vocal tract length perturbation; below 1 lowers the frequencies,
+            as a longer vocal tract does.
         seed: Of the noise.
 
     Returns:

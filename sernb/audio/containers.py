@@ -13,7 +13,7 @@ import soundfile
 
 BLOCK_FRAMES = 2**16
 UNKNOWN_FRAMES = 2**62  # libsndfile gives at least as many for a FLAC stream without a length
-OGG_END_BYTES = 2**17  # a page has at most 65,307 bytes: the last one begins in the last so many
+OGG_END_BYTES = 2**17  # a page has at most 65,307 bytes: the last one begins within this many bytes of the end
 # kbit/s of an MP3 frame by the index in its header, samples per second by version (MPEG 2.5, none, 2, 1) and index.
 MPEG1_BITRATES = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 MPEG2_BITRATES = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)

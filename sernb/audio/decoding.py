@@ -28,7 +28,7 @@ MAX_PEAK = 2.0**31
 FAINT_PEAK = 0.003  # of full scale, -50 dB: dither or a hum; speech is louder
 MIN_COMPLETE = 0.99  # the part of what a header announces that must be there
 CANCELLED = 0.01  # channels whose average is below this part of their peak cancel each other
-# Bytes that programs announce which write to a pipe and cannot know the length.
+# Programs that write to a pipe cannot know the length, and announce this many bytes or more.
 UNKNOWN_LENGTH = 2**31 - 2**16
 # Containers that can hold speech, but that libsndfile does not read.
 UNREADABLE_SUFFIXES = set(
@@ -43,7 +43,7 @@ class AudioError(ValueError):
 
     @property
     def reason(self) -> str:
-        """Return the last argument; the file comes before it."""
+        """Return the reason, without the file."""
         return str(self.args[-1])
 
     def __str__(self) -> str:
@@ -72,7 +72,7 @@ def decode(path: str | Path | IO[bytes], *, max_seconds: float = math.inf) -> Re
 
     Args:
         path: A file, or bytes in a file-like object.
-        max_seconds: A longer clip is not decoded, and `unusable`.
+        max_seconds: A longer clip is not decoded, and `unusable` says so.
     """
     import soundfile
 

@@ -19,7 +19,7 @@ DISTORTIONS = {
     "end cut": "s",
     **dict.fromkeys(("telephone", "mp3", "vorbis", "opus", "gsm", "u-law"), ""),
 }
-P56_MARGIN_DB = 15.9  # ITU-T P.56: speech is active down to so far below its own level
+P56_MARGIN_DB = 15.9  # ITU-T P.56: speech is active down to this far below its own level
 HANGOVER_SECONDS = 0.2  # as in P.56: a shorter pause belongs to the speech
 # Sample rates that a codec accepts (none: any), libsndfile's names for it, and its compression: measured on a spoken
 # clip at 16 kHz, about 18 (MP3), 31 (Vorbis), 9.5 (Opus), 13 (GSM 6.10) and 64 (u-law) kbit/s.
@@ -33,7 +33,7 @@ CODECS = {
 
 
 def active_speech(signal: np.ndarray, sample_rate: int, *, hangover: float = HANGOVER_SECONDS) -> np.ndarray:
-    """Return which samples of a clip are speech, by energy: as ITU-T P.56, with frames of 20 ms for its envelope.
+    """Return which samples of a clip are speech, by energy: ITU-T P.56 with frames of 20 ms instead of an envelope.
 
     A frame is active if it, or one up to `hangover` before it, is at most 15.9 dB below the mean power of the active
     frames. The set is found by dropping frames until it no longer changes; all of a silent clip is active.
@@ -72,13 +72,16 @@ def distort(
         sample_rate: In Hz.
         kind: One of `DISTORTIONS`. The noises are added over the whole clip at a level relative to its speech
             (`speech_level`), without clipping. `gain` clips at full scale. `start cut` and `end cut` remove the silence
-            on that side and so many seconds of the speech, but at most nine tenths of it. `telephone` and the codecs
+            on that side and `level` seconds of the speech, but at most nine tenths of it. `telephone` and the codecs
             (`apply_codec`) have no level.
         level: In the unit that `DISTORTIONS` names.
         seed: Of the noise, which is the same at every level, only louder.
 
     Returns:
         Samples, float32; only the cuts change their number.
+
+    Raises:
+        ValueError: There is no such distortion.
     """
     if kind not in DISTORTIONS:
         raise ValueError(f"the distortion must be one of {', '.join(DISTORTIONS)} (got {kind!r})")
@@ -100,8 +103,9 @@ def distort(
 def _make_noise(kind: str, length: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
     """Return noise of any level: white, pink (falling by 3 dB per octave), or a babble of eight talkers.
 
-    A talker is noise with the long-term spectrum of speech (flat to 500 Hz, falling by 9 dB per octave above: roughly
-    that of Byrne et al. 1994, doi 10.1121/1.410152), whose level changes some four times a second as in syllables.
+    A talker is noise with the long-term spectrum of speech (flat from 80 to 500 Hz, falling by 9 dB per octave above:
+    roughly that of Byrne et al. 1994, doi 10.1121/1.410152), whose level changes some four times a second as in
+    syllables.
     """
     if kind == "white noise":
         return rng.standard_normal(length)
@@ -136,7 +140,7 @@ def _cut_speech(signal: np.ndarray, sample_rate: int, kind: str, seconds: float)
 
 
 def apply_telephone_band(signal: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Limit a clip to a telephone's 300 to 3400 Hz, sampled at 8 kHz; at the original rate and length again."""
+    """Limit a clip to a telephone's band, 300 to 3,400 Hz sampled at 8 kHz; restore its sample rate and length."""
     import librosa
     from scipy.signal import butter
     from scipy.signal import sosfilt
@@ -147,7 +151,7 @@ def apply_telephone_band(signal: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def apply_codec(signal: np.ndarray, sample_rate: int, codec: str) -> np.ndarray:
-    """Encode and decode a clip by one of `CODECS` at low quality; at the original rate and length again."""
+    """Encode and decode a clip with one of `CODECS` at low quality; restore its sample rate and length."""
     import librosa
     import soundfile
 

@@ -27,8 +27,8 @@ def measure_levels(signal: np.ndarray, sample_rate: int) -> dict[str, float]:
 
     Returns:
         `seconds`; `peak` and `level` in dB of full scale, the level being that of the louder half of the frames of
-        25 ms; `clipped`, the number of samples at full scale; `silent`, the fraction of frames 30 dB or more below the
-        loudest; `snr`, the level in dB above the quietest tenth of the frames.
+        25 ms; `clipped`, the number of samples at full scale; `silent`, the fraction of frames more than 30 dB below
+        the loudest; `snr`, the level in dB above the quietest tenth of the frames.
     """
     size = max(1, int(FRAME_SECONDS * sample_rate))
     frames = pad(signal, size)[: max(1, len(signal) // size) * size].reshape(-1, size)
@@ -45,10 +45,10 @@ def measure_levels(signal: np.ndarray, sample_rate: int) -> dict[str, float]:
 
 
 def level_advice(levels: dict[str, float]) -> str:
-    """Return what to do about one clip with these `measure_levels`, in a few words; empty if nothing.
+    """Return what to do about a clip, in a few words, given its `measure_levels`; empty if nothing.
 
-    A quiet clip is no fault: a sad or calm voice is quiet, and this is a cue to the emotion. Whether all of a session
-    is too quiet or too noisy, `session_level_advice` says.
+    A quiet clip is no fault: sad or calm speech is quiet, and this is a cue to the emotion. `session_level_advice` says
+    whether a whole session is too quiet or too noisy.
     """
     faults = {
         "clipped: turn the input down or step back": levels["clipped"] > 0,

@@ -80,7 +80,8 @@ def load(path: str | Path | IO[bytes], sample_rate: int, *, training: bool = Fal
     Args:
         path: Any file that libsndfile reads.
         sample_rate: In Hz.
-        training: Also refuse what can be played but not trained on: silence, a clip that is cut off or too long.
+        training: Also refuse what can be played but not trained on: silence, or a clip that is cut off, too short or
+            longer than `MAX_SECONDS`.
 
     Returns:
         Samples, shape (n,), float32, full scale at 1.
@@ -98,7 +99,7 @@ def load(path: str | Path | IO[bytes], sample_rate: int, *, training: bool = Fal
 
 
 def resample(signal: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
-    """Resample a signal as `librosa.resample` does, without its check of every sample for NaN."""
+    """Resample from `rate` to `sample_rate` (Hz) like `librosa.resample`, but without checking every sample for NaN."""
     import librosa
     import soxr
 
@@ -107,7 +108,14 @@ def resample(signal: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
 
 
 def n_samples(paths: Iterable[str | Path], sample_rate: int) -> np.ndarray:
-    """Return the number of samples that each clip will have at a sample rate, from the headers alone; shape (n,)."""
+    """Return the number of samples that each clip will have at a sample rate, from the headers where they have it.
+
+    Returns:
+        Integers, shape (number of clips,).
+
+    Raises:
+        AudioError: A file cannot be read.
+    """
     import soundfile
 
     from sernb.audio.containers import count_samples

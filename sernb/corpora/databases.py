@@ -32,8 +32,8 @@ def read_database_rows(root: Path) -> list[dict]:
     the sex and the statement are those of the schemes `speaker`, `gender` and `transcription`.
 
     Raises:
-        CorpusError: The package is not installed, or the database has no emotion or speaker of each file, two for a
-            file, or parts of files.
+        CorpusError: The package audformat is not installed, or the database cannot be read, has no emotions, has no
+            speaker for a file, or labels a file twice or in parts.
     """
     try:
         import audformat

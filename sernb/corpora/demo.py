@@ -26,10 +26,10 @@ def demo_folder(name: str) -> Path:
     """Unpack a built-in corpus, unless that has been done before, and return its folder.
 
     The folder is in `$SERNB_CACHE` or else in the user's cache folder; its name contains the hash of the archive.
-    It is renamed to that only when complete, so an interrupted unpacking does no harm and several processes may try.
+    It gets this name only when it is complete: an interruption does no harm, and several processes may unpack at once.
 
     Raises:
-        DemoError: The archive is missing, or the cache cannot be written.
+        DemoError: There is no such corpus, the archive is missing, or the cache cannot be written.
     """
     archive = DATA_DIR / f"{check_demo_name(name)}.zip"
     if not archive.is_file():

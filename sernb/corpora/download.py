@@ -1,6 +1,6 @@
 """Download public corpora from their official records, verify them, and unpack them for `corpora.load`.
 
-A file gets its final name only after its hash has been verified, and existing files are never overwritten. The data of
+A clip gets its final name only after its hash has been verified, and existing files are never overwritten. The data of
 an interrupted transfer are kept in the folder `.fetch`, where the next one continues.
 """
 
@@ -123,7 +123,7 @@ def _read_registry(corpus: str) -> pd.DataFrame:
 
 
 def describe_official(table: pd.DataFrame) -> str:
-    """Describe in a sentence how much of the official corpus a clip table contains; "" without a list of its files."""
+    """Describe how much of the official corpus a clip table contains; "" for a corpus without a list of its files."""
     corpus = table["corpus"].iloc[0]
     if corpus not in (CREMA_CORPUS, EMODB_CORPUS):
         return ""
@@ -152,7 +152,8 @@ def fetch_corpus(corpus: str, to: Path | None = None) -> str:
         A summary of what was downloaded, and how to set `SERNB_DATA`.
 
     Raises:
-        FetchError: The server, the disk or the bytes are not as expected; the same call continues the download.
+        FetchError: The corpus is not one of these, or the server, the disk or the bytes are not as expected; the same
+            call continues the download.
     """
     fetchers = {RAVDESS_CORPUS: _fetch_ravdess, CREMA_CORPUS: _fetch_crema, EMODB_CORPUS: _fetch_emodb}
     if corpus not in fetchers:
@@ -260,6 +261,9 @@ def _unpack_with_receipt(packed: Path, archive: Archive, folder: Path) -> FetchS
 
 def unpack_archive(packed: Path, root: Path) -> FetchSummary:
     """Unpack a zip archive into a folder; existing files are left unchanged.
+
+    Returns:
+        How many files are `new`, how many were `present`, and which existing ones are `unofficial` (have other bytes).
 
     Raises:
         FetchError: A member would be outside the folder (then nothing is unpacked), or the disk is too small.

@@ -213,7 +213,7 @@ def take_id(name: str) -> str:
     """Return the part of a file name that is the same for all copies of one recording.
 
     That is the name without its suffix, for RAVDESS without the modality (audio-video, video or audio), and for SAVEE
-    with the speaker, who may be the name's folder.
+    with the speaker, whose id may be the name of the folder.
 
     Example:
         >>> take_id("03-01-05-02-01-02-16.wav"), take_id("1001_IEO_ANG_HI.mp3"), take_id("DC/a01.wav")

@@ -1,7 +1,7 @@
 """Import a folder of existing recordings into a local corpus.
 
-`list_recordings` opens every file once; `parse_names` reads labels from file names by a pattern, fast enough to be
-called at every keystroke; `import_recordings` writes the labelled recordings into a corpus.
+`list_recordings` decodes every file; `parse_names` reads labels from file names by a pattern, fast enough to be called
+at every keystroke; `import_recordings` writes the labelled recordings into a corpus.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ class ImportPatternError(ValueError):
 
 
 def list_recordings(folder: str | Path) -> pd.DataFrame:
-    """List every file in a folder and its subfolders; each is opened once.
+    """List the files in a folder and its subfolders, without hidden files and the tables and notes of a local corpus.
 
     Returns:
         One row per file, sorted, with `file` (posix path within the folder), `path`, `sha256`, `seconds`, `sample_rate`
-        (Hz), `channels`, and `problem`, which is empty for a recording that can be used.
+        (Hz), `channels`, `problem` (empty for a recording that can be used) and `odd` (something unusual but harmless).
 
     Raises:
         LocalError: The folder does not exist, or holds no file.
@@ -108,7 +108,7 @@ def _flag_duplicates(listed: pd.DataFrame) -> list[str]:
 
 
 def parse_codes(text: str) -> dict[str, str]:
-    """Parse `"W=angry, P=pain"` into a mapping from codes in lower case to emotions, also of the corpus's own.
+    """Parse `"W=angry, P=pain"` into a mapping from codes in lower case to emotions: `EMOTIONS` or other words.
 
     Raises:
         ImportPatternError: The text has another form, or a word cannot be an emotion.
@@ -131,17 +131,17 @@ def parse_names(files: Sequence[str], pattern: str, codes: Mapping[str, str] | N
     Args:
         files: Paths within the folder.
         pattern: Such as `{speaker}_{emotion}_{n}`: fields in braces (those of `PATTERN_FIELDS`, `n` for a number, and
-            `skip` for anything), each as long as it takes, or as `{speaker:2}` says; the other characters stand for
-            themselves, in capitals or not. With a slash the pattern reads the path, without one the name alone; never
-            the suffix. Or the name of a corpus, such as `ravdess`, for names like that corpus's.
-        codes: Emotion by code; these come before the usual words (`EMOTION_BY_WORD`).
+            `skip` for anything), of any length, or of two characters as in `{speaker:2}`; the other characters
+            stand for themselves, in capitals or not. With a slash the pattern reads the path, without one the name
+            alone; never the suffix. Or the name of a corpus, such as `ravdess`, for names like that corpus's.
+        codes: Emotions by code in lower case, in addition to `EMOTIONS` and usual words for them, such as `ang`.
 
     Returns:
         One row per file, with the columns of `PATTERN_FIELDS`, empty if the pattern has no such field, and `note`,
         which says what could not be read.
 
     Raises:
-        ImportPatternError: The pattern has an unknown field, or one twice.
+        ImportPatternError: The pattern has an unknown field, or one of `PATTERN_FIELDS` twice.
     """
     emotions = EMOTION_BY_WORD | dict(codes or {})
     read = NAME_PARSERS.get(pattern.strip().lower()) or _pattern_reader(pattern.strip(), emotions)
@@ -196,7 +196,7 @@ def _pattern_expression(pattern: str, emotion: str) -> re.Pattern:
 def suggest_pattern(files: Sequence[str]) -> str:
     """Return the pattern of `NAME_PATTERNS` that reads an emotion and a speaker from most names; empty if none does.
 
-    Of patterns that fit equally many names, the one with the fewest speakers is right: TESS's `OAF_back_angry.wav` is
+    Of patterns that fit equally many names, the one with the fewest speakers is chosen: TESS's `OAF_back_angry.wav` is
     by the speaker OAF, not OAF_back. A single letter, as in `P_01_sad_3.wav`, is no speaker's id.
     """
 
@@ -212,9 +212,12 @@ def suggest_pattern(files: Sequence[str]) -> str:
 
 
 def speaker_warning(speakers: Sequence[str]) -> str:
-    """Return a warning if there are nearly as many speakers as clips, one entry per clip; otherwise an empty string.
+    """Return a warning if there are more than half as many speakers as clips (four or more); otherwise an empty string.
 
     A pattern that takes the sentence for a part of the speaker's id would put one person into training and test sets.
+
+    Args:
+        speakers: The speaker of each clip.
     """
     clips, ids = len(speakers), len(set(speakers))
     if clips < 4 or ids <= clips / 2:
@@ -232,7 +235,7 @@ def assign_pseudonyms(
     Args:
         speakers: Ids or names, as the recordings have them.
         root: The corpus folder.
-        remembered: Pseudonyms of names that an earlier import brought (see `known_speakers`); they stay the same.
+        remembered: Pseudonyms that names got in earlier imports (see `known_speakers`); they stay the same.
     """
     used, remembered = used_speaker_ids(root), dict(remembered or {})
     not_free = used | set(speakers) | set(remembered.values())
@@ -280,7 +283,8 @@ def import_recordings(labelled: pd.DataFrame, root: str | Path) -> pd.DataFrame:
         The table with `kept`, the path within the corpus (empty if rejected), and `problem`, the reason.
 
     Raises:
-        LocalError: The corpus cannot be read; nothing is written.
+        CorpusError, LocalError: The corpus cannot be read, and nothing is written.
+        LocalError: Another window has held the corpus for 30 s; the batches before that are written.
     """
     folder, rows, state, results = corpus_path(root), labelled.to_dict("records"), _ImportState(), []
     _read_corpus(folder, state)  # before it is locked: digests of a large corpus take long

@@ -88,9 +88,11 @@ def read_manifest(root: str | Path) -> pd.DataFrame:
     """Read the manifest as text, one row per clip; empty if there is none yet.
 
     Returns:
-        All of `MANIFEST_COLUMNS` and any others that the file has.
+        The columns `file`, `emotion`, `speaker`, `sex`, `condition`, `statement`, `intensity` and `time`, and any
+        others that the file has.
 
     Raises:
+        CorpusError: The file cannot be read (see `read_csv`).
         LocalError: The file lacks a column.
     """
     return _read_table(corpus_path(root) / MANIFEST, MANIFEST_COLUMNS)
@@ -105,7 +107,11 @@ def has_clips(root: str | Path) -> bool:
 def active_consents(root: str | Path) -> pd.DataFrame:
     """Read each speaker's last consent, without speakers who have withdrawn.
 
+    Returns:
+        One row per speaker, with `speaker`, `consent` (the text), `publish` (yes or no) and `time`.
+
     Raises:
+        CorpusError: The file cannot be read (see `read_csv`).
         LocalError: The file lacks a column.
     """
     last = _latest_consents(root)
@@ -166,7 +172,7 @@ def _read_table(file: Path, columns: list[str]) -> pd.DataFrame:
 
 
 def next_pseudonym(root: str | Path) -> str:
-    """Return the first of S01, S02, ... that no speaker of the corpus has, or had."""
+    """Return the first of the pseudonyms S01, S02 and so on that no speaker of the corpus has, or had."""
     used = used_speaker_ids(root)
     return next(name for i in range(1, 100_000) if (name := f"S{i:02}") not in used)
 
@@ -179,7 +185,9 @@ def remaining_prompts(
     statements: Sequence[str] = STATEMENTS,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return the prompts that a speaker has not recorded yet: each emotion in each statement, in the speaker's order.
+    """Return the prompts that a speaker has not recorded yet: each emotion with each statement, in a random order.
+
+    The order depends on the speaker and the seed.
 
     Returns:
         One row per prompt, with `emotion` and `statement`.
@@ -246,6 +254,8 @@ def add_consents(folder: Path, speakers: Sequence[str], text: str, *, publish: b
 def undo_consent(root: str | Path, speaker: str) -> None:
     """Remove a consent that was stored by mistake; the id is free again if it was the speaker's only one.
 
+    All of the speaker's lines since the last withdrawal are removed.
+
     Raises:
         LocalError: The corpus holds clips of the speaker.
     """
@@ -288,7 +298,7 @@ def save_take(
         root: The corpus folder.
         signal: Samples, shape (n,): int16, or float with full scale at 1.
         sample_rate: The device's, in Hz.
-        speaker: A pseudonym whose consent is stored.
+        speaker: The pseudonym of a speaker whose consent is stored.
         emotion: One of `corpora.EMOTIONS`, or a word of the corpus's own.
         condition: For example a diagnosis, if the study needs it.
         statement: The sentence that was spoken.
@@ -483,14 +493,14 @@ def row_of_clip(folder: Path, table: pd.DataFrame, clip: str) -> int:
 def withdraw_speaker(root: str | Path, speaker: str) -> list[str]:
     """Store that a speaker's consent is withdrawn, then delete clips and rows; return the deleted files.
 
-    Deleted are the speaker's files of the manifest, and clips in `audio/<speaker>/` that a crash left without a row,
+    This deletes the speaker's files in the manifest, and clips in `audio/<speaker>/` that a crash left without a row,
     each with its notes. A second call completes a withdrawal that broke off. Files outside the corpus folder, and files
     in `audio/<speaker>/` that sernb did not write, are left, with a warning. Networks that were trained on the clips,
     results of those runs and the feature store are not changed.
 
     So that nobody imports or records the person again without notice, `consent.csv` keeps the pseudonym's earlier
-    consents and its withdrawal, and `identities.csv`, if an import remembered the speaker, a line with the salted hash
-    of the name (see `remember_speakers`). Delete that line to forget the name.
+    consents and its withdrawal. If an import remembered the speaker, `identities.csv` keeps a line with the salted hash
+    of the name (see `remember_speakers`): delete this line to forget the name.
 
     Raises:
         LocalError: The corpus has no such speaker.
@@ -633,7 +643,7 @@ def remember_speakers(root: str | Path, pseudonyms: Mapping[str, str]) -> None:
 
 
 def _hash_name(name: str, salt: str) -> str:
-    text = name if PSEUDONYM_RE.fullmatch(name) else " ".join(name.casefold().split())  # whether p01 is P01 is asked
+    text = name if PSEUDONYM_RE.fullmatch(name) else " ".join(name.casefold().split())  # p01 need not be P01
     return f"{salt}${hashlib.blake2b(text.encode(), salt=bytes.fromhex(salt)).hexdigest()}"
 
 
@@ -658,7 +668,7 @@ def mark_publishable(root: str | Path, reason: str) -> Path:
 
     Args:
         root: The corpus folder.
-        reason: What permits it, such as a licence or the number of an ethics vote; added to the file.
+        reason: What permits it, such as a licence or the number of an ethics approval; added to the file.
 
     Raises:
         LocalError: A speaker has not agreed to being heard on published pages.

@@ -1,4 +1,4 @@
-"""Is a corpus fit for training: levels, clipping, silence and noise of its clips, and duplicates with other labels."""
+"""Whether a corpus is fit for training: levels, clipping, silence and noise, and duplicates with different labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def measure_clips(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per clip, with `clip`, `speaker`, `emotion`, the columns of `audio.measure_levels`, `sample_rate` (Hz)
-        and `advice`. A clip that cannot be decoded has no numbers, and the reason in `advice`.
+        and `advice`. A clip that cannot be decoded has no numbers, and `advice` says so.
     """
     measured = pd.DataFrame(utils.map_files(_measure_clip, table["path"]))
     return pd.concat([table[["clip", "speaker", "emotion"]].reset_index(drop=True), measured], axis=1)
@@ -41,7 +41,7 @@ def session_advice(measured: pd.DataFrame) -> pd.DataFrame:
     """Return advice on each speaker's recordings as a whole; empty if none is needed.
 
     A sad or calm clip may be quiet: its level is a cue to the emotion. What counts is the median of all of a speaker's
-    clips, which one setting of the microphone should serve; of fewer than three clips it says little.
+    clips, which one setting of the microphone should serve. Speakers with fewer than three clips are left out.
 
     Args:
         measured: The table of `measure_clips`.

@@ -53,7 +53,7 @@ def cut_session(
 
     Raises:
         AudioError: The recording cannot be read.
-        LocalError: The corpus cannot be read; nothing is written.
+        CorpusError, LocalError: As in `import_recordings`.
     """
     words = {**EMOTION_BY_WORD, **(codes or {})}
     with tempfile.TemporaryDirectory() as folder:
@@ -109,8 +109,8 @@ def _part_problem(start: float, end: float, total: float) -> str:
 def cut_clip(root: str | Path, clip: str, start: float, end: float, emotion: str) -> str:
     """Save a part of a clip as another clip of the same speaker; return its path within the corpus.
 
-    The part is a 16-bit WAV file at the clip's sample rate, with the clip's other labels. The clip stays: only a split
-    by speaker, or deleting it, keeps the same sound out of training and test set.
+    The part is a 16-bit WAV file at the clip's sample rate, with the clip's other labels. The clip is kept: split by
+    speaker, or delete it, so that the same sound is not in both the training and the test set.
 
     Args:
         root: The corpus folder.

@@ -1,7 +1,7 @@
 """The clip table: a corpus folder is read into a table with one row per clip.
 
-The labels of public corpora are read from the file names, in any folders; a local corpus lists its clips, emotions and
-speakers in `manifest.csv`.
+The labels of public corpora are read from the file names, whatever the folders; a local corpus lists its clips,
+emotions and speakers in `manifest.csv`, or is an audformat database.
 """
 
 from __future__ import annotations
@@ -89,7 +89,11 @@ class Corpus:
 
 
 def find_audio_files(root: Path, suffixes: Set[str] = AUDIO_SUFFIXES) -> Iterator[Path]:
-    """Yield the audio files below a folder in the file system's order, which differs between machines."""
+    """Yield the audio files below a folder in the file system's order, which differs between machines.
+
+    Raises:
+        CorpusError: A folder cannot be listed.
+    """
     for folder, _, names in os.walk(root, onerror=_refuse_unlisted):
         for name in names:
             if os.path.splitext(name)[1].lower() in suffixes and not name.startswith("."):
@@ -184,10 +188,10 @@ def locate(corpus: str, data_dir: str | Path = "") -> Path:
     """Return the folder of a corpus: `data_dir`, or the built-in demo, or the corpus's folder in `$SERNB_DATA`.
 
     That is `$SERNB_DATA/<corpus>`, or else a folder with the corpus's name or title, in capitals or not, up to
-    `SEARCH_DEPTH` folders deep, as in archives of several corpora (`archive/Crema`, `archive/Tess`).
+    three folders deep, as in archives of several corpora (`archive/Crema`, `archive/Tess`).
 
     Raises:
-        CorpusError: The corpus is unknown or its folder does not exist.
+        CorpusError: The corpus is unknown, its folder does not exist or is not known, or a demo corpus is given one.
     """
     facts = get_corpus(corpus)
     if data_dir and corpus in DEMO_CORPORA:
@@ -268,7 +272,8 @@ def load(
     """Read a corpus into the clip table, sorted by clip, the same on every machine.
 
     Where a recording is present several times (in other folders, containers, sample rates or RAVDESS modalities), one
-    file is used; a `CorpusWarning` says so, and which files are in a format that cannot be read.
+    file is used, and a `CorpusWarning` says so. Other warnings are about files in a format that cannot be read, and
+    about similar speaker IDs in a local corpus.
 
     Args:
         corpus: One of `CORPORA`.
@@ -283,7 +288,8 @@ def load(
         the folder, its accents in NFC.
 
     Raises:
-        CorpusError: The folder has no clips, its manifest has errors, or no clip has one of the emotions.
+        CorpusError: The folder does not exist or has no clips, its manifest has errors, or one of the emotions has no
+            clip.
     """
     root, facts = locate(corpus, data_dir), get_corpus(corpus)
     table = pd.DataFrame(facts.read(root)).assign(corpus=corpus)
@@ -410,7 +416,7 @@ def select_clips(
     """Reduce a clip table to a channel, to some emotions and to a balanced number of clips.
 
     Raises:
-        CorpusError: No clip remains, or a channel or emotion does not exist.
+        CorpusError: No clip remains, the channel or an emotion does not exist, or `max_clips` is negative.
     """
     if channel not in CHANNELS:
         raise CorpusError(f"no channel is called {channel!r}; use one of {', '.join(CHANNELS)}.")

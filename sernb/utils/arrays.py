@@ -1,4 +1,4 @@
-"""Arrays that may not fit in memory: a large one is mapped from a file without a name, which goes with the array."""
+"""Arrays that may not fit in memory: a large one is mapped from an unnamed file, which is deleted with the array."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from sernb.utils.machine import total_memory
 
-MEMORY_SHARE = 8  # an array of more than this part of the memory goes to disk: several exist at a time
+MEMORY_SHARE = 8  # an array larger than this part (an eighth) of the memory goes to disk: several exist at a time
 BLOCK_BYTES = 2**26  # bytes that are processed at once
 
 
@@ -25,7 +25,7 @@ def memory_limit() -> int:
     """Return the bytes up to which an array is held in memory: `$SERNB_MEMORY` (in MB), or an eighth of the memory.
 
     Raises:
-        MemoryLimitError: `$SERNB_MEMORY` is not a number.
+        MemoryLimitError: `$SERNB_MEMORY` is not a number, or is negative.
     """
     if not (text := os.environ.get("SERNB_MEMORY")):
         return total_memory() // MEMORY_SHARE
@@ -48,6 +48,7 @@ def allocate(shape: tuple[int, ...], folder: Path) -> np.ndarray:
         An array, or a `numpy.memmap`.
 
     Raises:
+        MemoryLimitError: As in `memory_limit`.
         OSError: The disk has no space for it.
     """
     size = 4 * math.prod(shape)
@@ -64,8 +65,8 @@ def reserve_disk(file: IO[bytes], size: int, *, start: int = 0) -> None:
 
     Args:
         file: Open for writing.
-        size: In bytes.
-        start: Where the zeros begin; what is before stays.
+        size: Of the space, in bytes.
+        start: Where it begins; the bytes before it stay.
 
     Raises:
         OSError: The disk has no space for it.
@@ -80,7 +81,7 @@ def reserve_disk(file: IO[bytes], size: int, *, start: int = 0) -> None:
 
 
 def is_memmap(x: np.ndarray) -> bool:
-    """Return whether an array, or the one it is a view of, is mapped from a file: a copy may not fit in memory."""
+    """Return whether an array, such as a slice of another, is mapped from a file: a copy may not fit in memory."""
     return isinstance(x, np.memmap)
 
 

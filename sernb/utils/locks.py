@@ -1,4 +1,4 @@
-"""Locks on folders that one process at a time may write."""
+"""Locks on folders that one process at a time may write to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def output_lock(folder: str | Path, *, seconds: float | None = None) -> Iterator
 
     Args:
         folder: The folder.
-        seconds: How long to wait for another process that holds it; `LOCK_SECONDS` by default.
+        seconds: How long to wait for another process that holds it; 30 by default.
 
     Raises:
         FolderInUseError: Another process still holds it; the message says which one, on which host, since when.

@@ -35,7 +35,7 @@ def _yaml_problem(error: Exception) -> str:
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file, see `parse_yaml`.
+    """Read a YAML file (see `parse_yaml`).
 
     Raises:
         ValueError: It is not such YAML; the message says where it breaks.

@@ -134,7 +134,7 @@ def parse_names(files: Sequence[str], pattern: str, codes: Mapping[str, str] | N
             `skip` for anything), of any length, or of two characters as in `{speaker:2}`; the other characters
             stand for themselves, in capitals or not. With a slash the pattern reads the path, without one the name
             alone; never the suffix. Or the name of a corpus, such as `ravdess`, for names like that corpus's.
-        codes: Emotions by code in lower case, in addition to `EMOTIONS` and usual words for them, such as `ang`.
+        codes: Emotions by code in lower case; they come before usual words such as `ang`, not before `EMOTIONS`.
 
     Returns:
         One row per file, with the columns of `PATTERN_FIELDS`, empty if the pattern has no such field, and `note`,

@@ -69,7 +69,7 @@ def test_words_of_a_databases_own_stay(tmp_path):
 
 
 def test_a_database_without_speakers_or_with_parts_of_files_is_refused(tmp_path):
-    with pytest.raises(corpora.CorpusError, match="emodb has no speaker of 3 of 3 files: .* scheme speaker"):
+    with pytest.raises(corpora.CorpusError, match="emodb has no speaker for 3 of 3 files: .* scheme speaker"):
         corpora.load("local", make_database(tmp_path / "a", speakers=False))
     with pytest.raises(corpora.CorpusError, match="emodb labels parts of files .*: cut them into files first"):
         corpora.load("local", make_database(tmp_path / "b", segmented=True))

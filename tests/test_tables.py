@@ -126,3 +126,5 @@ def test_all_distortions_with_the_lowest_score_are_named():
     rows = [plain | dict(zip(("distortion", "level", "unit", "uar"), level, strict=True)) for level in levels]
     text = display.describe_robustness(pd.DataFrame([plain, *rows]))
     assert text == "**UAR falls from 0.600 to 0.300, its lowest value, with noise at 0 dB and with telephone.**"
+    unharmed = display.describe_robustness(pd.DataFrame([plain | {"uar_high": 0.7}, plain | {"distortion": "noise"}]))
+    assert unharmed.startswith("No distortion lowers the undistorted UAR of 0.600")

@@ -57,7 +57,7 @@ def _read_labels(database: audformat.Database) -> pd.DataFrame:
     if frame.empty or frame["emotion"].isna().all():
         schemes = ", ".join(database.schemes) or "none"
         raise CorpusError(
-            f"the database {database.name} has no emotions: no column has the scheme emotion ({schemes})."
+            f"the database {database.name} has no emotions: no column has the scheme emotion (its schemes: {schemes})."
         )
     table = _whole_files(database.name, frame)
     table = table.astype(object).where(table.notna(), "").astype(str)
@@ -67,7 +67,7 @@ def _read_labels(database: audformat.Database) -> pd.DataFrame:
     table["emotion"] = table["emotion"].map(_emotion_of)
     if missing := int((table["speaker"] == "").sum()):
         raise CorpusError(
-            f"the database {database.name} has no speaker of {missing} of {len(table)} files: it needs a column "
+            f"the database {database.name} has no speaker for {missing} of {len(table)} files: it needs a column "
             "with the scheme speaker, because splits and intervals are by speaker."
         )
     return table[["emotion", *SCHEMES]]

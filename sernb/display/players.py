@@ -30,7 +30,7 @@ def encode_mp3(signal: np.ndarray, sample_rate: int, *, max_seconds: float = PLA
     Args:
         signal: Samples, shape (n,); a clip beyond full scale is scaled down, never clipped.
         sample_rate: In Hz; a rate that MP3 lacks is resampled to the next higher one (or 48 kHz).
-        max_seconds: The clip is cut after so many seconds.
+        max_seconds: The clip is cut after this number of seconds.
     """
     import librosa
     import soundfile

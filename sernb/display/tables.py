@@ -504,6 +504,8 @@ def describe_robustness(curves: pd.DataFrame) -> str:
     if distorted.empty:
         return f"The undistorted UAR is {format_with_interval(plain, 'uar')}; no distortion was measured."
     lowest = distorted["uar"].iloc[0]
+    if not lowest < plain["uar"]:
+        return f"No distortion lowers the undistorted UAR of {format_with_interval(plain, 'uar')}."
     equally_low = distorted[distorted["uar"] < lowest + 0.0005]
     names = [
         f"with {row.distortion}" + f" at {row.level:g} {row.unit}" * pd.notna(row.level)

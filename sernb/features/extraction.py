@@ -49,7 +49,7 @@ from sernb.features.store import missing_keys
 from sernb.features.store import stack
 from sernb.features.store import store_path
 
-# Results are written in batches of so many clips, or bytes: a killed run loses no more than that.
+# Results are written in batches of this number of clips, or bytes: a killed run loses at most one batch.
 MIN_BATCH_CLIPS = 128
 MAX_PENDING_BYTES = 2**24
 ENCODER_CLIPS = 16  # that are decoded, and then encoded, before the next ones

@@ -20,7 +20,7 @@ def zcr_rms(signal: np.ndarray, sample_rate: int, *, length: int = 0) -> np.ndar
     Args:
         signal: Samples, shape (n,).
         sample_rate: In Hz; neither number depends on it.
-        length: Zero-pad the clip to so many samples first, as study A does: both means then depend on the clip's
+        length: Zero-pad the clip to this number of samples first, as study A does: both means then depend on the clip's
             duration. 0 leaves the clip as it is.
 
     Returns:

@@ -21,7 +21,7 @@ NOT_PROSE = re.compile(
 )
 NOTEBOOK_LINK = re.compile(r"\[[^\]]*\]\(([\w.-]+\.ipynb)\)")
 HEADING = re.compile(r"^# .*$", flags=re.MULTILINE)
-WIDE_IMAGE = {"wide": 720, "middling": 560}  # by CSS class: images wider than so many pixels of the page
+WIDE_IMAGE = {"wide": 720, "middling": 560}  # by CSS class: the least width of an image, in pixels of the page
 MIN_TEXT_LENGTH = 29  # characters: shorter cells of a table contain numbers and intervals
 
 

@@ -219,7 +219,7 @@ def mean_occlusion_map(
         folds: What `results.load_folds` returns: one run, or the folds of one that pooled them.
         bands: Number of groups of mel bands or coefficients.
         parts: Number of parts of the speech.
-        max_clips: At most so many clips of each fold, balanced over the emotions; 0 for all that were tested.
+        max_clips: The largest number of clips of each fold, balanced over the emotions; 0 for all that were tested.
         seed: Seed of the choice of clips.
         data_dir: The folder of the corpus; empty to look it up.
 

@@ -23,7 +23,7 @@ from sernb import utils
 from sernb.runs.notebooks import ParameterError
 from sernb.runs.notebooks import notebook_parameters
 
-MEL_BANDS = 128  # librosa computes MFCCs from so many bands, and silently returns no more coefficients
+MEL_BANDS = 128  # bands from which librosa computes MFCCs; it silently returns no more coefficients than these
 MAX_SEED = 2**32 - 1  # scikit-learn's and NumPy's
 SETTINGS = "{settings}"  # in an OUTPUT_DIR: a folder per setting
 

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import cache
 from functools import partial
 from html import escape
 from importlib import metadata
@@ -223,8 +224,12 @@ def _command(chapter: Chapter, root: Path) -> str:
 
 def _imported(notebook: Path) -> list[str]:
     """Return the packages of `sernb` that a notebook imports; empty for prose."""
-    if notebook.suffix != ".ipynb":
-        return []
+    return _read_imports(notebook, notebook.stat().st_mtime_ns) if notebook.suffix == ".ipynb" else []
+
+
+@cache
+def _read_imports(notebook: Path, modified: int) -> list[str]:
+    """Read what `_imported` returns; `modified` is for the cache: every page of the API reference asks for it."""
     cells = [cell.source for cell in runs.read_notebook(notebook).cells if cell.cell_type == "code"]
     lines = re.findall(r"^from sernb import (.+)", "\n".join(cells), flags=re.MULTILINE)
     return sorted({name for line in lines for name in re.findall(r"(\w+)(?: as \w+)?", line)})

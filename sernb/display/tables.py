@@ -498,7 +498,7 @@ def describe_robustness(curves: pd.DataFrame) -> str:
     if not plain["uar_low"] > plain["chance"]:
         return (
             f"**The undistorted UAR of {format_with_interval(plain, 'uar')} is not reliably above chance "
-            f"({plain['chance']:.3f}), so distortions cannot lower it further.**"
+            f"({plain['chance']:.3f}), so the effect of distortions cannot be measured.**"
         )
     distorted = curves[curves["distortion"] != "none"].sort_values("uar", kind="stable")
     if distorted.empty:
@@ -511,7 +511,8 @@ def describe_robustness(curves: pd.DataFrame) -> str:
         f"with {row.distortion}" + f" at {row.level:g} {row.unit}" * pd.notna(row.level)
         for row in equally_low.itertuples()
     ]
-    return f"**UAR falls from {plain['uar']:.3f} to {lowest:.3f}, its lowest value, {' and '.join(names)}.**"
+    listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    return f"**UAR falls from {plain['uar']:.3f} to {lowest:.3f}, its lowest value, {listed}.**"
 
 
 def describe_probabilities(probabilities: pd.Series) -> str:

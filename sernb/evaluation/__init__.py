@@ -48,6 +48,7 @@ from sernb.evaluation.splits import AUGMENT_CHOICES
 from sernb.evaluation.splits import N_RANDOM_FOLDS
 from sernb.evaluation.splits import PROTOCOLS
 from sernb.evaluation.splits import SIDES
+from sernb.evaluation.splits import SPLIT_BY_CLIP
 from sernb.evaluation.splits import WITH_FOLDS
 from sernb.evaluation.splits import SplitError
 from sernb.evaluation.splits import add_copies

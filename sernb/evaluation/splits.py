@@ -16,6 +16,7 @@ SIDES = ("train", "val", "test")
 SIDE_NAMES = {"train": "training", "val": "validation", "test": "test"}
 PROTOCOLS = ("random", "random-folds", "speaker", "folds", "loso", "statement", "published")
 WITH_FOLDS = ("random-folds", "folds", "loso")
+SPLIT_BY_CLIP = ("random", "random-folds", "published")  # speakers are in several sets
 N_RANDOM_FOLDS = 6  # as many as RAVDESS has published folds, for sets of about the same size
 AUGMENT_CHOICES = ("before-split", "train-only", "none")
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sernb import audio
+from sernb import evaluation
 from sernb import models
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def resolve_faults(names: Sequence[str]) -> list[str]:
 
 def fault_table(names: Sequence[str], protocol: str) -> pd.DataFrame:
     """Return every fault with what happened and whether the run has it; a split by clip always leaks speakers."""
-    present = {*names, "speaker-leak"} if protocol in ("random", "published") else set(names)
+    present = {*names, "speaker-leak"} if protocol in evaluation.SPLIT_BY_CLIP else set(names)
     rows = [
         {"fault": fault, "what happened": text, "here": "on" if fault in present else "off"}
         for fault, text in FAULTS.items()

@@ -417,7 +417,8 @@ def describe_ranking(cells: pd.DataFrame, baselines: Sequence[str]) -> str:
         return "No model has a UAR."
     ranked, speakers = cells["uar"].dropna().sort_values(ascending=False), int(cells["speakers"].max())
     scores = ", ".join(f"{name} {uar:.3f}" for name, uar in ranked.items())
-    marks = "Circles mark models, diamonds baselines" if len(baselines) < len(cells) else "All are baselines"
+    circles = "Circles mark models" + ", diamonds baselines" * bool(baselines)
+    marks = circles if len(baselines) < len(cells) else "All are baselines"
     return f"**UAR: {scores}.** {marks}; {describe_whiskers(cells)} ({speakers} test speaker{'s' * (speakers != 1)})."
 
 

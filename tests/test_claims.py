@@ -98,4 +98,6 @@ def test_the_waterfall_says_what_each_step_costs():
     assert (
         "0.550\N{NO-BREAK SPACE}[0.500,\N{NO-BREAK SPACE}0.600]" in lines[1] and "\N{MINUS SIGN}25.0 points" in lines[1]
     )
+    same = display.describe_waterfall(steps.assign(accuracy=[0.8, 0.79999]))
+    assert "+0.0 points" in same and "\N{MINUS SIGN}0.0" not in same
     assert "not been measured" in display.describe_waterfall(steps[:1])

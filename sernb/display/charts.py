@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from sernb import evaluation
 from sernb import results
 from sernb.display.style import CLAIM_COLOUR
 from sernb.display.style import FIGURE_WIDTH
@@ -168,7 +169,7 @@ def waterfall(
     ax.errorbar(values, heights, xerr=ends, fmt="none", ecolor="black", capsize=3, linewidth=1.2)
     changes = np.diff(values, prepend=np.nan)
     for height, name, value, change in zip(heights, steps.index, values, changes, strict=True):
-        points = "" if np.isnan(change) else f"   {100 * change:+.1f} points".replace("-", "\N{MINUS SIGN}")
+        points = "" if np.isnan(change) else f"   {evaluation.format_points(change)} points"
         ax.text(0.012, height, f"{value:.3f}{points}", va="center", color="white", weight="bold", fontsize=11)
         # Above its bar and not left of it: a narrow figure can still be read on a phone.
         text = ax.text(0, height + 0.28, f"{name[0].upper()}{name[1:]}", va="bottom", fontsize=11)

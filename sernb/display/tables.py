@@ -266,8 +266,7 @@ def describe_waterfall(steps: pd.DataFrame) -> str:
         return "The waterfall has not been measured yet."
     lines = [f"**{steps.index[0][0].upper()}{steps.index[0][1:]}**: {_format_step_score(steps.iloc[0])}."]
     for i in range(1, len(steps)):
-        change = f"{100 * (steps['accuracy'].iloc[i] - steps['accuracy'].iloc[i - 1]):+.1f}"
-        change = change.replace("-", "\N{MINUS SIGN}")
+        change = evaluation.format_points(steps["accuracy"].iloc[i] - steps["accuracy"].iloc[i - 1])
         lines.append(f"**Then {steps.index[i]}**: {_format_step_score(steps.iloc[i])}, {change} points.")
     return "\n".join(f"- {line}" for line in lines)
 

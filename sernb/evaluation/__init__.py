@@ -8,6 +8,7 @@ from sernb.evaluation.intervals import compare_models
 from sernb.evaluation.intervals import confusion_by_speaker
 from sernb.evaluation.intervals import describe_expected_interval
 from sernb.evaluation.intervals import expected_half_width
+from sernb.evaluation.intervals import format_points
 from sernb.evaluation.intervals import jackknife_interval
 from sernb.evaluation.intervals import pool_seeds
 from sernb.evaluation.intervals import score_by

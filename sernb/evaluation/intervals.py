@@ -365,12 +365,18 @@ def _model_name(predictions: pd.DataFrame, default: str) -> str:
     return str(names[0])
 
 
-def _format_points(value: float) -> str:
-    return f"{round(100 * value, 1) + 0.0:+.1f}".replace("-", "\N{MINUS SIGN}")  # never -0.0
+def format_points(difference: float) -> str:
+    """Return a difference of two scores in points, with its sign.
+
+    Example:
+        >>> format_points(0.0436)
+        '+4.4'
+    """
+    return f"{round(100 * difference, 1) + 0.0:+.1f}".replace("-", "\N{MINUS SIGN}")  # never -0.0
 
 
 def _comparison_text(uars: pd.Series, names: tuple[str, str], rows: int, wins: tuple[int, int], speakers: int) -> str:
-    difference, low, high = (_format_points(uars[name]) for name in ("difference", "low", "high"))
+    difference, low, high = (format_points(uars[name]) for name in ("difference", "low", "high"))
     text = (
         f"On the same {rows:,} clip{'s' * (rows != 1)} of {speakers} speaker{'s' * (speakers != 1)}, the UAR is "
         f"{uars['a']:.3f} for {names[0]} and {uars['b']:.3f} for {names[1]}, a difference of {difference} points"

@@ -177,13 +177,15 @@ def interpret_split(result: Mapping[str, Any]) -> str:
 
 
 def format_pooled(steps: pd.DataFrame) -> pd.DataFrame:
-    """Format what `results.pool_runs` returns: scores with their intervals, and their ranges over the seeds."""
+    """Format what `results.pool_runs` returns: scores with their intervals, and their ranges over the seeds, if several."""
     table = pd.DataFrame(index=steps.index)
     for score in results.INTERVAL_SCORES if len(steps) else ():
         rows = steps.to_dict("records")
         table[f"{score} [95% CI]"] = [format_with_interval(row, score) for row in rows]
-        ranges = [(row[f"{score}_least"], row[f"{score}_most"]) for row in rows]
-        table[f"{score}, by seed"] = [keep_together(f"{least:.3f} to {most:.3f}") for least, most in ranges]
+        ranges = [(row["seeds"], row[f"{score}_least"], row[f"{score}_most"]) for row in rows]
+        table[f"{score}, by seed"] = [
+            keep_together(f"{least:.3f} to {most:.3f}") if seeds > 1 else "one seed" for seeds, least, most in ranges
+        ]
     return table.join(steps[["train_accuracy", "minutes"]].round(3)).join(steps[["seeds", "speakers", "rows"]])
 
 

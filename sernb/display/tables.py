@@ -177,7 +177,7 @@ def interpret_split(result: Mapping[str, Any]) -> str:
 
 
 def format_pooled(steps: pd.DataFrame) -> pd.DataFrame:
-    """Format what `results.pool_runs` returns: scores with their intervals, and their ranges over the seeds, if several."""
+    """Format what `results.pool_runs` returns: scores with their intervals, and their ranges over seeds, if several."""
     table = pd.DataFrame(index=steps.index)
     for score in results.INTERVAL_SCORES if len(steps) else ():
         rows = steps.to_dict("records")

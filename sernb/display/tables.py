@@ -320,7 +320,8 @@ def _describe_origin(name: str, runs: pd.DataFrame) -> str:
 
 
 def _describe_values(kind: str, values: Sequence[Any]) -> str:
-    return f"{kind}{'s' * (len(values) != 1)} {', '.join(map(str, values))}"
+    separator = " and " if kind == "machine" else ", "  # the name of a machine contains a comma
+    return f"{kind}{'s' * (len(values) != 1)} {separator.join(map(str, values))}"
 
 
 def _describe_times(shortest: float, longest: float) -> str:

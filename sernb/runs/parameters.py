@@ -322,7 +322,7 @@ def _check_speakers(values: Mapping[str, Any], base: Path) -> None:
     root = _locate("CORPUS", values["CORPUS"], "DATA_DIR", values["DATA_DIR"], base)
     speakers = {row["speaker"] for row in corpora.get_corpus(values["CORPUS"]).read(root)}
     if fold > len(speakers):
-        raise _limit_error("FOLD", fold, f"a number from 0 to {len(speakers)}, one of the speakers (0: all of them)")
+        raise _limit_error("FOLD", fold, f"the number of a speaker, from 1 to {len(speakers)}, or 0 for all")
 
 
 def validate_parameters(notebook: Path, parameters: dict[str, Any], base: Path | None = None) -> None:

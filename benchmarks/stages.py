@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[1]
 RATE = 22_050
 # Kinds of work by what a cell calls; the first match counts.
 KINDS = {
-    "training": r"run_folds\(|results\.pool_folds|models\.fit",
+    "training": r"run_folds\(|run_notebook\(|results\.pool_folds|models\.fit|map\(test_predictions",
     "starting": r"^(import|from) |check_notebook|model_summary",
     "robustness and maps": r"distort|occlusion|robustness",
     "features": r"usable_clips|features\.extract|extract_split_features|measure_clips",

@@ -139,6 +139,8 @@ def _tested_clips(splits: dict[int, pd.DataFrame], number: int) -> list[set[str]
 def test_baselines_predict_the_test_rows_of_every_fold(table):
     labels = corpora.emotion_labels(table)
     splits = evaluation.make_splits(table, "loso", augment="train-only", seed=1)
+    # The test rows of all folds have the same index: a row must not be selected by its label.
+    splits = {fold: rows.sort_values("split", kind="stable", ignore_index=True) for fold, rows in splits.items()}
     predictions = models.baseline_predictions(splits.values(), labels, seed=1)
     assert {"mfcc-svm", "guess"} <= set(predictions["model"]) and (predictions["split"] == "test").all()
     svm = predictions[predictions["model"] == "mfcc-svm"]
@@ -148,6 +150,7 @@ def test_baselines_predict_the_test_rows_of_every_fold(table):
     pd.testing.assert_frame_equal(subset, single.reset_index(drop=True))
     assert evaluation.score_by(predictions, "model")["rows"].unique().tolist() == [len(table)]
     guess = predictions[predictions["model"] == "guess"]
+    assert guess["clip"].value_counts().eq(100).all()
     first, second = (guess.loc[guess["clip"].isin(clips), "prediction"].tolist() for clips in _tested_clips(splits, 2))
     assert first[:100] != second[:100], "no two folds share their random predictions"
 

@@ -128,3 +128,11 @@ def test_all_distortions_with_the_lowest_score_are_named():
     assert text == "**UAR falls from 0.600 to 0.300, its lowest value, with noise at 0 dB and with telephone.**"
     unharmed = display.describe_robustness(pd.DataFrame([plain | {"uar_high": 0.7}, plain | {"distortion": "noise"}]))
     assert unharmed.startswith("No distortion lowers the undistorted UAR of 0.600")
+
+
+def test_the_range_over_seeds_is_given_only_for_several():
+    pool = results.pool_runs(results.read_sweep("book/results", "waterfall"), "label")
+    by_seed = display.format_pooled(pool)["accuracy, by seed"]
+    assert by_seed["unseen speakers"] == "one seed" and " to " in by_seed["speech only"].replace(
+        "\N{NO-BREAK SPACE}", " "
+    )

@@ -15,6 +15,7 @@ from sernb import evaluation
 from sernb import models
 from sernb import results
 from sernb import studies
+from sernb import utils
 
 DISPLAY_NAMES = {"accuracy": "accuracy", "uar": "UAR", "train": "training", "val": "validation", "test": "test"}
 NO_VALUE = "\N{EN DASH}"
@@ -514,8 +515,7 @@ def describe_robustness(curves: pd.DataFrame) -> str:
         f"with {row.distortion}" + f" at {row.level:g} {row.unit}" * pd.notna(row.level)
         for row in equally_low.itertuples()
     ]
-    listed = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-    return f"**UAR falls from {plain['uar']:.3f} to {lowest:.3f}, its lowest value, {listed}.**"
+    return f"**UAR falls from {plain['uar']:.3f} to {lowest:.3f}, its lowest value, {utils.join_words(names)}.**"
 
 
 def describe_probabilities(probabilities: pd.Series) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 from sernb import audio
 from sernb import corpora
 from sernb import features
+from sernb import utils
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -306,7 +307,7 @@ def leak_banner(
 
 def _leak_error(leaks: dict[str, int], total: int) -> str:
     faults = [kind for kind in LEAK_FAULTS if leaks[kind]]
-    counts = _join(f"{leaks[kind]} {LEAK_TEXT[kind].replace('*', '')}" for kind in faults)
+    counts = utils.join_words(f"{leaks[kind]} {LEAK_TEXT[kind].replace('*', '')}" for kind in faults)
     remedies = "; ".join(f"{kind}: {REMEDIES[kind]}" for kind in faults)
     return (
         f"STRICT is set, and this split leaks: of {total} held-out rows {counts} in the training set. "
@@ -320,7 +321,7 @@ def _banner_html(leaks: dict[str, int], unchecked: dict[str, str], total: int, f
     not_checked = [kind for kind in LEAK_FAULTS if kind in unchecked]
     word = "LEAKS" if faults else "NOT FULLY CHECKED" if not_checked else "CLEAN"
     dark, light = BANNER_COLOURS[word]
-    counts = _join(f"<b>{leaks[kind]}</b> {_bold(LEAK_TEXT[kind])}" for kind in faults or LEAK_FAULTS)
+    counts = utils.join_words(f"<b>{leaks[kind]}</b> {_bold(LEAK_TEXT[kind])}" for kind in faults or LEAK_FAULTS)
     return (
         f'<div role="note" class="audit" style="border:2px solid {dark};border-left-width:12px;background:{light};'
         f'color:#1a1a1a;padding:.6em .9em;margin:.5em 0"><b style="color:{dark}">{word}</b> &ensp; Of {total} '
@@ -339,11 +340,6 @@ def _statement_text(leaks: dict[str, int], unchecked: dict[str, str]) -> str:
     if "statement" in unchecked:
         return f"Sentences were not fully checked ({unchecked['statement']})."
     return f"For information: {leaks['statement']} {LEAK_TEXT['statement']} there."
-
-
-def _join(counts: Iterable[str]) -> str:
-    *first, last = counts
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _bold(text: str) -> str:

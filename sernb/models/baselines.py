@@ -38,7 +38,7 @@ def baseline_predictions(
     tested = [label for label in labels if label in tested]
     tables = [svm_predictions(part, labels, kind, seed=seed, **options) for kind in kinds for part in parts]
     # Drawn for all folds at once: with one seed per fold, the folds would share their predictions.
-    tables.append(random_predictions(pd.concat(parts), labels, seed, tested=tested))
+    tables.append(random_predictions(pd.concat(parts, ignore_index=True), labels, seed, tested=tested))
     predictions = pd.concat(tables, ignore_index=True)
     return predictions[predictions["split"] == "test"]
 

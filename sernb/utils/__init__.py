@@ -28,6 +28,7 @@ from sernb.utils.sqlite import storage_error
 from sernb.utils.text import file_digest
 from sernb.utils.text import folder_digest
 from sernb.utils.text import is_ignored
+from sernb.utils.text import join_words
 from sernb.utils.text import list_files
 from sernb.utils.text import parse_yaml
 from sernb.utils.text import read_yaml

@@ -1,14 +1,26 @@
-"""YAML files and digests of texts, files and folders."""
+"""Lists of words, YAML files, and digests of texts, files and folders."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 # Files that file browsers and editors put into any folder; names that begin with a dot are ignored too.
 IGNORED_FILES = {"Thumbs.db", "desktop.ini", "__pycache__"}
+
+
+def join_words(words: Iterable[str]) -> str:
+    """Join words, at least one, as in a sentence.
+
+    Example:
+        >>> join_words(["noise", "babble", "telephone"])
+        'noise, babble and telephone'
+    """
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def parse_yaml(text: str) -> Any:

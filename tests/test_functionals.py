@@ -128,3 +128,25 @@ def test_the_pitch_is_that_of_librosas_yin(hertz: float):
     spoken = slice(3, 2 * RATE // 160 - 3)
     assert np.abs(pitch - 12 * np.log2(expected / 100))[spoken].max() < 1e-3
     assert np.isnan(pitch[-20:]).all(), "silence has no pitch"
+
+
+def test_statistics_are_those_of_numpy_and_librosa():
+    import librosa
+
+    from sernb.features import functionals
+    from sernb.features import spectral
+
+    rng = np.random.default_rng(0)
+    for frames in (1, 2, 75):
+        tracks = rng.normal(size=(3, frames)).astype(np.float32)
+        expected = np.percentile(tracks, [5, 50, 95], axis=1)
+        np.testing.assert_allclose(functionals._percentiles(tracks, [5, 50, 95]), expected, rtol=1e-5)
+    signal = voice(150).astype(np.float32)
+    expected = np.square(np.abs(librosa.stft(signal, n_fft=1024, hop_length=256)))
+    power = spectral.power_spectrogram(signal, 1024, 256).T
+    np.testing.assert_allclose(power, expected, atol=1e-6 * expected.max())
+    values = measured(signal, speeds=1)
+    centroid = librosa.feature.spectral_centroid(S=expected, sr=RATE).mean() / 1000
+    width = librosa.feature.spectral_bandwidth(S=expected, sr=RATE).mean() / 1000
+    assert values["spectrum: mean of centroid"] == pytest.approx(centroid, rel=1e-4)
+    assert values["spectrum: mean of bandwidth"] == pytest.approx(width, rel=1e-4)

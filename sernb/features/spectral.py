@@ -55,29 +55,39 @@ def mel(signal: np.ndarray, sample_rate: int, *, n_mels: int = 128) -> np.ndarra
     Single precision and sparse filters make it three times as fast as `librosa.feature.melspectrogram`, from which it
     differs by less than a millionth of the clip's maximum.
     """
+    return mel_filters(sample_rate, N_FFT, n_mels) @ power_spectrogram(signal, N_FFT, HOP_LENGTH).T
+
+
+def power_spectrogram(signal: np.ndarray, n_fft: int, hop_length: int) -> np.ndarray:
+    """Return the power of librosa's STFT (a Hann window, frames centred), in single precision; shape (frames, bins)."""
     from scipy.fft import rfft
 
-    centred = np.pad(signal.astype(np.float32, copy=False), N_FFT // 2)
-    frames = np.lib.stride_tricks.sliding_window_view(centred, N_FFT)[::HOP_LENGTH]
-    spectrum = rfft(frames * _window(), axis=1)
+    centred = np.pad(signal.astype(np.float32, copy=False), n_fft // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(centred, n_fft)[::hop_length]
+    return squared_magnitude(rfft(frames * _window(n_fft), axis=1))
+
+
+def squared_magnitude(spectrum: np.ndarray) -> np.ndarray:
+    """Return the squares of the absolute values of complex numbers."""
     power = np.square(spectrum.real)
     power += np.square(spectrum.imag)
-    return _filters(sample_rate, n_mels) @ power.T
+    return power
 
 
 @functools.cache
-def _window() -> np.ndarray:
-    import librosa
-
-    return librosa.filters.get_window("hann", N_FFT).astype(np.float32)
-
-
-@functools.cache
-def _filters(sample_rate: int, n_mels: int) -> Any:
+def mel_filters(sample_rate: int, n_fft: int, n_mels: int, **limits: float) -> Any:
+    """Return librosa's mel filters as a sparse matrix; shape (n_mels, bins)."""
     import librosa
     from scipy.sparse import csr_array
 
-    return csr_array(librosa.filters.mel(sr=sample_rate, n_fft=N_FFT, n_mels=n_mels))
+    return csr_array(librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, **limits))
+
+
+@functools.cache
+def _window(n_fft: int) -> np.ndarray:
+    import librosa
+
+    return librosa.filters.get_window("hann", n_fft).astype(np.float32)
 
 
 def mfcc(signal: np.ndarray, sample_rate: int, *, n_mfcc: int = 100) -> np.ndarray:

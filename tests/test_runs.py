@@ -182,6 +182,20 @@ def test_a_failing_notebook_is_refused_and_keeps_its_traceback(tmp_path: Path):
 
 
 @pytest.mark.notebook
+def test_a_running_notebook_is_saved_once_a_second_and_not_at_each_cell(tmp_path: Path):
+    from papermill import engines
+
+    look = "from pathlib import Path; assert 'first cell\\\\n' in Path('out/many.ipynb').read_text()"
+    cells = ["print('first', 'cell')", "import time; time.sleep(1.1)", look]
+    notebook = small_notebooks.write(tmp_path / "many.ipynb", *cells, *["1"] * 40)
+    saves = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engines, "write_ipynb", lambda nb, path: saves.append(path) or nbformat.write(nb, path))
+        runs.run_notebook(notebook, {}, tmp_path / "out", cwd=tmp_path)
+    assert 2 <= len(saves) < 43, "papermill saves each cell twice"
+
+
+@pytest.mark.notebook
 def test_a_notebook_that_leaves_early_has_failed(tmp_path: Path):
     notebook = small_notebooks.write(tmp_path / "early.ipynb", "import sys\n\nsys.exit()", "print('the rest')")
     with pytest.raises(runs.RunError, match="before its end"):

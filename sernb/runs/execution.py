@@ -16,6 +16,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from contextvars import Context
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ QUIET_ENVIRONMENT = {
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
 }
 CANCEL_SECONDS = 0.2  # between looks at whether a run was cancelled
+SAVE_SECONDS = 1  # between two versions of a notebook that is running
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "NUMBA_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
 
 
@@ -213,10 +215,39 @@ def _execute_in_own_loop(*arguments: Any, **options: Any) -> Any:
 
     loop = ensure_event_loop()
     try:
-        return papermill.execute_notebook(*arguments, **options)
+        return papermill.execute_notebook(*arguments, engine_name=_engine(), **options)
     finally:
         if not loop.is_running():  # in JupyterLab it is the notebook's
             loop.close()
+
+
+@cache
+def _engine() -> str:
+    """Register an engine that saves a running notebook at most once a second, and return its name.
+
+    Papermill's own saves it before and after each cell, which takes half a second of a run with many figures.
+    """
+    from papermill.engines import NBClientEngine
+    from papermill.engines import papermill_engines
+
+    class Engine(NBClientEngine):
+        @classmethod
+        def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> None:
+            """Execute the notebook; papermill itself saves it before this and after."""
+            save = nb_man.save
+
+            def save_if_due(**changes: Any) -> None:
+                if (nb_man.now() - nb_man.last_save_time).total_seconds() >= SAVE_SECONDS:
+                    save(**changes)
+
+            nb_man.save = save_if_due
+            try:
+                super().execute_managed_notebook(nb_man, kernel_name, **options)
+            finally:
+                nb_man.save = save
+
+    papermill_engines.register("sernb", Engine)
+    return "sernb"
 
 
 def _escape_braces(path: Path) -> str:

@@ -29,11 +29,11 @@ pdf: report
 	$(BIN)/python tools/make_pdf.py
 
 # The figures of book/results, on the real corpora that SERNB_DATA names; stopped, it goes on where it was.
-SWEEPS := waterfall paper-grid recipes crema-1d-vs-2d faults cross-corpus cross-corpus-emodb trust-runs unseen-speakers
+SWEEPS := waterfall paper-grid crema-1d-vs-2d faults cross-corpus trust-runs unseen-speakers
 MADE := runs/reference
-# Run and corpus: what the chapter on trust looks into.
-TRUSTED := corpus-ravdess_channel-speech_protocol-folds:ravdess-speech \
-  corpus-crema_emotions-angry+disgust+fear+happy+sad_protocol-speaker_split-60-10-30_seed-42:crema
+# The runs that the chapter on trust examines, each with the name of its tables.
+TRUSTED := waterfall/augment-none_protocol-folds_channel-speech_seed-42:ravdess-speech \
+  trust-runs/corpus-crema_emotions-angry+disgust+fear+happy+sad_protocol-speaker_split-60-10-30_seed-42:crema
 reference: $(READY)
 	@test -n "$$SERNB_DATA" || { echo "Set SERNB_DATA to the folder that holds ravdess/, crema/ and emodb/."; exit 1; }
 	for name in $(SWEEPS); do \
@@ -42,7 +42,7 @@ reference: $(READY)
 	  || exit 1; \
 	done
 	for pair in $(TRUSTED); do \
-	  $(BIN)/sernb run notebooks/05_trust.ipynb -p RUN_DIR $(MADE)/trust-runs/$${pair%%:*} -p OTHER_CORPUS "" \
+	  $(BIN)/sernb run notebooks/05_trust.ipynb -p RUN_DIR $(MADE)/$${pair%%:*} -p OTHER_CORPUS "" \
 	    -o $(MADE)/trust/$${pair##*:} && mkdir -p book/results/trust/$${pair##*:} && \
 	  cp $(MADE)/trust/$${pair##*:}/*.csv book/results/trust/$${pair##*:}/ || exit 1; \
 	done

@@ -132,6 +132,7 @@ def test_the_pitch_is_that_of_librosas_yin(hertz: float):
 
 def test_statistics_are_those_of_numpy_and_librosa():
     import librosa
+    from scipy import fft
 
     from sernb.features import functionals
     from sernb.features import spectral
@@ -141,6 +142,11 @@ def test_statistics_are_those_of_numpy_and_librosa():
         tracks = rng.normal(size=(3, frames)).astype(np.float32)
         expected = np.percentile(tracks, [5, 50, 95], axis=1)
         np.testing.assert_allclose(functionals._percentiles(tracks, [5, 50, 95]), expected, rtol=1e-5)
+    spectra = functionals.Spectrogram(np.ones((40, 5)), np.arange(5), rng.normal(size=(functionals.BANDS, 40)))
+    cepstrum = fft.dct(spectra.bands, axis=0, norm="ortho")[: functionals.COEFFICIENTS]
+    slopes = librosa.feature.delta(cepstrum, width=5, mode="nearest")
+    deviation = functionals._cepstrum_statistics(spectra)["cepstral slope: standard deviation"]
+    np.testing.assert_allclose(deviation, slopes.std(axis=1))
     signal = voice(150).astype(np.float32)
     expected = np.square(np.abs(librosa.stft(signal, n_fft=1024, hop_length=256)))
     power = spectral.power_spectrogram(signal, 1024, 256).T

@@ -187,7 +187,7 @@ def format_pooled(steps: pd.DataFrame) -> pd.DataFrame:
         table[f"{score}, by seed"] = [
             keep_together(f"{least:.3f} to {most:.3f}") if seeds > 1 else "one seed" for seeds, least, most in ranges
         ]
-    return table.join(steps[["train_accuracy", "minutes"]].round(3)).join(steps[["seeds", "speakers", "rows"]])
+    return table.join(steps[["train_accuracy"]].round(3)).join(steps[["seeds", "speakers", "rows"]])
 
 
 def compare_with_base(pool: pd.DataFrame, base: str) -> pd.DataFrame:
@@ -317,7 +317,9 @@ def _describe_origin(name: str, runs: pd.DataFrame) -> str:
     }
     texts = [_describe_values(kind, sorted(set(values))) for kind, values in origin.items()]
     times = keep_together(_describe_times(finished["seconds"].min(), finished["seconds"].max()))
-    return f"{count}, {times} of training per model; {'; '.join(texts)}; command `sernb sweep sweeps/{name}.yml`"
+    return (
+        f"{count}, {times} of training per model and run; {'; '.join(texts)}; command `sernb sweep sweeps/{name}.yml`"
+    )
 
 
 def _describe_values(kind: str, values: Sequence[Any]) -> str:

@@ -68,19 +68,19 @@ def power_spectrogram(signal: np.ndarray, n_fft: int, hop_length: int) -> np.nda
 
 
 def squared_magnitude(spectrum: np.ndarray) -> np.ndarray:
-    """Return the squares of the absolute values of complex numbers."""
+    """Return |z|² of complex numbers."""
     power = np.square(spectrum.real)
     power += np.square(spectrum.imag)
     return power
 
 
 @functools.cache
-def mel_filters(sample_rate: int, n_fft: int, n_mels: int, **limits: float) -> Any:
+def mel_filters(sample_rate: int, n_fft: int, n_mels: int, *, fmin: float = 0.0, fmax: float | None = None) -> Any:
     """Return librosa's mel filters as a sparse matrix; shape (n_mels, bins)."""
     import librosa
     from scipy.sparse import csr_array
 
-    return csr_array(librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, **limits))
+    return csr_array(librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax))
 
 
 @functools.cache

@@ -43,7 +43,7 @@ MODEL_COLUMNS = (
 ANSWERS_FILE = "answers.csv"
 PUBLISHED_FILES = ("metrics.json", "history.csv", ANSWERS_FILE)
 POOLED_COLUMNS = (
-    *("seeds", "speakers", "rows", "largest_class", "train_accuracy", "val_accuracy", "minutes"),
+    *("seeds", "speakers", "rows", "largest_class", "train_accuracy", "val_accuracy"),
     *(score + end for score in INTERVAL_SCORES for end in ("", "_low", "_high", "_least", "_most")),
 )
 
@@ -209,8 +209,8 @@ def pool_runs(runs: pd.DataFrame, by: str) -> pd.DataFrame:
 
     Returns:
         Indexed by group, in order of appearance, with `seeds`, `speakers`, `rows` (tested, per seed), `largest_class`
-        (the share of the most frequent emotion), `train_accuracy`, `val_accuracy` and `minutes` (means over runs) and,
-        for accuracy and UAR, the score, `_low`, `_high`, `_least` and `_most`.
+        (the share of the most frequent emotion), `train_accuracy` and `val_accuracy` (means over runs) and, for
+        accuracy and UAR, the score, `_low`, `_high`, `_least` and `_most`.
     """
     rows = {name: _pool_group(group) for name, group in runs[runs["status"] == "finished"].groupby(by, sort=False)}
     return pd.DataFrame(rows.values(), index=pd.Index(rows, name=by), columns=POOLED_COLUMNS)
@@ -220,8 +220,7 @@ def _pool_group(group: pd.DataFrame) -> dict[str, float]:
     runs_of_seed = group.groupby("SEED")["run"].transform("size")
     group = group[runs_of_seed == runs_of_seed.max()]
     answers = [answers_of_runs(runs) for _, runs in group.groupby("SEED")]
-    row = evaluation.pool_seeds(answers) | {name: group[name].mean() for name in ("train_accuracy", "val_accuracy")}
-    return row | {"minutes": group["seconds"].mean() / 60}
+    return evaluation.pool_seeds(answers) | {name: group[name].mean() for name in ("train_accuracy", "val_accuracy")}
 
 
 def runs_beside(folder: str | Path) -> list[Path]:

@@ -39,7 +39,7 @@ QUIET_ENVIRONMENT = {
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",
 }
 CANCEL_SECONDS = 0.2  # between looks at whether a run was cancelled
-SAVE_SECONDS = 1  # between two versions of a notebook that is running
+SAVE_SECONDS = 1  # from a change of a running notebook to its next save
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "NUMBA_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
 
 
@@ -215,36 +215,45 @@ def _execute_in_own_loop(*arguments: Any, **options: Any) -> Any:
 
     loop = ensure_event_loop()
     try:
-        return papermill.execute_notebook(*arguments, engine_name=_engine(), **options)
+        return papermill.execute_notebook(*arguments, engine_name=_register_engine(), **options)
     finally:
         if not loop.is_running():  # in JupyterLab it is the notebook's
             loop.close()
 
 
 @cache
-def _engine() -> str:
-    """Register an engine that saves a running notebook at most once a second, and return its name.
+def _register_engine() -> str:
+    """Register an engine with papermill that saves a running notebook at most once a second, and return its name.
 
-    Papermill's own saves it before and after each cell, which takes half a second of a run with many figures.
+    Papermill's own engine saves it before and after each cell; with many figures, these saves take a second of a run.
     """
+    from jupyter_core.utils import ensure_event_loop
     from papermill.engines import NBClientEngine
     from papermill.engines import papermill_engines
 
     class Engine(NBClientEngine):
         @classmethod
         def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> None:
-            """Execute the notebook; papermill itself saves it before this and after."""
-            save = nb_man.save
+            """Execute the notebook. Papermill saves it before and after this call."""
+            save, loop, timers = nb_man.save, ensure_event_loop(), []
 
-            def save_if_due(**changes: Any) -> None:
-                if (nb_man.now() - nb_man.last_save_time).total_seconds() >= SAVE_SECONDS:
-                    save(**changes)
+            def save_soon() -> None:
+                if loop.is_running():  # in JupyterLab: it belongs to another notebook, and waits for this one
+                    save()
+                elif not timers:
+                    timers.append(loop.call_later(SAVE_SECONDS, save_now))
 
-            nb_man.save = save_if_due
+            def save_now() -> None:
+                timers.clear()
+                save()
+
+            nb_man.save = save_soon
             try:
                 super().execute_managed_notebook(nb_man, kernel_name, **options)
             finally:
-                nb_man.save = save
+                del nb_man.save
+                for timer in timers:
+                    timer.cancel()
 
     papermill_engines.register("sernb", Engine)
     return "sernb"

@@ -50,6 +50,13 @@ MAX_RUNS = 10_000  # in one sweep: a typing mistake can multiply lists to more r
 CONNECT_SECONDS, WORKER_SECONDS = 20, 30  # how long to wait for a scheduler, and for its first worker
 MAX_WORKERS = 4  # of a local cluster by default: a run takes a gigabyte or two of memory
 WORKER_FOLDERS = ("SERNB_DATA", "SERNB_CACHE")
+DASK_SETTINGS = {
+    # By default, Dask assigns each worker one run in advance, which might wait behind a long one.
+    "distributed.scheduler.worker-saturation": 1.0,
+    # By default, Dask looks every 10 ms at what a worker does, and every 20 ms at whether it responds: 4% of a core.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "500ms",
+}
 
 
 class SweepError(RuntimeError):
@@ -336,9 +343,7 @@ def _cluster(count: int, workers: int, scheduler: str) -> Iterator[Client]:
     # usual one.
     options = {"processes": False, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "memory_limit": 0}
     options["silence_logs"] = logging.CRITICAL  # after an interrupt, Dask reports cancelled runs and lost connections
-    # By default, Dask assigns each worker one run in advance, which might wait behind a long one.
-    in_order = dask.config.set({"distributed.scheduler.worker-saturation": 1.0})
-    with in_order, LocalCluster(n_workers=workers, **options) as cluster, Client(cluster) as client:
+    with dask.config.set(DASK_SETTINGS), LocalCluster(n_workers=workers, **options) as cluster, Client(cluster) as client:
         yield client
 
 

@@ -343,8 +343,9 @@ def _cluster(count: int, workers: int, scheduler: str) -> Iterator[Client]:
     # usual one.
     options = {"processes": False, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "memory_limit": 0}
     options["silence_logs"] = logging.CRITICAL  # after an interrupt, Dask reports cancelled runs and lost connections
-    with dask.config.set(DASK_SETTINGS), LocalCluster(n_workers=workers, **options) as cluster, Client(cluster) as client:
-        yield client
+    with dask.config.set(DASK_SETTINGS):
+        with LocalCluster(n_workers=workers, **options) as cluster, Client(cluster) as client:
+            yield client
 
 
 def _worker_count(workers: int) -> int:

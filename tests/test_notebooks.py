@@ -223,7 +223,7 @@ def test_04_has_a_verdict_for_every_claim_and_the_waterfall(tmp_path):
     steps = pd.read_csv(tmp_path / "waterfall.csv", index_col=0)
     assert steps.index[0] == "the published recipe" and steps["accuracy"].between(0, 1).all()
     page = outputs(tmp_path)
-    assert page.count('"image/png": "') == 5 and "Synthetic speech" in page
+    assert page.count('"image/png": "') == 4 and "Synthetic speech" in page
 
 
 def test_07_tests_unseen_speakers_in_folds(tmp_path):

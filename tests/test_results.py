@@ -280,12 +280,11 @@ def test_the_books_tables_have_the_runs_that_their_sweep_file_asks_for(table: Pa
         assert dict(zip(written["run"], written["label"], strict=True)) == asked
     # A setting that is fixed for all runs is not in their names.
     defaults = runs.notebook_parameters(sweep.notebook)
-    fixed = pd.read_csv(table, dtype=str, keep_default_na=False).drop_duplicates("run").set_index("run")
+    settings = pd.read_csv(table, dtype=str, keep_default_na=False).drop_duplicates("run").set_index("run")
     for point in sweep.points:
         expected = {**defaults, **sweep.fixed, **point.varied}
         expected.pop("FOLD", None)  # its default has changed; where it matters, it is in the name
-        written_settings = fixed.loc[runs.slug(point.varied)].reindex(expected).dropna()
-        for name, value in written_settings.items():
+        for name, value in settings.loc[runs.slug(point.varied)].reindex(expected).dropna().items():
             assert value == str(int(expected[name]) if isinstance(expected[name], bool) else expected[name]), name
 
 

@@ -225,7 +225,7 @@ def _execute_in_own_loop(*arguments: Any, **options: Any) -> Any:
 def _register_engine() -> str:
     """Register an engine with papermill that saves a running notebook at most once a second, and return its name.
 
-    Papermill's own engine saves it before and after each cell; with many figures, these saves take a second of a run.
+    Papermill's own engine saves it before and after each cell. With many figures, this takes about a second per run.
     """
     from jupyter_core.utils import ensure_event_loop
     from papermill.engines import NBClientEngine
@@ -238,12 +238,14 @@ def _register_engine() -> str:
             save, loop, timers = nb_man.save, ensure_event_loop(), []
 
             def save_soon() -> None:
+                """Save within a second, unless that is planned already."""
                 if loop.is_running():  # in JupyterLab: it belongs to another notebook, and waits for this one
                     save()
                 elif not timers:
                     timers.append(loop.call_later(SAVE_SECONDS, save_now))
 
             def save_now() -> None:
+                """Save; the next change plans another save."""
                 timers.clear()
                 save()
 

@@ -387,8 +387,8 @@ def _level_statistics(spectra: Spectrogram) -> dict[str, float]:
 def _spectrum_statistics(spectra: Spectrogram) -> dict[str, float]:
     """Return how power is distributed in the spectrum: a pressed voice has more of it above 1 kHz than a soft one."""
     power, hertz, total = spectra.power, spectra.hertz, spectra.total + 1e-12
-    # In double precision, because the variance is a small difference of large numbers. The weights of a frame's bins add
-    # up to 1, except in silence.
+    # In double precision, because the variance is a small difference of large numbers. The weights of a frame's bins
+    # add up to 1, except in silence.
     weight, centre, square = np.stack([np.ones_like(hertz), hertz, np.square(hertz)]) @ power.T.astype(float) / total
     width = np.sqrt(np.maximum(square - np.square(centre) * (2 - weight), 0))
     below = np.minimum((np.cumsum(power, axis=1) < 0.85 * total[:, np.newaxis]).sum(axis=1), len(hertz) - 1)
